@@ -1,0 +1,1 @@
+"""Pair potentials, energies and observables of the fluid: arrays in, arrays out."""

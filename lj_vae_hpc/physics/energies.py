@@ -1,0 +1,40 @@
+"""Total energy of configurations, in double precision."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lj_vae_hpc.physics.potentials import Mie
+
+PAIRS_AT_ONCE = 2_000_000  # bounds the memory of one chunk to some tens of MB
+
+
+def pair_distances_squared(positions: ArrayLike) -> NDArray[np.float64]:
+    """(n, N (N-1) / 2) squared distances in σ² of positions (n, N, 2) in σ, pairs i < j in row order."""
+    r = np.asarray(positions, dtype=np.float64)
+    i, j = np.triu_indices(r.shape[1], k=1)
+    x, y = r[..., 0], r[..., 1]
+    return np.asarray((x[:, i] - x[:, j]) ** 2 + (y[:, i] - y[:, j]) ** 2)
+
+
+def pair_energy(positions: ArrayLike, potential: Mie) -> NDArray[np.float64]:
+    """(n,) Σ_{i<j} u(r_ij) in ε of positions (n, N, 2) in σ."""
+    r = np.asarray(positions)
+    chunk = max(1, PAIRS_AT_ONCE // max(1, r.shape[1] * (r.shape[1] - 1) // 2))
+    parts = [potential.energy(pair_distances_squared(r[k : k + chunk])).sum(axis=1) for k in range(0, len(r), chunk)]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def height_sum(positions: ArrayLike) -> NDArray[np.float64]:
+    """(n,) Σ_i y_i in σ of positions (n, N, 2) in σ."""
+    return np.asarray(np.asarray(positions, dtype=np.float64)[..., 1].sum(axis=-1))
+
+
+def total_energy(positions: ArrayLike, gamma: ArrayLike, potential: Mie) -> NDArray[np.float64]:
+    """(n,) U = Σ_{i<j} u(r_ij) + γ Σ_i y_i in ε.
+
+    Args:
+        positions: (n, N, 2), in σ.
+        gamma: (n,) or scalar, γ = m g σ / ε.
+        potential: the pair potential.
+    """
+    return np.asarray(pair_energy(positions, potential) + np.asarray(gamma, dtype=np.float64) * height_sum(positions))

@@ -1,0 +1,1 @@
+"""Random streams, the Metropolis kernel and the protocols that drive it."""
