@@ -1,0 +1,322 @@
+"""The configuration: typed, frozen sections; the only module that reads YAML."""
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.physics.potentials import Mie
+
+EXPONENTS = {"lennard_jones": (12, 6), "soft": (4, 2)}
+
+
+def _as_number(value: Any) -> Any:
+    """Accepts '1e-4', which YAML 1.1 reads as text because it has no decimal point."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False)]
+Positive = Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False, gt=0)]
+Count = Annotated[int, Field(gt=0, strict=True)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class System(Section):
+    """The fluid: reduced units, lengths in σ, energies in ε, k_B = 1."""
+
+    n_particles: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 30
+    """Number of particles N."""
+    box_side: Positive = 10.0
+    """Side L of the hard-walled square box, in σ."""
+    temperature: Positive = 0.75
+    """Temperature T, in ε/k_B."""
+    potential: Literal["lennard_jones", "soft"] | tuple[Count, Count] = "lennard_jones"
+    """Pair potential: lennard_jones (12-6), soft (4-2), or the two exponents [n, m] of a Mie potential, both even."""
+    cutoff: Positive | None = 3.0
+    """Distance r_cut in σ beyond which pairs do not interact (truncated, not shifted); null for none."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        n, m = self.exponents
+        if n % 2 or m % 2 or not 0 < m < n <= 48:
+            raise ValueError(f"potential: the exponents [{n}, {m}] must be even, the first larger, at most 48")
+        # One disc of diameter 0.9 σ (u = 8 ε) per particle; more than the densest packing of discs cannot fit.
+        fraction = self.n_particles * math.pi * 0.45**2 / (self.box_side + 0.9) ** 2
+        if fraction > math.pi / math.sqrt(12):
+            raise ValueError(
+                f"n_particles: {self.n_particles} particles cannot fit in a box of side {self.box_side:g} σ; "
+                f"at most {int(self.n_particles * math.pi / math.sqrt(12) / fraction)} can"
+            )
+        return self
+
+    @property
+    def exponents(self) -> tuple[int, int]:
+        """(n, m) of the Mie potential."""
+        return EXPONENTS[self.potential] if isinstance(self.potential, str) else self.potential
+
+    @property
+    def mie(self) -> Mie:
+        """The pair potential."""
+        return Mie(*self.exponents, self.cutoff)
+
+
+class GammaRange(Section):
+    """A scan over γ."""
+
+    start: Number
+    """First γ."""
+    stop: Number
+    """Last γ, included."""
+    num: Count
+    """How many values."""
+    spacing: Literal["linear", "log"] = "linear"
+    """Equal differences, or equal ratios (start and stop must then be positive)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.num > 1 and not self.start < self.stop:
+            raise ValueError(f"start {self.start:g} must be less than stop {self.stop:g}")
+        if self.spacing == "log" and self.start <= 0:
+            raise ValueError(f"spacing log needs start > 0, not {self.start:g}")
+        return self
+
+    def values(self) -> tuple[float, ...]:
+        """All values of γ, rounded to 12 digits so that they print as they are meant."""
+        space = np.geomspace if self.spacing == "log" else np.linspace
+        return tuple(float(f"{g:.12g}") for g in space(self.start, self.stop, self.num))
+
+
+Gammas = Annotated[
+    Annotated[tuple[Number, ...], Tag("list")] | Annotated[GammaRange, Tag("range")],
+    Discriminator(lambda value: "range" if isinstance(value, dict | GammaRange) else "list"),
+]
+
+
+class Sampling(Section):
+    """How configurations are drawn. Each is the last state of its own Markov chain."""
+
+    protocol: Literal["equilibrated", "reference"] = "equilibrated"
+    """reference: the published protocol with its fixed step. equilibrated: the step is tuned during a pilot, per γ."""
+    gammas: Gammas = (0.1, 0.4, 0.7, 1.0)
+    """γ = m g σ / ε: a list of values, or {start, stop, num, spacing}. One ensemble each."""
+    configurations: Count = 10_000
+    """Configurations per γ."""
+    sweeps: Count = 4_000
+    """Sweeps of each chain from its uniform random start; one sweep is one trial move per particle."""
+    step: Positive = 0.2
+    """Largest trial displacement per component, in σ; under `equilibrated` only where the tuning starts."""
+    target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.4
+    """Share of accepted trial moves that `equilibrated` tunes the step for."""
+    segment_rows: Count = 8192
+    """Configurations per segment file, the unit that is written at once and redone after a kill."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        values = self.gamma_values
+        if not values:
+            raise ValueError("gammas: the list is empty; at least one value of γ is needed")
+        repeated = sorted({g for g in values if values.count(g) > 1})
+        if repeated:
+            raise ValueError(f"gammas: {', '.join(f'{g:g}' for g in repeated)} given more than once")
+        return self
+
+    @property
+    def gamma_values(self) -> tuple[float, ...]:
+        """All values of γ."""
+        return self.gammas.values() if isinstance(self.gammas, GammaRange) else self.gammas
+
+
+class Representation(Section):
+    """What the network sees: the sorted distance matrix."""
+
+    ordering: Literal["origin", "y"] = "origin"
+    """Particles sorted by distance from the corner (0, 0), or by height."""
+    landmarks: bool = False
+    """Adds the corners (0, 0) and (L, 0) as two points, which makes the matrix lossless: y >= 0."""
+
+
+class Model(Section):
+    """The variational auto-encoder."""
+
+    latent_dim: Count = 40
+    """Dimension of the latent space."""
+    channels: tuple[Count, Count] = (60, 50)
+    """Channels of the encoder's two 3x3 convolutions; the decoder mirrors them."""
+
+
+class Objective(Section):
+    """The loss: squared error averaged over matrix entries + kl_weight * KL averaged over latent dimensions."""
+
+    kl_weight: Annotated[float, BeforeValidator(_as_number), Field(ge=0, allow_inf_nan=False)] = 3.5e-4
+    """λ, dimensionless."""
+
+
+class Training(Section):
+    """How the network is trained."""
+
+    epochs: Count = 10
+    """Passes over the training split."""
+    batch_size: Count = 128
+    """Configurations per optimizer step, all ranks together."""
+    learning_rate: Positive = 1e-3
+    """Step size of Adam."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Share of the data that chooses the best epoch."""
+    test_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Share of the data kept for the evaluation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU where every local rank has one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network; auto takes bf16 where the hardware multiplies it."""
+
+
+class Corruption(Section):
+    """One severity of the corrupted suite."""
+
+    particles: Count = 4
+    """How many randomly chosen particles are moved."""
+    amplitude: Positive
+    """Largest displacement per component, in σ."""
+
+
+class Evaluation(Section):
+    """The anomaly suites. Normal is the test split; nothing here influences training."""
+
+    configurations: Count = 4_000
+    """Configurations per anomaly suite."""
+    unseen_gammas: tuple[Number, ...] = (3.0, 0.55, 0.25, 1.3)
+    """Values of γ the network was not trained on, one suite each."""
+    soft_gamma: Number = 0.5
+    """γ of the suite sampled with the soft potential u = 4 (r^-4 - r^-2), not truncated."""
+    corruptions: dict[str, Corruption] = {
+        "corrupted": Corruption(amplitude=0.2 * 10 * math.sqrt(2)),
+        "corrupted_mild": Corruption(amplitude=0.2),
+    }
+    """Suites made from the test split by moving particles, by name. Moved particles may leave the box."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if len(set(self.unseen_gammas)) < len(self.unseen_gammas):
+            raise ValueError(f"unseen_gammas: {list(self.unseen_gammas)} repeats a value")
+        return self
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**64, strict=True)] = 20230615
+    """Seed of every random number of the run."""
+    system: System = System()
+    sampling: Sampling = Sampling()
+    representation: Representation = Representation()
+    model: Model = Model()
+    objective: Objective = Objective()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        seen = set(self.sampling.gamma_values) & set(self.evaluation.unseen_gammas)
+        if seen:
+            raise ValueError(
+                f"evaluation.unseen_gammas: {', '.join(f'{g:g}' for g in sorted(seen))} is also in sampling.gammas"
+            )
+        if self.training.validation_fraction + self.training.test_fraction >= 0.9:
+            raise ValueError("training: validation_fraction + test_fraction must leave at least 0.1 for training")
+        chains = self.sampling.configurations * len(self.sampling.gamma_values)
+        if min(self.training.validation_fraction, self.training.test_fraction) * chains < 2:
+            raise ValueError(f"sampling.configurations: {chains} in all are too few to split; increase it")
+        for name, corruption in self.evaluation.corruptions.items():
+            if corruption.particles > self.system.n_particles:
+                raise ValueError(
+                    f"evaluation.corruptions.{name}.particles: {corruption.particles} exceeds system.n_particles"
+                )
+        return self
+
+    def to_yaml(self) -> str:
+        """The resolved configuration, every key present."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load(path: Path | None = None, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Reads a YAML file (None: the defaults) and applies `section.key=value` overrides.
+
+    Raises:
+        UserError: naming every key that is wrong and what is accepted.
+    """
+    source = str(path) if path else "the defaults"
+    tree: Any = {}
+    if path:
+        try:
+            tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except OSError as error:
+            raise UserError(f"cannot read the configuration {path}: {error.strerror}") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(tree, dict):
+            raise UserError(f"{path}: expected sections ({', '.join(RunConfig.model_fields)}), found {tree!r:.60}")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"configuration ({source}): " + "; ".join(_explain(e) for e in error.errors())) from None
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"-s {override}: expected section.key=value, for example -s sampling.configurations=500")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"-s {override}: {text!r} is not a YAML value") from None
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise UserError(f"-s {override}: {parent} is not a section")
+    tree[last] = value
+
+
+def _explain(error: Any) -> str:
+    """One pydantic error as `key: what is wrong (what is accepted)`."""
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(part for part in location if not part.startswith(("tuple[", "literal[")) and part not in ("list", "range"))
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {key}; valid keys {_valid_keys(location[:-1])}"
+    message = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    if error["type"] == "value_error":
+        return f"{key}.{message}" if len(location) == 1 else f"{key}: {message}"
+    given = repr(error["input"])
+    return f"{key}: {message[0].lower()}{message[1:]}, not {given if len(given) < 60 else given[:57] + '...'}"
+
+
+def _valid_keys(path: list[str]) -> str:
+    """The keys accepted at a place of the configuration."""
+    section: Any = RunConfig
+    for part in path:
+        if part == "range":
+            section = GammaRange
+        elif "corruptions" in path and part != "evaluation":
+            section = Corruption
+        else:
+            section = section.model_fields[part].annotation
+    name = ".".join(part for part in path if part != "range")
+    return f"{'of ' + name if name else 'at the top'}: {', '.join(section.model_fields)}"

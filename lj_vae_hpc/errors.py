@@ -1,0 +1,15 @@
+"""The one exception that means: the user can mend this."""
+
+
+class UserError(Exception):
+    """Bad configuration or input. Its text says what was given, what is accepted and the key or file.
+
+    The command line prints it once, without a traceback, and exits with status 2.
+
+    Attributes:
+        everywhere: the same error is raised on every rank, so that one of them may speak for all.
+    """
+
+    def __init__(self, message: str, everywhere: bool = False) -> None:
+        super().__init__(message)
+        self.everywhere = everywhere

@@ -1,0 +1,55 @@
+"""Progress of a long loop: a bar on a terminal, plain lines with rate and time left in a log."""
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts towards a total; silent unless `shown`.
+
+    Args:
+        label: what is being done.
+        total: units of work in all.
+        unit: name of one unit, for the rate.
+        shown: whether this rank prints.
+    """
+
+    def __init__(self, label: str, total: float, unit: str, shown: bool) -> None:
+        self._bar = tqdm(total=total, desc=label, unit=unit, unit_scale=True, disable=not (shown and _on_terminal()))
+        self._label, self._total, self._unit = label, total, unit
+        self._lines = shown and not _on_terminal()
+        self._done, self._started = 0.0, time.monotonic()
+        self._next_line = self._started + 2.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.close()
+        if self._lines and kind is None:
+            self._print(f"done in {tqdm.format_interval(time.monotonic() - self._started)}")
+
+    def advance(self, amount: float) -> None:
+        """Adds finished work."""
+        self._done += amount
+        self._bar.update(amount)
+        now = time.monotonic()
+        if self._lines and now >= self._next_line and self._done < self._total:
+            left = (now - self._started) * (self._total / self._done - 1.0) if self._done else float("inf")
+            self._print(f"{tqdm.format_interval(left)} left")
+            self._next_line = now + SECONDS_BETWEEN_LINES
+
+    def _print(self, tail: str) -> None:
+        rate = self._done / max(time.monotonic() - self._started, 1e-9)
+        share = 100.0 * self._done / self._total if self._total else 100.0
+        print(f"{self._label}: {share:3.0f} %, {tqdm.format_sizeof(rate)} {self._unit}/s, {tail}", flush=True)
+
+
+def _on_terminal() -> bool:
+    return sys.stderr.isatty()

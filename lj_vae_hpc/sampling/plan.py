@@ -1,0 +1,60 @@
+"""Which row of a data set is which chain of which ensemble."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.config import Sampling, System
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that determines the configurations of a data set.
+
+    Rows interleave the ensembles (row = chain * ensembles + ensemble), so that any contiguous part of the data is a
+    fair mixture of every γ.
+
+    Attributes:
+        seed: the run's seed.
+        system: the fluid.
+        sampling: the protocol.
+        first_ensemble: identity of the first ensemble; data sets of one run that must be independent differ in it.
+    """
+
+    seed: int
+    system: System
+    sampling: Sampling
+    first_ensemble: int = 0
+
+    @property
+    def gammas(self) -> tuple[float, ...]:
+        """γ of each ensemble."""
+        return self.sampling.gamma_values
+
+    @property
+    def rows(self) -> int:
+        """Configurations in all."""
+        return len(self.gammas) * self.sampling.configurations
+
+    @property
+    def moves_per_row(self) -> int:
+        """Trial moves of one chain."""
+        return self.sampling.sweeps * self.system.n_particles
+
+    def identity(self, rows: range) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]:
+        """(ensemble, chain, γ) of each row."""
+        index = np.arange(rows.start, rows.stop, dtype=np.int64)
+        local = index % len(self.gammas)
+        return (local + self.first_ensemble).astype(np.int32), index // len(self.gammas), np.array(self.gammas)[local]
+
+    def segments(self) -> list[range]:
+        """The rows of each segment file; as equal as can be."""
+        count = -(-self.rows // self.sampling.segment_rows)
+        return [range(self.rows * k // count, self.rows * (k + 1) // count) for k in range(count)]
+
+    def fingerprint(self) -> str:
+        """Equal for two plans if and only if they describe the same rows in the same segments."""
+        text = f"{self.seed} {self.first_ensemble} {self.system.model_dump_json()} {self.sampling.model_dump_json()}"
+        return hashlib.sha256(text.encode()).hexdigest()

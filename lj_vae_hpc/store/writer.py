@@ -1,0 +1,126 @@
+"""Writes segments together with all ranks, and the index over the finished ones."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.store.schema import (
+    COLUMNS,
+    INDEX_NAME,
+    SCHEMA_VERSION,
+    SEGMENT_FOLDER,
+    Columns,
+    row_checksums,
+    segment_name,
+    shape,
+)
+
+
+def write_segment(
+    path: Path, rows: range, mine: range, columns: Columns, fingerprint: str, hdf5: dict[str, Any]
+) -> None:
+    """Writes one segment; every rank calls this with its own rows. It has its name only when it is complete.
+
+    Args:
+        path: the segment's file.
+        rows: rows of the data set that the segment holds.
+        mine: the part of them given here; empty where there are more ranks than rows.
+        columns: arrays of the columns for `mine`.
+        fingerprint: identifies the plan the rows belong to.
+        hdf5: arguments of h5py.File with which all ranks open one file (World.hdf5).
+
+    Raises:
+        UserError: the file cannot be written (disk full, no permission).
+    """
+    partial = path.with_suffix(".h5.partial")
+    n_particles = columns["positions"].shape[1]
+    try:
+        with h5py.File(partial, "w", **hdf5) as file:
+            file.attrs.update(schema_version=SCHEMA_VERSION, fingerprint=fingerprint, first_row=rows.start)
+            for name, column in COLUMNS.items():
+                data = file.create_dataset(name, shape(name, len(rows), n_particles), column.dtype)
+                data.attrs["unit"] = column.unit
+                _write_rows(data, rows, mine, columns[name].astype(column.dtype, copy=False), bool(hdf5))
+            checksums = file.create_dataset("checksum", (len(rows),), "<u4")
+            _write_rows(checksums, rows, mine, row_checksums(columns), bool(hdf5))
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"cannot write {partial}: {_reason(error, path.parent)}") from error
+
+
+def finish_segment(path: Path) -> None:
+    """Gives a written segment its name, once its bytes are on disk; one rank calls this."""
+    partial = path.with_suffix(".h5.partial")
+    try:
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {_reason(error, path.parent)}") from error
+
+
+def _write_rows(data: h5py.Dataset, rows: range, mine: range, values: NDArray[Any], collective: bool) -> None:
+    """A collective write in which every rank takes part, also one without rows: its selection is empty."""
+    transfer = h5py.h5p.create(h5py.h5p.DATASET_XFER)
+    if collective:
+        transfer.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
+    there, here = data.id.get_space(), h5py.h5s.create_simple(values.shape)
+    if len(mine):
+        start = (mine.start - rows.start,) + (0,) * (values.ndim - 1)
+        there.select_hyperslab(start, values.shape)
+    else:
+        there.select_none()
+        here.select_none()
+    data.id.write(here, there, np.ascontiguousarray(values), dxpl=transfer)
+
+
+def write_index(
+    folder: Path, segments: dict[int, range], total_rows: int, n_particles: int,
+    ensembles: dict[str, NDArray[Any]], attributes: dict[str, Any],
+) -> None:  # fmt: skip
+    """Writes dataset.h5: every column as a virtual data set over the finished segments. One rank calls this.
+
+    Args:
+        folder: holds dataset.h5 and the folder of segments.
+        segments: number and rows of each finished segment.
+        total_rows: rows of the complete data set.
+        n_particles: N.
+        ensembles: one array per property, a value per ensemble, stored under /ensembles.
+        attributes: stored with the file.
+    """
+    rows = sum(len(r) for r in segments.values())
+    partial = folder / (INDEX_NAME + ".partial")
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs.update(
+                schema_version=SCHEMA_VERSION, complete=rows == total_rows, total_rows=total_rows, **attributes
+            )
+            for name, column in COLUMNS.items():
+                layout = h5py.VirtualLayout(shape(name, rows, n_particles), column.dtype)
+                at = 0
+                for k, part in sorted(segments.items()):
+                    source = f"{SEGMENT_FOLDER}/{segment_name(k)}"
+                    layout[at : at + len(part)] = h5py.VirtualSource(source, name, shape(name, len(part), n_particles))
+                    at += len(part)
+                data = file.create_virtual_dataset(name, layout)
+                data.attrs["unit"], data.attrs["meaning"] = column.unit, column.meaning
+            for name, values in ensembles.items():
+                file.create_dataset(f"ensembles/{name}", data=values)
+        partial.replace(folder / INDEX_NAME)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"cannot write {folder / INDEX_NAME}: {_reason(error, folder)}") from error
+
+
+def _reason(error: BaseException, folder: Path) -> str:
+    """What to tell the user about a failed write."""
+    text = str(error)
+    status = os.statvfs(folder)
+    if status.f_bavail * status.f_frsize < 1 << 20 or "No space" in text or getattr(error, "errno", None) == 28:
+        return "the disk is full; free some space and give the same command again, finished segments are kept"
+    if not os.access(folder, os.W_OK):
+        return f"no permission to write in {folder}"
+    return " ".join(text.split())
