@@ -1,0 +1,149 @@
+"""The command line: arguments to one stage."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lj_vae_hpc import __version__
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.stages.rundir import RunDir, open_run
+
+EXAMPLES = """
+\b
+Examples:
+  lj-vae run -c configs/quick.yaml                  everything, small
+  mpirun -n 64 lj-vae generate -c configs/scan.yaml -o runs/scan
+  mpirun -n 64 lj-vae train -o runs/scan            with the folder's own configuration
+  lj-vae inspect -o runs/scan
+
+\b
+Exit status: 0 done, 2 bad configuration or input, 75 stopped early (give the same
+command again to continue), anything else is a fault.
+"""
+
+
+@click.group(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lj-vae")
+def cli() -> None:
+    """Samples Lennard-Jones configurations, trains a variational auto-encoder on them and evaluates anomaly detection.
+
+    Every command runs alone, under `mpirun -n R` or under `srun --mpi=pmix`. A command given again continues where
+    it was stopped.
+    """
+
+
+def _options(command: Callable[..., None]) -> Callable[..., None]:
+    """The three options that every command takes."""
+    command = click.option(
+        "-s", "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Changes one key; repeatable."
+    )(command)
+    command = click.option(
+        "-o", "--output", type=click.Path(path_type=Path), envvar="LJ_VAE_OUTPUT", metavar="RUN_DIR",
+        help="Folder of the run.  [default: runs/NAME-OF-CONFIG]",
+    )(command)  # fmt: skip
+    return click.option(
+        "-c", "--config", "config_file", type=click.Path(path_type=Path), envvar="LJ_VAE_CONFIG", metavar="FILE.yaml",
+        help="Configuration.  [default: the one in RUN_DIR, else the built-in defaults]",
+    )(command)  # fmt: skip
+
+
+def _stage_command(name: str, text: str, examples: str, execute: Callable[[World, RunDir, RunConfig], None]) -> None:
+    """Adds a command that works on a run folder."""
+
+    @cli.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")
+    @_options
+    @click.pass_obj
+    def command(
+        world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
+    ) -> None:
+        path = output or Path("runs") / (config_file.stem if config_file else "equilibrated")
+        execute(world, *open_run(world, path, config_file, overrides))
+
+
+def _generate(world: World, run: RunDir, config: RunConfig) -> None:
+    from lj_vae_hpc.stages.generate import generate
+
+    generate(world, run, config)
+
+
+def _train(world: World, run: RunDir, config: RunConfig) -> None:
+    from lj_vae_hpc.stages.train import train
+
+    train(world, run, config)
+
+
+def _evaluate(world: World, run: RunDir, config: RunConfig) -> None:
+    from lj_vae_hpc.stages.evaluate import evaluate
+
+    evaluate(world, run, config)
+
+
+def _report(world: World, run: RunDir, config: RunConfig) -> None:
+    from lj_vae_hpc.stages.report import report
+
+    report(world, run, config)
+
+
+def _run(world: World, run: RunDir, config: RunConfig) -> None:
+    for stage in (_generate, _train, _evaluate, _report):
+        stage(world, run, config)
+
+
+def _inspect(world: World, run: RunDir, config: RunConfig) -> None:
+    from lj_vae_hpc.stages.inspect import inspect
+
+    inspect(world, run.data)
+
+
+def _verify(world: World, run: RunDir, config: RunConfig) -> None:
+    from lj_vae_hpc.stages.inspect import verify
+
+    verify(world, run.data)
+
+
+for _name, _text, _examples, _execute in (
+    ("generate", "Samples the data set into RUN_DIR/data.",
+     "  mpirun -n 8 lj-vae generate -c configs/equilibrated.yaml\n"
+     "  lj-vae generate -o runs/dense -s system.n_particles=60", _generate),
+    ("train", "Trains the auto-encoder on RUN_DIR/data.",
+     "  mpirun -n 8 lj-vae train -o runs/equilibrated", _train),
+    ("evaluate", "Scores the anomaly suites and the test split.",
+     "  mpirun -n 8 lj-vae evaluate -o runs/equilibrated", _evaluate),
+    ("report", "Writes RUN_DIR/report/index.html.",
+     "  lj-vae report -o runs/equilibrated", _report),
+    ("run", "generate, train, evaluate and report in one go.",
+     "  mpirun -n 2 lj-vae run -c configs/quick.yaml", _run),
+):  # fmt: skip
+    _stage_command(_name, _text, _examples, _execute)
+
+
+def main() -> None:
+    """Entry point: joins the ranks, runs one command, and ends all ranks with one status."""
+    try:
+        world = World.connect()
+    except UserError as error:
+        if os.environ.get("SLURM_PROCID", "0") == "0":
+            print(f"lj-vae: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if not world.is_root:  # messages about the arguments come from rank 0 alone
+        click.echo = _silent  # type: ignore[assignment]
+    try:
+        cli.main(prog_name="lj-vae", standalone_mode=False, obj=world)
+    except click.ClickException as error:
+        if world.is_root:
+            error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except Exception as error:
+        world.fail(error)
+
+
+def _silent(*_: Any, **__: Any) -> None:
+    return None

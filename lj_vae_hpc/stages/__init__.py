@@ -1,0 +1,1 @@
+"""One module per command: they wire the layers together and hold no science."""

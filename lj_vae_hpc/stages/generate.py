@@ -1,0 +1,85 @@
+"""Samples a data set: every segment is divided over all ranks and written by them together."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.physics.energies import total_energy
+from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.sampling.chains import sample_rows, warm_up
+from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.sampling.tuning import tuned_steps
+from lj_vae_hpc.stages.rundir import RunDir
+from lj_vae_hpc.store.reader import finished_segments
+from lj_vae_hpc.store.schema import SEGMENT_FOLDER, segment_name
+from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
+
+
+def generate(world: World, run: RunDir, config: RunConfig) -> None:
+    """The command: samples the run's data set into RUN_DIR/data, or what of it is still missing."""
+    plan = Plan(config.seed, config.system, config.sampling)
+    sample(world, plan, run.data, config, "sampling")
+
+
+def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str) -> None:
+    """Samples a plan into a folder; segments that are finished there are kept.
+
+    Raises:
+        UserError: more ranks than rows, not enough disk, a folder that cannot be written or holds other data.
+    """
+    segments = plan.segments()
+    done = world.on_root(lambda: _prepare(world, plan, folder, segments))
+    todo = [k for k in range(len(segments)) if k not in done]
+    world.node_by_node(lambda: warm_up(plan))
+    steps = np.concatenate(world.gather(tuned_steps(plan, world.shard(len(plan.gammas)))))
+
+    def index() -> None:
+        write_index(
+            folder, done, plan.rows, plan.system.n_particles, {"gamma": np.array(plan.gammas), "step": steps},
+            {"config": config.to_yaml(), "fingerprint": plan.fingerprint(), "protocol": plan.sampling.protocol},
+        )  # fmt: skip
+
+    moves = sum(len(segments[k]) for k in todo) * plan.moves_per_row
+    with Progress(label, moves, "trial moves", world.is_root) as progress:
+        for k in todo:
+            shard = world.shard(len(segments[k]))
+            mine = range(segments[k].start + shard.start, segments[k].start + shard.stop)
+            # Rank 0 speaks for all: equal shares of equal work.
+            scale = len(segments[k]) / max(1, len(mine))
+            columns = sample_rows(plan, mine, steps, lambda n, scale=scale: progress.advance(n * scale))  # type: ignore[misc]
+            columns["energy"] = total_energy(columns["positions"], columns["gamma"], plan.system.mie)
+            path = folder / SEGMENT_FOLDER / segment_name(k)
+            write_segment(path, segments[k], mine, columns, plan.fingerprint(), world.hdf5())
+            world.on_root(lambda path=path: finish_segment(path))  # type: ignore[misc]
+            done[k] = segments[k]
+            world.on_root(index)
+    if not todo:
+        world.on_root(index)
+    if world.is_root:
+        print(f"{label}: {plan.rows} configurations in {folder}", flush=True)
+
+
+def _prepare(world: World, plan: Plan, folder: Path, segments: list[range]) -> dict[int, range]:
+    """Checks everything that can be checked before any work; returns the finished segments."""
+    if world.size > plan.rows:
+        raise UserError(
+            f"{world.size} ranks for {plan.rows} configurations ({folder.name}): start at most {plan.rows} ranks or "
+            "increase the number of configurations"
+        )
+    try:
+        (folder / SEGMENT_FOLDER).mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob("**/*.partial"):
+            leftover.unlink()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}") from None
+    done = finished_segments(folder, plan.fingerprint(), segments)
+    row_bytes = plan.system.n_particles * 8 + 40
+    needed = sum(len(s) for k, s in enumerate(segments) if k not in done) * row_bytes
+    if needed > free:
+        raise UserError(f"the disk is full: {folder} needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")
+    return done

@@ -1,0 +1,85 @@
+"""Prints what is inside a data set, and verifies it."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.physics.energies import total_energy
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.schema import COLUMNS, Columns
+from lj_vae_hpc.store.verifier import damage, row_digest
+
+
+def inspect(world: World, path: Path) -> None:
+    """The command: per ensemble the number of configurations, γ, energy and acceptance; and a digest of the content."""
+    world.on_root(lambda: _inspect(path))
+
+
+def verify(world: World, path: Path) -> None:
+    """The command: recomputes checksums and energies of every segment, divided over ranks.
+
+    Raises:
+        UserError: names each damaged segment.
+    """
+
+    def segments() -> tuple[list[Path], RunConfig, int]:
+        with Dataset(path, check_segments=False) as data:
+            config = RunConfig.model_validate(yaml.safe_load(data.attributes["config"]))
+            return data.segment_paths(), config, data.rows
+
+    paths, config, rows = world.on_root(segments)
+
+    def energy(columns: Columns) -> np.ndarray:
+        return total_energy(columns["positions"], columns["gamma"], config.system.mie)
+
+    mine = world.shard(len(paths))
+    found = [(paths[k], problem) for k in mine if (problem := damage(paths[k], energy))]
+
+    def judge(problems: list[tuple[Path, str]]) -> None:
+        if problems:
+            raise UserError(
+                "\n".join(f"damaged segment {p}: {problem}" for p, problem in problems)
+                + "\ndelete the damaged segments and give `lj-vae generate` again: only they are redone"
+            )
+        print(f"verified: {rows} configurations in {len(paths)} segments, checksums and energies agree")
+
+    everything = sum(world.gather(found), [])
+    world.on_root(lambda: judge(everything))
+
+
+def _inspect(path: Path) -> None:
+    with Dataset(path) as data:
+        a = data.attributes
+        print(f"{data.path}: {data.rows} of {a.get('total_rows', data.rows)} configurations, N = {data.n_particles}")
+        if "config" in a:
+            system = yaml.safe_load(a["config"])["system"]
+            print(f"protocol {a['protocol']}; " + ", ".join(f"{key} {value}" for key, value in system.items()))
+        digest = hashlib.sha256()
+        energies, gammas, acceptances, ensembles = [], [], [], []
+        for _, columns in data.blocks(range(data.rows), tuple(COLUMNS)):
+            digest.update(row_digest(columns))
+            energies.append(columns["energy"])
+            gammas.append(columns["gamma"])
+            ensembles.append(columns["ensemble"])
+            acceptances.append(columns["acceptance"])
+        if not energies:
+            print("no finished segment yet; give `lj-vae generate` again to continue")
+            return
+        energy, gamma, ensemble = np.concatenate(energies), np.concatenate(gammas), np.concatenate(ensembles)
+        acceptance = np.concatenate(acceptances)
+        steps = data.ensembles().get("step")
+        print(f"{'gamma':>8} {'count':>8} {'mean U (eps)':>20} {'s.d.':>8} {'acceptance':>10} {'step (sigma)':>12}")
+        for k, e in enumerate(np.unique(ensemble)):
+            u = energy[ensemble == e]
+            error = u.std(ddof=1) / np.sqrt(len(u)) if len(u) > 1 else np.nan
+            step = f"{steps[k]:12.4g}" if steps is not None and k < len(steps) else ""
+            print(
+                f"{gamma[ensemble == e][0]:8.4g} {len(u):8d} {f'{u.mean():.3f} ± {error:.3f}':>20} {u.std():8.3f} "
+                f"{acceptance[ensemble == e].mean():10.3f} {step}"
+            )
+        print(f"content sha256 {digest.hexdigest()}")

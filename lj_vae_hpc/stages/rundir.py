@@ -1,0 +1,100 @@
+"""The folder of a run: its paths, and the configuration it belongs to."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lj_vae_hpc.config import RunConfig, load
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        """The data set's folder."""
+        return self.path / "data"
+
+    @property
+    def model(self) -> Path:
+        """Checkpoints and weights."""
+        return self.path / "model"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores, summary and the suites' own data."""
+        return self.path / "evaluation"
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self.path / "report" / "index.html"
+
+
+def open_run(world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...]) -> tuple[RunDir, RunConfig]:
+    """The folder and configuration of a run, the same on every rank; makes the folder if it is new.
+
+    A folder belongs to the configuration it was made with. Without a configuration file an existing folder's own is
+    taken.
+
+    Raises:
+        UserError: bad configuration, the folder holds another one, or cannot be written.
+    """
+    run = RunDir(path)
+    return run, world.on_root(lambda: _adopt(run, config_file, overrides))
+
+
+def _adopt(run: RunDir, config_file: Path | None, overrides: tuple[str, ...]) -> RunConfig:
+    stored = load(run.config) if run.config.exists() else None
+    if config_file is None and stored:
+        config_file = run.config
+    config = load(config_file, overrides)
+    if stored and config != stored:
+        differences = _differences(stored.model_dump(mode="json"), config.model_dump(mode="json"))
+        raise UserError(
+            f"{run.path} holds another configuration: {'; '.join(differences)}. "
+            "Choose another output folder with -o, or leave out what differs"
+        )
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        if not stored:
+            write_text(run.config, config.to_yaml())
+    except OSError as error:
+        raise UserError(f"cannot write the output folder {run.path}: {error.strerror}") from None
+    if not os.access(run.path, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write the output folder {run.path}: no permission")
+    return config
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file that appears by rename when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            line
+            for name in dict.fromkeys([*old, *new])
+            for line in _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
+        ]
+    return [] if old == new else [f"{key} is {old} there, {new} here"]
