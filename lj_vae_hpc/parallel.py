@@ -110,6 +110,12 @@ class World:
         if self.local_rank != 0:
             action()
 
+    def threads_per_rank(self) -> int:
+        """Cores this rank may use, divided among the ranks of its node that may use the same ones."""
+        cores = frozenset(os.sched_getaffinity(0))
+        everyone = self.gather((socket.gethostname(), cores))
+        return max(1, len(cores) // everyone.count((socket.gethostname(), cores)))
+
     def fail(self, error: BaseException) -> NoReturn:
         """Ends every rank: one message for a UserError (status 2), a traceback for anything else (status 1)."""
         if isinstance(error, UserError):

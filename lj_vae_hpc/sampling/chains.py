@@ -101,7 +101,7 @@ def sample_rows(
         part = slice(start, start + LANES)
         step = steps[ensemble[part] - plan.first_ensemble]
         chains = Chains(plan.seed, plan.system, gamma[part], step, ensemble[part], chain[part])
-        acceptance[part] = chains.run(plan.sampling.sweeps, advance) / plan.moves_per_row
+        acceptance[part] = chains.run(plan.sampling.sweeps, advance) / max(1, plan.moves_per_row)
         positions[part] = chains.positions
     return {
         "positions": positions, "gamma": gamma, "ensemble": ensemble, "chain": chain, "acceptance": acceptance

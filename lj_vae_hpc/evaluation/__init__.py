@@ -1,0 +1,1 @@
+"""Anomaly suites, scores, the best possible detector, and metrics."""

@@ -1,0 +1,1 @@
+"""From positions to what the network sees."""

@@ -1,0 +1,87 @@
+"""Splits of a data set, and the batches of an epoch: the same whatever the number of ranks."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.config import Training
+
+WINDOW_ROWS = 16_384  # rows in memory at once, and the range over which they are shuffled
+
+ReadPositions = Callable[[range], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Disjoint contiguous rows. Every row is its own chain and rows interleave γ, so this split is a random one."""
+
+    training: range
+    validation: range
+    test: range
+
+    @classmethod
+    def of(cls, rows: int, ensembles: int, training: Training) -> "Splits":
+        """Divides whole chains-of-every-γ: each split holds every γ equally often."""
+        chains = rows // ensembles
+        test = chains - max(1, round(training.test_fraction * chains))
+        validation = test - max(1, round(training.validation_fraction * chains))
+        return cls(range(validation * ensembles), range(validation * ensembles, test * ensembles),
+                   range(test * ensembles, rows))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The optimizer steps of an epoch. Rows are shuffled within windows, and the windows among themselves.
+
+    Attributes:
+        rows: rows of the training split.
+        batch_size: rows of one step, all ranks together; the last step of the last window may have fewer.
+        seed: with the epoch, determines the order.
+    """
+
+    rows: range
+    batch_size: int
+    seed: int
+
+    def _windows(self) -> list[range]:
+        width = max(1, WINDOW_ROWS // self.batch_size) * self.batch_size
+        return [range(s, min(s + width, self.rows.stop)) for s in range(self.rows.start, self.rows.stop, width)]
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in an epoch."""
+        return sum(-(-len(w) // self.batch_size) for w in self._windows())
+
+    def epoch(
+        self, epoch: int, first_step: int, read: ReadPositions, shard: Callable[[int], range]
+    ) -> Iterator[tuple[int, int, range, NDArray[np.float32]]]:
+        """This rank's part of every step from first_step on.
+
+        Args:
+            epoch: which epoch.
+            first_step: steps before it are left out, for continuing a stopped run.
+            read: positions of a contiguous range of rows.
+            shard: this rank's part of n items (World.shard).
+
+        Yields:
+            step; rows of the whole batch; which of them are this rank's; their positions (b, N, 2) in σ, where b may
+            be 0 in a last small batch.
+        """
+        windows = self._windows()
+        step = 0
+        for k in np.random.default_rng([self.seed, epoch]).permutation(len(windows)):
+            window = windows[k]
+            steps = -(-len(window) // self.batch_size)
+            if step + steps <= first_step:
+                step += steps
+                continue
+            positions = read(window)
+            order = np.random.default_rng([self.seed, epoch, int(k)]).permutation(len(window))
+            for at in range(0, len(window), self.batch_size):
+                batch = order[at : at + self.batch_size]
+                mine = shard(len(batch))
+                if step >= first_step:
+                    yield step, len(batch), mine, positions[batch[mine.start : mine.stop]]
+                step += 1

@@ -1,0 +1,152 @@
+"""Scores the test split and every anomaly suite, divided over ranks."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lj_vae_hpc.config import Corruption, RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation.scores import SCORES, Scorer
+from lj_vae_hpc.evaluation.suites import NORMAL, Suite, corrupt, sampled_plans
+from lj_vae_hpc.evaluation.summary import observables, summarize
+from lj_vae_hpc.model.vae import VAE
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.representation.batches import Splits
+from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
+from lj_vae_hpc.stages.generate import sample
+from lj_vae_hpc.stages.rundir import RunDir, write_text
+from lj_vae_hpc.stages.train import best_weights, check_data
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.schema import SCHEMA_VERSION
+from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.hardware import choose_device
+
+BLOCK = 1024
+Arrays = dict[str, NDArray[Any]]
+
+
+def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
+    """The command: writes evaluation/scores.h5 and evaluation/summary.json.
+
+    Raises:
+        UserError: no data set, no trained weights, or weights of another architecture.
+    """
+    world.on_root(lambda: check_data(run, config, 1))
+    module = load_model(world, run, config)
+    for name, plan in sampled_plans(config).items():
+        sample(world, plan, run.evaluation / "suites" / name, config, f"suite {name}")
+    with Dataset(run.data, check_segments=False) as data:
+        splits = Splits.of(data.rows, len(config.sampling.gamma_values), config.training)
+        scorer = fitted_scorer(world, module, config, data, splits.training)
+        suites = _suites(config, run, data, splits.test)
+        results = {}
+        with Progress("scoring", sum(s.rows for s in suites), "configurations", world.is_root) as progress:
+            for suite in suites:
+                results[suite.name] = _score(world, suite, scorer, config, progress.advance)
+        results[NORMAL]["gamma"] = data.read(splits.test, ("gamma",))["gamma"]
+
+    def finish() -> None:
+        summary = summarize(results, config)
+        _write(run, results, summary)
+        _print(summary)
+
+    world.on_root(finish)
+
+
+def load_model(world: World, run: RunDir, config: RunConfig) -> VAE:
+    """The network with its best weights, on this rank's device."""
+    torch.set_num_threads(world.threads_per_rank())
+    device = choose_device(config.training, world.local_rank, world.local_size)
+    module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
+    path = best_weights(run)
+    tensors, _ = world.on_root(lambda: checkpoint.load(path))
+    world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
+    checkpoint.restore(tensors, module, None, path)
+    return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def fitted_scorer(world: World, module: VAE, config: RunConfig, data: Dataset, training: range) -> Scorer:
+    """The scorer, with mean and covariance of the latent means of the training split summed over ranks."""
+
+    def encode(positions: torch.Tensor) -> torch.Tensor:
+        return distance_matrix(positions, config.system.box_side, config.representation)
+
+    bare = Scorer(module, encode, config.objective)
+    d = module.latent_dim
+    sums = np.zeros((d + 1, d + 1))
+    share = world.shard(len(training))
+    for _, block in data.blocks(training[share.start : share.stop], ("positions",)):
+        z = bare.latent_means(np.asarray(block["positions"], np.float32))
+        z = np.c_[z, np.ones(len(z))]
+        sums += z.T @ z
+    sums = world.sum(sums)
+    mean = sums[:d, d] / sums[d, d]
+    return Scorer(module, encode, config.objective, mean, sums[:d, :d] / sums[d, d] - np.outer(mean, mean))
+
+
+def _suites(config: RunConfig, run: RunDir, data: Dataset, test: range) -> list[Suite]:
+    def reader(source: Dataset, first: int = 0) -> Callable[[range], NDArray[np.float32]]:
+        def read(rows: range) -> NDArray[np.float32]:
+            part = source.read(range(first + rows.start, first + rows.stop), ("positions",))
+            return np.asarray(part["positions"], np.float32)
+
+        return read
+
+    normal = reader(data, test.start)
+    suites = [Suite(NORMAL, len(test), normal)]
+    for name, plan in sampled_plans(config).items():
+        suites.append(Suite(name, plan.rows, reader(Dataset(run.evaluation / "suites" / name, False))))
+    for k, (name, corruption) in enumerate(config.evaluation.corruptions.items()):
+
+        def read(rows: range, k: int = k, corruption: Corruption = corruption) -> NDArray[np.float32]:
+            return corrupt(normal(rows), rows, corruption, (config.seed, k))
+
+        suites.append(Suite(name, min(len(test), config.evaluation.configurations), read))
+    return suites
+
+
+def _score(
+    world: World, suite: Suite, scorer: Scorer, config: RunConfig, advance: Callable[[int], None]
+) -> Arrays:
+    """Scores and energies of every row of a suite, on rank 0 in order; each row scored by exactly one rank."""
+    mine = world.shard(suite.rows)
+    parts: list[Arrays] = []
+    for start in range(mine.start, mine.stop, BLOCK):
+        rows = range(start, min(start + BLOCK, mine.stop))
+        positions = suite.read(rows)
+        parts.append(dict(scorer(positions)) | observables(positions, config.system)
+                     | {"row": np.arange(rows.start, rows.stop)})  # fmt: skip
+        advance(len(rows) * world.size)
+    gathered = [part for rank in world.gather(parts) for part in rank]
+    result = {name: np.concatenate([part[name] for part in gathered]) for name in gathered[0]}
+    if not np.array_equal(result["row"], np.arange(suite.rows)):
+        raise RuntimeError(f"suite {suite.name}: some configurations were not scored once and only once")
+    return result
+
+
+def _write(run: RunDir, results: dict[str, Arrays], summary: dict[str, Any]) -> None:
+    """scores.h5 and summary.json, on rank 0."""
+    partial = run.evaluation / "scores.h5.partial"
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs["schema_version"] = SCHEMA_VERSION
+            for name, result in results.items():
+                for column, values in result.items():
+                    file.create_dataset(f"{name}/{column}", data=values)
+        partial.replace(run.evaluation / "scores.h5")
+        write_text(run.evaluation / "summary.json", json.dumps(summary, indent=1))
+    except OSError as error:
+        raise UserError(f"cannot write {run.evaluation}: {error}") from None
+
+
+def _print(summary: dict[str, Any]) -> None:
+    print(f"{'AUROC':>16} {'ceiling':>8} " + " ".join(f"{score:>22}" for score in SCORES))
+    for name, suite in summary["suites"].items():
+        cells = [f"{s['auroc']:.3f} [{s['auroc_ci'][0]:.3f}, {s['auroc_ci'][1]:.3f}]" for s in suite["scores"].values()]
+        print(f"{name:>16} {suite['ceiling']:8.3f} " + " ".join(f"{cell:>22}" for cell in cells), flush=True)

@@ -1,0 +1,158 @@
+"""Trains the auto-encoder on a run's data set."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.model.vae import VAE
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.representation.batches import Batches, Splits
+from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
+from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.stages.rundir import RunDir, write_text
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.hardware import choose_device, choose_dtype
+from lj_vae_hpc.training.loop import State, Trainer
+
+
+def train(world: World, run: RunDir, config: RunConfig) -> None:
+    """The command: trains to `training.epochs`, from the last checkpoint where there is one.
+
+    Raises:
+        UserError: no data set, one made for another configuration, a batch smaller than the number of ranks, a
+            checkpoint of another architecture.
+    """
+    world.on_root(lambda: check_data(run, config, world.size))
+    threads = world.threads_per_rank()
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    device = choose_device(config.training, world.local_rank, world.local_size)
+    dtype = world.broadcast(choose_dtype(config.training, device))
+    torch.manual_seed(config.seed % 2**63)
+    module = VAE(matrix_side(config.system.n_particles, config.representation), config.model).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(module.parameters(), lr=config.training.learning_rate)
+    facts = {
+        "system": config.system.model_dump(mode="json"),
+        "representation": config.representation.model_dump(mode="json"),
+        "model": config.model.model_dump(mode="json"),
+    }
+    state, path = State(), run.model / "checkpoint.safetensors"
+    if world.on_root(path.exists):
+        tensors, stored = world.on_root(lambda: checkpoint.load(path))
+        world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
+        checkpoint.restore(tensors, module, optimizer, path)
+        state = State(**stored["state"])
+    with Dataset(run.data, check_segments=False) as data:
+        splits = Splits.of(data.rows, len(config.sampling.gamma_values), config.training)
+        batches = Batches(splits.training, config.training.batch_size, config.seed)
+        if world.is_root:
+            done = f", continuing after epoch {state.epoch} step {state.step}" if path.exists() else ""
+            print(
+                f"training: {len(splits.training)} configurations, {batches.steps} steps of {batches.batch_size} per "
+                f"epoch, {world.size} ranks x {threads} threads on {device.type} in {str(dtype).removeprefix('torch.')}"
+                f"{done}",
+                flush=True,
+            )
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        left = len(splits.training) * (config.training.epochs - state.epoch) - int(state.sums[3])
+        with (
+            world.process_group(backend),
+            Progress("training", left, "configurations", world.is_root) as progress,
+            _Curves(run, state.history if world.is_root else None) as curves,
+        ):
+            trainer = Trainer(
+                world=world,
+                module=module,
+                optimizer=optimizer,
+                objective=config.objective,
+                encode=lambda p: distance_matrix(p, config.system.box_side, config.representation),
+                read=lambda rows: np.asarray(data.read(rows, ("positions",))["positions"], dtype=np.float32),
+                batches=batches,
+                validation=splits.validation,
+                dtype=dtype,
+                folder=run.model,
+                facts=facts,
+                report=curves.report,
+                advance=progress.advance,
+            )
+            state = trainer.fit(state, config.training.epochs)
+    weights = b"".join(t.cpu().numpy().tobytes() for t in module.state_dict().values())
+    digests = world.gather(hashlib.sha256(weights).hexdigest())
+    if len(set(digests)) > 1:
+        raise RuntimeError("the ranks' parameters differ after training")
+
+
+def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
+    """Everything about the data set that can be checked before any work.
+
+    Raises:
+        UserError: missing, damaged, incomplete, or made for another configuration.
+    """
+    if not run.data.exists():
+        raise UserError(f"no data set in {run.path}; give `lj-vae generate -o {run.path}` first")
+    with Dataset(run.data) as data:
+        if data.n_particles != config.system.n_particles:
+            raise UserError(
+                f"{data.path} holds configurations of {data.n_particles} particles, system.n_particles is "
+                f"{config.system.n_particles}"
+            )
+        if data.attributes["fingerprint"] != Plan(config.seed, config.system, config.sampling).fingerprint():
+            raise UserError(f"{data.path} was made with another seed, system or sampling; choose another -o")
+        if not data.attributes["complete"]:
+            raise UserError(
+                f"{data.path} has {data.rows} of {data.attributes['total_rows']} configurations; give `lj-vae generate "
+                f"-o {run.path}` again to complete it"
+            )
+    if ranks > config.training.batch_size:
+        raise UserError(
+            f"training.batch_size {config.training.batch_size} is smaller than the {ranks} ranks; increase it or start "
+            "fewer ranks"
+        )
+
+
+class _Curves:
+    """metrics.jsonl, TensorBoard and a line per epoch; rank 0 gives a history, the others None."""
+
+    def __init__(self, run: RunDir, history: list[dict[str, float]] | None) -> None:
+        self._run, self._started = run, time.monotonic()
+        self._writer = None
+        if history is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(run.model / "tensorboard", purge_step=len(history) + 1)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> "_Curves":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer:
+            self._writer.close()  # type: ignore[no-untyped-call]
+
+    def report(self, history: list[dict[str, float]]) -> None:
+        """Writes the metrics of all epochs so far, and shows the last."""
+        last = history[-1]
+        write_text(self._run.metrics, "".join(json.dumps(metrics) + "\n" for metrics in history))
+        if self._writer:
+            for name, value in last.items():
+                if name != "epoch":
+                    self._writer.add_scalar(name, value, int(last["epoch"]))  # type: ignore[no-untyped-call]
+            self._writer.flush()  # type: ignore[no-untyped-call]
+        seconds = time.monotonic() - self._started
+        print(
+            f"epoch {last['epoch']:g}: mse {last['mse']:.5f}, kl {last['kl']:.3f}, validation mse "
+            f"{last['validation_mse']:.5f}, {seconds:.0f} s since start",
+            flush=True,
+        )
+
+
+def best_weights(run: RunDir) -> Path:
+    """The weights of the epoch with the lowest validation loss."""
+    return run.model / "best.safetensors"

@@ -1,0 +1,1 @@
+"""Objective, checkpoints and the loop."""

@@ -1,0 +1,78 @@
+"""Weights and full training state as safetensors: loading them executes nothing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lj_vae_hpc.errors import UserError
+
+
+def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Writes tensors and JSON facts; the file appears by rename when complete.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, partial, metadata={"facts": json.dumps(facts)})
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {path}: {error}; the previous checkpoint is kept") from None
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Reads what save wrote.
+
+    Raises:
+        UserError: missing, damaged, or not written by this program.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give `lj-vae train` first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["facts"])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118, not a dict
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise UserError(f"cannot read {path}: damaged or not written by lj-vae ({error!r:.100})") from None
+
+
+def training_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Model and optimizer as one flat dictionary."""
+    state = {f"model.{name}": tensor for name, tensor in module.state_dict().items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        state |= {f"optimizer.{index}.{slot}": tensor for slot, tensor in slots.items()}
+    return state
+
+
+def restore(state: dict[str, Tensor], module: nn.Module, optimizer: torch.optim.Optimizer | None, path: Path) -> None:
+    """Puts a training state, or bare weights, back.
+
+    Raises:
+        UserError: it belongs to another architecture.
+    """
+    weights = {name.removeprefix("model."): t for name, t in state.items() if not name.startswith("optimizer.")}
+    expected = {name: tuple(t.shape) for name, t in module.state_dict().items()}
+    found = {name: tuple(t.shape) for name, t in weights.items()}
+    if expected != found:
+        different = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        name = different[0]
+        raise UserError(
+            f"{path} is a checkpoint of another architecture: {name} has shape {found.get(name)}, expected "
+            f"{expected.get(name)}; set model.* and representation.* as they were, or choose another -o"
+        )
+    module.load_state_dict(weights)
+    if optimizer:
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in state.items():
+            if name.startswith("optimizer."):
+                _, index, slot = name.split(".")
+                slots.setdefault(int(index), {})[slot] = tensor
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
