@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lj_vae_hpc import __version__
-from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config import RunConfig, load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.stages.rundir import RunDir, open_run
@@ -62,8 +62,7 @@ def _stage_command(name: str, text: str, examples: str, execute: Callable[[World
     def command(
         world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
     ) -> None:
-        path = output or Path("runs") / (config_file.stem if config_file else "equilibrated")
-        execute(world, *open_run(world, path, config_file, overrides))
+        execute(world, *open_run(world, _run_path(output, config_file), config_file, overrides))
 
 
 def _generate(world: World, run: RunDir, config: RunConfig) -> None:
@@ -95,18 +94,6 @@ def _run(world: World, run: RunDir, config: RunConfig) -> None:
         stage(world, run, config)
 
 
-def _inspect(world: World, run: RunDir, config: RunConfig) -> None:
-    from lj_vae_hpc.stages.inspect import inspect
-
-    inspect(world, run.data)
-
-
-def _verify(world: World, run: RunDir, config: RunConfig) -> None:
-    from lj_vae_hpc.stages.inspect import verify
-
-    verify(world, run.data)
-
-
 for _name, _text, _examples, _execute in (
     ("generate", "Samples the data set into RUN_DIR/data.",
      "  mpirun -n 8 lj-vae generate -c configs/equilibrated.yaml\n"
@@ -121,6 +108,75 @@ for _name, _text, _examples, _execute in (
      "  mpirun -n 2 lj-vae run -c configs/quick.yaml", _run),
 ):  # fmt: skip
     _stage_command(_name, _text, _examples, _execute)
+
+
+def _data_command(
+    name: str, text: str, examples: str, execute: Callable[[World, Path, RunConfig | None], None]
+) -> None:
+    """Adds a command that looks at a data set and changes nothing."""
+
+    @cli.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")
+    @click.argument("data", required=False, type=click.Path(path_type=Path), metavar="[DATA.h5]")
+    @_options
+    @click.pass_obj
+    def command(
+        world: World, data: Path | None, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
+    ) -> None:
+        config = world.on_root(lambda: load(config_file, overrides)) if config_file or overrides else None
+        execute(world, data or RunDir(_run_path(output, config_file)).data, config)
+
+
+def _inspect(world: World, data: Path, config: RunConfig | None) -> None:
+    from lj_vae_hpc.stages.inspect import inspect
+
+    inspect(world, data, config)
+
+
+def _verify(world: World, data: Path, config: RunConfig | None) -> None:
+    from lj_vae_hpc.stages.inspect import verify
+
+    verify(world, data, config)
+
+
+_data_command(
+    "inspect", "Prints what is inside a data set: RUN_DIR's, or the file given.",
+    "  lj-vae inspect -o runs/quick\n  lj-vae inspect runs/quick/evaluation/suites/soft/dataset.h5", _inspect,
+)  # fmt: skip
+_data_command(
+    "verify", "Recomputes checksums and energies of a data set and names damaged segments.",
+    "  mpirun -n 8 lj-vae verify -o runs/equilibrated", _verify,
+)  # fmt: skip
+
+
+@cli.command(epilog="\b\nExamples:\n  lj-vae score other/data/dataset.h5 -o runs/quick --to scores.h5")
+@click.argument("data", type=click.Path(path_type=Path), metavar="DATA.h5")
+@click.option("--to", "target", type=click.Path(path_type=Path), default=Path("scores.h5"), show_default=True,
+              metavar="FILE.h5", help="Where the scores are written.")  # fmt: skip
+@_options
+@click.pass_obj
+def score(
+    world: World, data: Path, target: Path, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Scores the configurations of any data set with the model trained in RUN_DIR."""
+    from lj_vae_hpc.stages.evaluate import score_file
+
+    score_file(world, *open_run(world, _run_path(output, config_file), config_file, overrides), data, target)
+
+
+@cli.command(epilog="\b\nExamples:\n  lj-vae doctor\n  mpirun -n 2 lj-vae doctor -o /scratch/runs/test")
+@_options
+@click.pass_obj
+def doctor(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
+    """Checks that this machine can do every stage: MPI, parallel HDF5, compiler cache, torch, Slurm, the output folder."""
+    from lj_vae_hpc.stages.doctor import doctor as examine
+
+    config = world.on_root(lambda: load(config_file, overrides))
+    examine(world, _run_path(output, config_file), config)
+
+
+def _run_path(output: Path | None, config_file: Path | None) -> Path:
+    """The run folder: as given, else named after the configuration."""
+    return output or Path("runs") / (config_file.stem if config_file else "equilibrated")
 
 
 def main() -> None:

@@ -59,6 +59,10 @@ class World:
         """Whether this is rank 0, which prints, lists folders and writes the small files."""
         return bool(self.rank == 0)
 
+    def library(self) -> str:
+        """Name and version of the MPI library."""
+        return str(_mpi().Get_library_version()).split(",")[0].strip("\x00\n ") if self._comm else "none, one rank"
+
     def shard(self, n: int) -> range:
         """This rank's contiguous part of n items; the parts are disjoint, cover all, and differ by at most one."""
         return range(n * self.rank // self.size, n * (self.rank + 1) // self.size)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -53,7 +54,8 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
 
     def finish() -> None:
         summary = summarize(results, config)
-        _write(run, results, summary)
+        _write_scores(run.evaluation / "scores.h5", results)
+        write_text(run.evaluation / "summary.json", json.dumps(summary, indent=1))
         _print(summary)
 
     world.on_root(finish)
@@ -90,18 +92,47 @@ def fitted_scorer(world: World, module: VAE, config: RunConfig, data: Dataset, t
     return Scorer(module, encode, config.objective, mean, sums[:d, :d] / sums[d, d] - np.outer(mean, mean))
 
 
+def score_file(world: World, run: RunDir, config: RunConfig, path: Path, target: Path) -> None:
+    """The command: scores every configuration of a data set with the trained model, into one HDF5 file.
+
+    Raises:
+        UserError: the data set cannot be read, or holds another number of particles than the model was trained on.
+    """
+    world.on_root(lambda: check_data(run, config, 1))
+
+    def check() -> None:
+        with Dataset(path) as foreign:
+            if foreign.n_particles != config.system.n_particles:
+                raise UserError(
+                    f"{path} holds configurations of {foreign.n_particles} particles, the model in {run.path} was "
+                    f"trained on {config.system.n_particles}"
+                )
+
+    world.on_root(check)
+    module = load_model(world, run, config)
+    with Dataset(run.data, check_segments=False) as data, Dataset(path, check_segments=False) as foreign:
+        splits = Splits.of(data.rows, len(config.sampling.gamma_values), config.training)
+        scorer = fitted_scorer(world, module, config, data, splits.training)
+        with Progress("scoring", foreign.rows, "configurations", world.is_root) as progress:
+            result = _score(world, Suite(path.name, foreign.rows, _reader(foreign)), scorer, config, progress.advance)
+    world.on_root(lambda: _write_scores(target, {"scores": result}))
+    if world.is_root:
+        print(f"scores of {foreign.rows} configurations in {target}: /scores/{{{','.join(SCORES)}}}")
+
+
+def _reader(source: Dataset, first: int = 0) -> Callable[[range], NDArray[np.float32]]:
+    def read(rows: range) -> NDArray[np.float32]:
+        part = source.read(range(first + rows.start, first + rows.stop), ("positions",))
+        return np.asarray(part["positions"], np.float32)
+
+    return read
+
+
 def _suites(config: RunConfig, run: RunDir, data: Dataset, test: range) -> list[Suite]:
-    def reader(source: Dataset, first: int = 0) -> Callable[[range], NDArray[np.float32]]:
-        def read(rows: range) -> NDArray[np.float32]:
-            part = source.read(range(first + rows.start, first + rows.stop), ("positions",))
-            return np.asarray(part["positions"], np.float32)
-
-        return read
-
-    normal = reader(data, test.start)
+    normal = _reader(data, test.start)
     suites = [Suite(NORMAL, len(test), normal)]
     for name, plan in sampled_plans(config).items():
-        suites.append(Suite(name, plan.rows, reader(Dataset(run.evaluation / "suites" / name, False))))
+        suites.append(Suite(name, plan.rows, _reader(Dataset(run.evaluation / "suites" / name, False))))
     for k, (name, corruption) in enumerate(config.evaluation.corruptions.items()):
 
         def read(rows: range, k: int = k, corruption: Corruption = corruption) -> NDArray[np.float32]:
@@ -130,19 +161,19 @@ def _score(
     return result
 
 
-def _write(run: RunDir, results: dict[str, Arrays], summary: dict[str, Any]) -> None:
-    """scores.h5 and summary.json, on rank 0."""
-    partial = run.evaluation / "scores.h5.partial"
+def _write_scores(path: Path, results: dict[str, Arrays]) -> None:
+    """One group per suite, one data set per score or observable; rank 0 calls this."""
+    partial = path.with_name(path.name + ".partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(partial, "w") as file:
             file.attrs["schema_version"] = SCHEMA_VERSION
             for name, result in results.items():
                 for column, values in result.items():
                     file.create_dataset(f"{name}/{column}", data=values)
-        partial.replace(run.evaluation / "scores.h5")
-        write_text(run.evaluation / "summary.json", json.dumps(summary, indent=1))
+        partial.replace(path)
     except OSError as error:
-        raise UserError(f"cannot write {run.evaluation}: {error}") from None
+        raise UserError(f"cannot write {path}: {error}") from None
 
 
 def _print(summary: dict[str, Any]) -> None:

@@ -40,7 +40,10 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
     def index() -> None:
         write_index(
             folder, done, plan.rows, plan.system.n_particles, {"gamma": np.array(plan.gammas), "step": steps},
-            {"config": config.to_yaml(), "fingerprint": plan.fingerprint(), "protocol": plan.sampling.protocol},
+            {
+                "config": config.to_yaml(), "system": plan.system.model_dump_json(),
+                "protocol": plan.sampling.protocol, "fingerprint": plan.fingerprint(),
+            },
         )  # fmt: skip
 
     moves = sum(len(segments[k]) for k in todo) * plan.moves_per_row

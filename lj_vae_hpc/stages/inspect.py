@@ -4,9 +4,9 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import yaml
+from numpy.typing import NDArray
 
-from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config import RunConfig, System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.physics.energies import total_energy
@@ -15,27 +15,27 @@ from lj_vae_hpc.store.schema import COLUMNS, Columns
 from lj_vae_hpc.store.verifier import damage, row_digest
 
 
-def inspect(world: World, path: Path) -> None:
+def inspect(world: World, path: Path, config: RunConfig | None = None) -> None:
     """The command: per ensemble the number of configurations, γ, energy and acceptance; and a digest of the content."""
-    world.on_root(lambda: _inspect(path))
+    world.on_root(lambda: _inspect(path, config))
 
 
-def verify(world: World, path: Path) -> None:
+def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
     """The command: recomputes checksums and energies of every segment, divided over ranks.
 
     Raises:
         UserError: names each damaged segment.
     """
 
-    def segments() -> tuple[list[Path], RunConfig, int]:
+    def segments() -> tuple[list[Path], System, int]:
         with Dataset(path, check_segments=False) as data:
-            config = RunConfig.model_validate(yaml.safe_load(data.attributes["config"]))
-            return data.segment_paths(), config, data.rows
+            _check(data, config)
+            return data.segment_paths(), _system(data), data.rows
 
-    paths, config, rows = world.on_root(segments)
+    paths, system, rows = world.on_root(segments)
 
-    def energy(columns: Columns) -> np.ndarray:
-        return total_energy(columns["positions"], columns["gamma"], config.system.mie)
+    def energy(columns: Columns) -> NDArray[np.float64]:
+        return total_energy(columns["positions"], columns["gamma"], system.mie)
 
     mine = world.shard(len(paths))
     found = [(paths[k], problem) for k in mine if (problem := damage(paths[k], energy))]
@@ -52,13 +52,24 @@ def verify(world: World, path: Path) -> None:
     world.on_root(lambda: judge(everything))
 
 
-def _inspect(path: Path) -> None:
+def _system(data: Dataset) -> System:
+    """The fluid that a data set was sampled from; a data set of a suite has its own, unlike its run."""
+    return System.model_validate_json(data.attributes["system"])
+
+
+def _check(data: Dataset, config: RunConfig | None) -> None:
+    """Where a configuration is given, the data set must be one of its system."""
+    if config and _system(data) != config.system:
+        raise UserError(f"{data.path} was sampled from another system than the configuration's: {_system(data)}")
+
+
+def _inspect(path: Path, config: RunConfig | None) -> None:
     with Dataset(path) as data:
+        _check(data, config)
         a = data.attributes
         print(f"{data.path}: {data.rows} of {a.get('total_rows', data.rows)} configurations, N = {data.n_particles}")
-        if "config" in a:
-            system = yaml.safe_load(a["config"])["system"]
-            print(f"protocol {a['protocol']}; " + ", ".join(f"{key} {value}" for key, value in system.items()))
+        if "protocol" in a:
+            print(f"protocol {a['protocol']}; {_system(data)}")
         digest = hashlib.sha256()
         energies, gammas, acceptances, ensembles = [], [], [], []
         for _, columns in data.blocks(range(data.rows), tuple(COLUMNS)):

@@ -1,0 +1,83 @@
+"""Looks at the machine and tells what each stage will find."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+
+
+def doctor(world: World, output: Path, config: RunConfig) -> None:
+    """The command: one line per check.
+
+    Raises:
+        UserError: some check failed; the lines say which, and what to do.
+    """
+    parent = next(p for p in [output, *output.absolute().parents] if p.exists())
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("ranks", lambda: f"{world.size}, {world.local_size} on this node, {world.threads_per_rank()} threads each"),
+        ("python", lambda: sys.version.split()[0]),
+        ("MPI", world.library),
+        ("parallel HDF5", lambda: _hdf5(world, parent)),
+        ("sampler", lambda: _sampler(config)),
+        ("torch", lambda: _torch(world, config)),
+        ("output folder", lambda: f"{parent}, {shutil.disk_usage(parent).free / 1e9:.0f} GB free"),
+        ("Slurm", lambda: shutil.which("sbatch") or "no sbatch here: jobs/ cannot be submitted from this machine"),
+    ]
+    failed = []
+    for name, check in checks:
+        try:
+            outcome = check()
+        except Exception as error:
+            outcome = f"FAILED: {' '.join(str(error).split())}"
+        problems = [text for text in world.gather(outcome) if text.startswith("FAILED")]
+        if world.is_root:
+            print(f"{name:>14}: {problems[0] if problems else outcome}", flush=True)
+        failed += [name] * bool(problems)
+    if failed:
+        raise UserError(f"not ready: {', '.join(failed)}; bin/bootstrap sets everything up", everywhere=True)
+
+
+def _hdf5(world: World, folder: Path) -> str:
+    import h5py
+
+    if not h5py.get_config().mpi:
+        raise RuntimeError("h5py was built without MPI; run bin/bootstrap")
+    path = Path(world.broadcast(tempfile.mktemp(prefix=".lj-vae-doctor-", dir=folder)))
+    with h5py.File(path, "w", **world.hdf5()) as file:
+        file.create_dataset("x", (world.size,), "i4")[world.rank] = world.rank
+    world.barrier()
+    with h5py.File(path, "r") as file:
+        agree = list(file["x"]) == list(range(world.size))
+    world.barrier()
+    if world.is_root:
+        path.unlink()
+    if not agree:
+        raise RuntimeError(f"what {world.size} ranks wrote together in {folder} reads back wrong")
+    return f"HDF5 {h5py.version.hdf5_version}, {world.size} ranks wrote one file in {folder}"
+
+
+def _sampler(config: RunConfig) -> str:
+    import time
+
+    from lj_vae_hpc.sampling.chains import warm_up
+    from lj_vae_hpc.sampling.plan import Plan
+
+    started = time.monotonic()
+    warm_up(Plan(config.seed, config.system, config.sampling))
+    return f"compiled or loaded from the cache in {time.monotonic() - started:.1f} s"
+
+
+def _torch(world: World, config: RunConfig) -> str:
+    import torch
+
+    from lj_vae_hpc.training.hardware import choose_device, choose_dtype
+
+    device = choose_device(config.training, world.local_rank, world.local_size)
+    with world.process_group("nccl" if device.type == "cuda" else "gloo"):
+        pass
+    return f"{torch.__version__}, training on {device} in {str(choose_dtype(config.training, device))[6:]}"
