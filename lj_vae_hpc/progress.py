@@ -21,7 +21,7 @@ class Progress:
     """
 
     def __init__(self, label: str, total: float, unit: str, shown: bool) -> None:
-        self._bar = tqdm(total=total, desc=label, unit=unit, unit_scale=True, disable=not (shown and _on_terminal()))
+        self._bar = tqdm(total=total, desc=label, unit=unit, unit_scale=True, disable=not (shown and total and _on_terminal()))
         self._label, self._total, self._unit = label, total, unit
         self._lines = shown and not _on_terminal()
         self._done, self._started = 0.0, time.monotonic()
@@ -32,7 +32,7 @@ class Progress:
 
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._bar.close()
-        if self._lines and kind is None:
+        if self._lines and kind is None and self._done:
             self._print(f"done in {tqdm.format_interval(time.monotonic() - self._started)}")
 
     def advance(self, amount: float) -> None:

@@ -50,11 +50,12 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         with Progress("scoring", sum(s.rows for s in suites), "configurations", world.is_root) as progress:
             for suite in suites:
                 results[suite.name] = _score(world, suite, scorer, config, progress.advance)
+        examples = _examples(scorer, suites) if world.is_root else {}
         results[NORMAL]["gamma"] = data.read(splits.test, ("gamma",))["gamma"]
 
     def finish() -> None:
         summary = summarize(results, config)
-        _write_scores(run.evaluation / "scores.h5", results)
+        _write_scores(run.evaluation / "scores.h5", results | examples)
         write_text(run.evaluation / "summary.json", json.dumps(summary, indent=1))
         _print(summary)
 
@@ -159,6 +160,15 @@ def _score(
     if not np.array_equal(result["row"], np.arange(suite.rows)):
         raise RuntimeError(f"suite {suite.name}: some configurations were not scored once and only once")
     return result
+
+
+def _examples(scorer: Scorer, suites: list[Suite]) -> dict[str, Arrays]:
+    """The first configuration of every suite as matrix and reconstruction, in units of L√2, for the report."""
+    examples = {}
+    for suite in suites:
+        original, reconstruction = scorer.reconstruct(suite.read(range(1)))
+        examples[f"examples/{suite.name}"] = {"original": original[0], "reconstruction": reconstruction[0]}
+    return examples
 
 
 def _write_scores(path: Path, results: dict[str, Arrays]) -> None:

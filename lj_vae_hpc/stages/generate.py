@@ -46,6 +46,8 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
             },
         )  # fmt: skip
 
+    if not todo:
+        world.on_root(index)
     moves = sum(len(segments[k]) for k in todo) * plan.moves_per_row
     with Progress(label, moves, "trial moves", world.is_root) as progress:
         for k in todo:
@@ -60,10 +62,8 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
             world.on_root(lambda path=path: finish_segment(path))  # type: ignore[misc]
             done[k] = segments[k]
             world.on_root(index)
-    if not todo:
-        world.on_root(index)
     if world.is_root:
-        print(f"{label}: {plan.rows} configurations in {folder}", flush=True)
+        print(f"{label}: {plan.rows} configurations in {folder}{'' if todo else ', already complete'}", flush=True)
 
 
 def _prepare(world: World, plan: Plan, folder: Path, segments: list[range]) -> dict[int, range]:

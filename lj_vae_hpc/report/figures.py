@@ -1,0 +1,142 @@
+"""Every figure of the page, as an SVG or PNG string that can be put into it."""
+
+import base64
+import io
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.metrics import roc_curve
+
+mpl.rcParams.update({
+    "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.alpha": 0.25,
+    "svg.fonttype": "path", "svg.hashsalt": "lj-vae", "figure.constrained_layout.use": True,
+})  # fmt: skip
+
+# Mean and standard deviation of U over 10,000 configurations, in ε, of the published protocol (LCP-B slides, 2023).
+PUBLISHED = {0.1: (-14.04, 4.69), 0.4: (-3.99, 7.03), 0.7: (-0.78, 6.34), 1.0: (6.09, 6.04)}
+MOST_PANELS = 8
+
+
+def loss_curves(history: list[dict[str, float]]) -> str:
+    """Squared error and KL over epochs, training and validation."""
+    figure = Figure(figsize=(8, 2.8))
+    for axes, name, label in zip(
+        figure.subplots(1, 2), ("mse", "kl"),
+        ("mean squared error (units of 2L²)", "KL per latent dimension (nats)"), strict=True,
+    ):  # fmt: skip
+        epochs = [h["epoch"] for h in history]
+        axes.plot(epochs, [h[name] for h in history], "o-", ms=3, label="training")
+        axes.plot(epochs, [h[f"validation_{name}"] for h in history], "s--", ms=3, label="validation")
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        if name == "mse":
+            axes.set_yscale("log")
+        axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def energy_histograms(energy: NDArray[np.float64], gamma: NDArray[np.float64], published: bool) -> str:
+    """Histogram of U for each γ, with its mean ± standard error; the published mean where there is one."""
+    values = _spread(np.unique(gamma))
+    figure, panels = _grid(len(values), 2.6, 2.2)
+    for axes, g in zip(panels, values, strict=True):
+        u = energy[gamma == g]
+        error = u.std(ddof=1) / np.sqrt(len(u))
+        low, high = np.percentile(u, [0.1, 99.9])
+        axes.hist(u, bins=40, range=(low, high), density=True, color="#4c78a8", alpha=0.75)
+        axes.axvline(u.mean(), color="#1b2a41", lw=1.2, label=f"mean {u.mean():.2f} ± {error:.2f}")
+        if published and g in PUBLISHED:
+            mean, _ = PUBLISHED[g]
+            axes.axvline(mean, color="#e45756", ls="--", lw=1.2, label=f"published {mean:.2f}")
+        axes.set(title=f"γ = {g:g}", xlabel="U (ε)", ylabel="density (1/ε)")
+        axes.legend(frameon=False, fontsize=7, loc="upper right")
+    return _svg(figure)
+
+
+def latent_map(latent: NDArray[np.float32], gamma: NDArray[np.float64]) -> str:
+    """First two principal components of the latent means of the test split, coloured by γ."""
+    pca = PCA(n_components=min(2, latent.shape[1])).fit(latent)
+    points = pca.transform(latent)
+    if points.shape[1] < 2:
+        points = np.c_[points, np.zeros(len(points))]
+    share = [f"{100 * v:.1f} %" for v in pca.explained_variance_ratio_] + ["0 %"]
+    figure = Figure(figsize=(5.2, 4))
+    axes = figure.subplots()
+    order = np.random.default_rng(0).permutation(len(points))
+    dots = axes.scatter(*points[order].T, c=gamma[order], s=5, cmap="viridis", alpha=0.7, linewidths=0)
+    figure.colorbar(dots, label="γ")
+    axes.set(xlabel=f"component 1 ({share[0]} of variance)", ylabel=f"component 2 ({share[1]})")
+    return _png(figure)
+
+
+def matrices(examples: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]) -> str:
+    """Original, reconstruction and their difference, one row per suite; distances in units of L√2."""
+    figure = Figure(figsize=(7.2, 2.1 * len(examples)))
+    rows = figure.subplots(len(examples), 3, squeeze=False)
+    for panels, (name, (original, reconstruction)) in zip(rows, examples.items(), strict=True):
+        for axes, image, title in zip(
+            panels, (original, reconstruction, reconstruction - original),
+            (f"{name}: original", "reconstruction", "difference"), strict=True,
+        ):  # fmt: skip
+            difference = title == "difference"
+            shown = axes.imshow(
+                image, cmap="RdBu_r" if difference else "magma", vmin=-0.2 if difference else 0,
+                vmax=0.2 if difference else 1, interpolation="nearest",
+            )  # fmt: skip
+            axes.set_title(title, fontsize=8)
+            axes.set(xticks=[], yticks=[])
+            axes.grid(False)
+            figure.colorbar(shown, ax=axes, shrink=0.8)
+    return _png(figure)
+
+
+def roc_curves(scores: dict[str, dict[str, NDArray[Any]]], names: list[str], normal: dict[str, NDArray[Any]]) -> str:
+    """ROC curves of every score, a panel per suite.
+
+    Args:
+        scores: of each suite, by suite and score.
+        names: the scores.
+        normal: of the normal configurations, by score.
+    """
+    figure, panels = _grid(len(scores), 2.4, 2.3)
+    for axes, (suite, values) in zip(panels, scores.items(), strict=True):
+        labels = np.r_[np.zeros(len(normal[names[0]])), np.ones(len(values[names[0]]))]
+        for name in names:
+            false_positive, true_positive, _ = roc_curve(labels, np.r_[normal[name], values[name]])
+            axes.plot(false_positive, true_positive, lw=1.2, label=name.replace("_", " "))
+        axes.plot([0, 1], [0, 1], color="grey", lw=0.6)
+        axes.set(title=suite, xlabel="false positives", ylabel="true positives", aspect="equal")
+    panels[0].legend(frameon=False, fontsize=6.5, loc="lower right")
+    return _svg(figure)
+
+
+def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most MOST_PANELS of the values, evenly chosen."""
+    chosen = np.linspace(0, len(values) - 1, min(len(values), MOST_PANELS)).round().astype(int)
+    return np.asarray(values[chosen])
+
+
+def _grid(n: int, width: float, height: float) -> tuple[Figure, list[Any]]:
+    columns = min(n, 4)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(width * columns, height * rows))
+    panels = list(figure.subplots(rows, columns, squeeze=False).ravel())
+    for axes in panels[n:]:
+        axes.set_visible(False)
+    return figure, panels[:n]
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def _png(figure: Figure) -> str:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=130)
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'

@@ -1,0 +1,46 @@
+"""The page: one self-contained HTML file."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a sentence that says what to look for, and a figure as HTML."""
+
+    title: str
+    text: str
+    figure: str
+
+    @property
+    def markup(self) -> Markup:
+        """The figure, trusted: this program drew it."""
+        return Markup(self.figure)
+
+
+def render(title: str, facts: dict[str, str], summary: dict[str, Any], sections: list[Section], config: str) -> str:
+    """The whole page as text.
+
+    Args:
+        title: name of the run.
+        facts: short lines at the top.
+        summary: the content of summary.json.
+        sections: the figures.
+        config: the resolved configuration as YAML.
+    """
+    environment = Environment(
+        loader=PackageLoader("lj_vae_hpc.report", "."), undefined=StrictUndefined,
+        autoescape=select_autoescape(default=True),
+    )  # fmt: skip
+    return environment.get_template("page.html").render(
+        title=title, facts=facts, summary=summary, sections=sections, config=config, shade=_shade
+    )
+
+
+def _shade(auroc: float) -> str:
+    """Background of a cell: red below chance, green above."""
+    hue = 140 if auroc >= 0.5 else 8
+    return f"hsl({hue} 55% 50% / {abs(auroc - 0.5):.2f})"

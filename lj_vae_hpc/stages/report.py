@@ -1,0 +1,70 @@
+"""Writes the page from what the other stages left in the run's folder."""
+
+import json
+
+import h5py
+import numpy as np
+
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config import System as ConfigSystem
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.report import figures
+from lj_vae_hpc.report.page import Section, render
+from lj_vae_hpc.stages.rundir import RunDir, write_text
+from lj_vae_hpc.store.reader import Dataset
+
+
+def report(world: World, run: RunDir, config: RunConfig) -> None:
+    """The command: writes report/index.html. One rank works.
+
+    Raises:
+        UserError: an earlier stage has not been run.
+    """
+    world.on_root(lambda: _report(run, config))
+
+
+def _report(run: RunDir, config: RunConfig) -> None:
+    needed = {run.metrics: "train", run.evaluation / "summary.json": "evaluate", run.evaluation / "scores.h5": "evaluate"}
+    for path, command in needed.items():
+        if not path.exists():
+            raise UserError(f"{path} does not exist; give `lj-vae {command} -o {run.path}` first")
+    history = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+    summary = json.loads((run.evaluation / "summary.json").read_text(encoding="utf-8"))
+    with Dataset(run.data) as data:
+        columns = data.read(range(data.rows), ("energy", "gamma"))
+        rows = data.rows
+    with h5py.File(run.evaluation / "scores.h5", "r") as file:
+        names = list(summary["mean_auroc"])
+        normal = {name: file[f"normal/{name}"][:] for name in names}
+        scores = {suite: {name: file[f"{suite}/{name}"][:] for name in names} for suite in summary["suites"]}
+        latent, gamma = file["normal/latent_mean"][:], file["normal/gamma"][:]
+        examples = {n: (g["original"][:], g["reconstruction"][:]) for n, g in file["examples"].items()}
+    ordered = {name: examples[name] for name in ("normal", *summary["suites"])}
+    energy, gammas = np.asarray(columns["energy"], float), np.asarray(columns["gamma"], float)
+    published = config.system == ConfigSystem()
+    sections = [
+        Section("ROC curves", "Every score on every suite.", figures.roc_curves(scores, names, normal)),
+        Section("Training", "Averages over each epoch.", figures.loss_curves(history)),
+        Section(
+            "Energies", "Total energy of all sampled configurations; the bar is the mean with its standard error."
+            + (" The published protocol stops before equilibrium, so an equilibrated sample lies lower."
+               if published and config.sampling.protocol != "reference" else ""),
+            figures.energy_histograms(energy, gammas, published),
+        ),
+        Section("Latent space", "Principal components of the latent means of the test split.",
+                figures.latent_map(latent, gamma)),
+        Section("Reconstructions", "The first configuration of each suite: sorted distance matrices in units of L√2.",
+                figures.matrices(ordered)),
+    ]  # fmt: skip
+    best = summary["best_score"]
+    facts = {
+        "configurations": f"{rows:,} at {len(config.sampling.gamma_values)} values of γ",
+        "system": f"N = {config.system.n_particles}, L = {config.system.box_side:g} σ, T = {config.system.temperature:g} ε",
+        "protocol": f"{config.sampling.protocol}, {config.sampling.sweeps:,} sweeps",
+        "model": f"latent dimension {config.model.latent_dim}, {len(history)} epochs",
+        "test error": f"RMSE {np.sqrt(np.mean(normal['rmse'] ** 2)):.4f} (units of L√2)",
+        "best score": f"{best.replace('_', ' ')}, mean AUROC {summary['mean_auroc'][best]:.3f}",
+    }
+    write_text(run.report, render(run.path.resolve().name, facts, summary, sections, config.to_yaml()))
+    print(f"report: open {run.report} in a browser", flush=True)
