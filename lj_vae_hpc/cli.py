@@ -59,9 +59,7 @@ def _stage_command(name: str, text: str, examples: str, execute: Callable[[World
     @cli.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")
     @_options
     @click.pass_obj
-    def command(
-        world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
-    ) -> None:
+    def command(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
         execute(world, *open_run(world, _run_path(output, config_file), config_file, overrides))
 
 
@@ -167,7 +165,7 @@ def score(
 @_options
 @click.pass_obj
 def doctor(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
-    """Checks that this machine can do every stage: MPI, parallel HDF5, compiler cache, torch, Slurm, the output folder."""
+    """Checks that this machine can do every stage: MPI, parallel HDF5, compiler, torch, Slurm, the output folder."""
     from lj_vae_hpc.stages.doctor import doctor as examine
 
     config = world.on_root(lambda: load(config_file, overrides))

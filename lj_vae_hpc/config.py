@@ -249,7 +249,8 @@ class RunConfig(Section):
 
     def to_yaml(self) -> str:
         """The resolved configuration, every key present."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return text
 
 
 def load(path: Path | None = None, overrides: tuple[str, ...] = ()) -> RunConfig:
@@ -296,7 +297,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 def _explain(error: Any) -> str:
     """One pydantic error as `key: what is wrong (what is accepted)`."""
     location = [str(part) for part in error["loc"]]
-    key = ".".join(part for part in location if not part.startswith(("tuple[", "literal[")) and part not in ("list", "range"))
+    key = ".".join(
+        part for part in location if not part.startswith(("tuple[", "literal[")) and part not in ("list", "range")
+    )
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}; valid keys {_valid_keys(location[:-1])}"
     message = error["msg"].removeprefix("Value error, ")

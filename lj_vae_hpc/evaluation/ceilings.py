@@ -2,8 +2,9 @@
 
 Normal configurations are an equal mixture of Boltzmann distributions p_γ(x) = exp(-(E(x) + γ h(x)) / T) / Z_γ, with E
 the pair energy and h = Σ y. By the lemma of Neyman and Pearson (Phil. Trans. R. Soc. A 231, 289, 1933) no score has a
-larger AUROC than the likelihood ratio of anomaly to normal, and for a suite that is itself a Boltzmann distribution that
-ratio is known up to a constant. Where data were not sampled in equilibrium this holds only as far as they are near it.
+larger AUROC than the likelihood ratio of anomaly to normal, and for a suite that is itself a Boltzmann distribution
+that ratio is known up to a constant. Where data were not sampled in equilibrium this holds only as far as they are
+near it.
 """
 
 import numpy as np
@@ -15,10 +16,10 @@ Floats = NDArray[np.float64]
 
 
 def relative_free_energies(height: Floats, which: NDArray[np.int64], gammas: ArrayLike, temperature: float) -> Floats:
-    """ln Z_γ up to one constant, from configurations of every γ.
+    """Relative ln Z_γ, up to one constant, from configurations of every γ.
 
-    The maximum-likelihood estimate (multistate Bennett acceptance ratio; Shirts and Chodera, J. Chem. Phys. 129, 124105,
-    2008): given h alone, the posterior of γ is a softmax whose intercepts are -ln Z_γ. Convex.
+    The maximum-likelihood estimate (multistate Bennett acceptance ratio; Shirts and Chodera, J. Chem. Phys. 129,
+    124105, 2008): given h alone, the posterior of γ is a softmax whose intercepts are -ln Z_γ. Convex.
 
     Args:
         height: (n,) Σ y, in σ.
@@ -41,9 +42,7 @@ def relative_free_energies(height: Floats, which: NDArray[np.int64], gammas: Arr
     return np.asarray(-(c - centre) + np.log(np.maximum(counts, 1e-300)))
 
 
-def log_normal_density(
-    pair: Floats, height: Floats, gammas: ArrayLike, log_z: Floats, temperature: float
-) -> Floats:
+def log_normal_density(pair: Floats, height: Floats, gammas: ArrayLike, log_z: Floats, temperature: float) -> Floats:
     """(n,) log-density of the normal mixture, up to a constant.
 
     Args:

@@ -51,7 +51,7 @@ class VAE(nn.Module):
             nn.Sigmoid(),
         )
         for module in self.modules():  # as in the published network (Glorot and Bengio, AISTATS 2010)
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and module.bias is not None:
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 

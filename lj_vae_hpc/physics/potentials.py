@@ -27,7 +27,7 @@ class Mie:
     def prefactor(self) -> float:
         """C, dimensionless."""
         n, m = self.repulsive, self.attractive
-        return n / (n - m) * (n / m) ** (m / (n - m))
+        return float(n / (n - m) * (n / m) ** (m / (n - m)))
 
     def energy(self, r_squared: NDArray[np.float64]) -> NDArray[np.float64]:
         """Pair energies in ε for squared distances in σ², of any shape.

@@ -53,7 +53,8 @@ def energy_histograms(energy: NDArray[np.float64], gamma: NDArray[np.float64], p
             mean, _ = PUBLISHED[g]
             axes.axvline(mean, color="#e45756", ls="--", lw=1.2, label=f"published {mean:.2f}")
         axes.set(title=f"γ = {g:g}", xlabel="U (ε)", ylabel="density (1/ε)")
-        axes.legend(frameon=False, fontsize=7, loc="upper right")
+        axes.set_ylim(0, 1.45 * axes.get_ylim()[1])  # room for the legend
+        axes.legend(frameon=False, fontsize=7, loc="upper left")
     return _svg(figure)
 
 
@@ -67,7 +68,9 @@ def latent_map(latent: NDArray[np.float32], gamma: NDArray[np.float64]) -> str:
     figure = Figure(figsize=(5.2, 4))
     axes = figure.subplots()
     order = np.random.default_rng(0).permutation(len(points))
-    dots = axes.scatter(*points[order].T, c=gamma[order], s=5, cmap="viridis", alpha=0.7, linewidths=0)
+    dots = axes.scatter(
+        points[order, 0], points[order, 1], c=gamma[order], s=5, cmap="viridis", alpha=0.7, linewidths=0
+    )
     figure.colorbar(dots, label="γ")
     axes.set(xlabel=f"component 1 ({share[0]} of variance)", ylabel=f"component 2 ({share[1]})")
     return _png(figure)
@@ -110,7 +113,7 @@ def roc_curves(scores: dict[str, dict[str, NDArray[Any]]], names: list[str], nor
             axes.plot(false_positive, true_positive, lw=1.2, label=name.replace("_", " "))
         axes.plot([0, 1], [0, 1], color="grey", lw=0.6)
         axes.set(title=suite, xlabel="false positives", ylabel="true positives", aspect="equal")
-    panels[0].legend(frameon=False, fontsize=6.5, loc="lower right")
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=len(names), loc="outside upper center")
     return _svg(figure)
 
 

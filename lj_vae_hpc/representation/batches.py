@@ -57,7 +57,7 @@ class Batches:
     def epoch(
         self, epoch: int, first_step: int, read: ReadPositions, shard: Callable[[int], range]
     ) -> Iterator[tuple[int, int, range, NDArray[np.float32]]]:
-        """This rank's part of every step from first_step on.
+        """What this rank has of every step from first_step on.
 
         Args:
             epoch: which epoch.

@@ -71,7 +71,8 @@ def load_model(world: World, run: RunDir, config: RunConfig) -> VAE:
     tensors, _ = world.on_root(lambda: checkpoint.load(path))
     world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
     checkpoint.restore(tensors, module, None, path)
-    return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
 
 
 def fitted_scorer(world: World, module: VAE, config: RunConfig, data: Dataset, training: range) -> Scorer:
@@ -143,9 +144,7 @@ def _suites(config: RunConfig, run: RunDir, data: Dataset, test: range) -> list[
     return suites
 
 
-def _score(
-    world: World, suite: Suite, scorer: Scorer, config: RunConfig, advance: Callable[[int], None]
-) -> Arrays:
+def _score(world: World, suite: Suite, scorer: Scorer, config: RunConfig, advance: Callable[[int], None]) -> Arrays:
     """Scores and energies of every row of a suite, on rank 0 in order; each row scored by exactly one rank."""
     mine = world.shard(suite.rows)
     parts: list[Arrays] = []

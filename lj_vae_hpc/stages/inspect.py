@@ -48,7 +48,7 @@ def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
             )
         print(f"verified: {rows} configurations in {len(paths)} segments, checksums and energies agree")
 
-    everything = sum(world.gather(found), [])
+    everything = [problem for rank in world.gather(found) for problem in rank]
     world.on_root(lambda: judge(everything))
 
 

@@ -5,8 +5,7 @@ import json
 import h5py
 import numpy as np
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.config import System as ConfigSystem
+from lj_vae_hpc.config import RunConfig, System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.report import figures
@@ -25,7 +24,11 @@ def report(world: World, run: RunDir, config: RunConfig) -> None:
 
 
 def _report(run: RunDir, config: RunConfig) -> None:
-    needed = {run.metrics: "train", run.evaluation / "summary.json": "evaluate", run.evaluation / "scores.h5": "evaluate"}
+    needed = {
+        run.metrics: "train",
+        run.evaluation / "summary.json": "evaluate",
+        run.evaluation / "scores.h5": "evaluate",
+    }
     for path, command in needed.items():
         if not path.exists():
             raise UserError(f"{path} does not exist; give `lj-vae {command} -o {run.path}` first")
@@ -40,9 +43,10 @@ def _report(run: RunDir, config: RunConfig) -> None:
         scores = {suite: {name: file[f"{suite}/{name}"][:] for name in names} for suite in summary["suites"]}
         latent, gamma = file["normal/latent_mean"][:], file["normal/gamma"][:]
         examples = {n: (g["original"][:], g["reconstruction"][:]) for n, g in file["examples"].items()}
-    ordered = {name: examples[name] for name in ("normal", *summary["suites"])}
+    shown = dict.fromkeys(["normal", next(iter(summary["suites"])), "soft", *config.evaluation.corruptions])
+    ordered = {name: examples[name] for name in shown}
     energy, gammas = np.asarray(columns["energy"], float), np.asarray(columns["gamma"], float)
-    published = config.system == ConfigSystem()
+    published = config.system == System()
     sections = [
         Section("ROC curves", "Every score on every suite.", figures.roc_curves(scores, names, normal)),
         Section("Training", "Averages over each epoch.", figures.loss_curves(history)),
@@ -54,13 +58,13 @@ def _report(run: RunDir, config: RunConfig) -> None:
         ),
         Section("Latent space", "Principal components of the latent means of the test split.",
                 figures.latent_map(latent, gamma)),
-        Section("Reconstructions", "The first configuration of each suite: sorted distance matrices in units of L√2.",
+        Section("Reconstructions", "The first configuration of some suites: sorted distance matrices in units of L√2.",
                 figures.matrices(ordered)),
     ]  # fmt: skip
-    best = summary["best_score"]
+    best, s = summary["best_score"], config.system
     facts = {
         "configurations": f"{rows:,} at {len(config.sampling.gamma_values)} values of γ",
-        "system": f"N = {config.system.n_particles}, L = {config.system.box_side:g} σ, T = {config.system.temperature:g} ε",
+        "system": f"N = {s.n_particles}, L = {s.box_side:g} σ, T = {s.temperature:g} ε",
         "protocol": f"{config.sampling.protocol}, {config.sampling.sweeps:,} sweeps",
         "model": f"latent dimension {config.model.latent_dim}, {len(history)} epochs",
         "test error": f"RMSE {np.sqrt(np.mean(normal['rmse'] ** 2)):.4f} (units of L√2)",

@@ -47,7 +47,9 @@ class RunDir:
         return self.path / "report" / "index.html"
 
 
-def open_run(world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...]) -> tuple[RunDir, RunConfig]:
+def open_run(
+    world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...]
+) -> tuple[RunDir, RunConfig]:
     """The folder and configuration of a run, the same on every rank; makes the folder if it is new.
 
     A folder belongs to the configuration it was made with. Without a configuration file an existing folder's own is

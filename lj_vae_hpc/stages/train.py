@@ -37,7 +37,8 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     device = choose_device(config.training, world.local_rank, world.local_size)
     dtype = world.broadcast(choose_dtype(config.training, device))
     torch.manual_seed(config.seed % 2**63)
-    module = VAE(matrix_side(config.system.n_particles, config.representation), config.model).to(device, memory_format=torch.channels_last)
+    module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(module.parameters(), lr=config.training.learning_rate)
     facts = {
         "system": config.system.model_dump(mode="json"),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lj_vae_hpc.config import Objective
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.model.vae import VAE
 from lj_vae_hpc.representation.batches import WINDOW_ROWS, Batches, ReadPositions
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.objective import Terms, terms
@@ -27,7 +28,8 @@ STEPS_BETWEEN_CHECKS = 20  # how often ranks agree on whether to write a checkpo
 @dataclass(frozen=True)
 class State:
     """Where training stands. With the weights and the optimizer it is all there is to continue from: every random
-    number is keyed by the seed and this position, so there is no generator to store."""
+    number is keyed by the seed and this position, so there is no generator to store.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -57,7 +59,7 @@ class Trainer:
     """
 
     world: "World"
-    module: nn.Module
+    module: VAE
     optimizer: torch.optim.Optimizer
     objective: Objective
     encode: Callable[[Tensor], Tensor]
@@ -87,7 +89,9 @@ class Trainer:
                 **{f"validation_{name}": value for name, value in validation.items()},
             }  # fmt: skip
             better = validation["loss"] < state.best
-            state = State(state.epoch + 1, 0, best=min(state.best, validation["loss"]), history=[*state.history, metrics])
+            state = State(
+                state.epoch + 1, 0, best=min(state.best, validation["loss"]), history=[*state.history, metrics]
+            )
             if better:
                 self._save_best(state)
             self.save(state)
@@ -123,7 +127,7 @@ class Trainer:
             # The ranks' gradients are averaged; this makes the average that of the whole batch, whatever each holds.
             loss = each.loss.sum() * (self.world.size / size)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             sums[:3] += torch.stack([term.detach().sum() for term in each]).double()
             sums[3] += len(mine)
@@ -154,7 +158,7 @@ class Trainer:
         """(size, latent_dim) standard normal for a whole batch, the same on every rank and after a restart."""
         seed = np.random.SeedSequence([self.batches.seed, epoch, step]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(seed))
-        return torch.randn(size, int(self.module.latent_dim), generator=generator)
+        return torch.randn(size, self.module.latent_dim, generator=generator)
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
@@ -167,7 +171,7 @@ class Trainer:
             window = self.read(range(start, min(start + WINDOW_ROWS, rows.stop)))
             for at in range(0, len(window), self.batches.batch_size):
                 part = window[at : at + self.batches.batch_size]
-                noise = torch.zeros(len(part), int(self.module.latent_dim))
+                noise = torch.zeros(len(part), self.module.latent_dim)
                 sums[:3] += [float(term.sum()) for term in self._forward(self.module, part, noise)]
                 sums[3] += len(part)
         loss, error, kl, count = self.world.sum(sums)

@@ -1,0 +1,18 @@
+"""Packaging: `pip install .` gives the `lj-vae` command. Versions are pinned in bin/requirements for bin/bootstrap."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="lj_vae_hpc",
+    version="0.1.0",
+    description="Sampling, learning and anomaly detection of particle configurations on HPC clusters",
+    packages=find_packages(include=["lj_vae_hpc", "lj_vae_hpc.*"]),
+    package_data={"lj_vae_hpc.report": ["page.html"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "click>=8.1", "h5py>=3.10", "jinja2>=3.1", "matplotlib>=3.8", "mpi4py>=4", "numba>=0.60", "numpy>=2",
+        "pydantic>=2.7", "pyyaml>=6", "safetensors>=0.4", "scikit-learn>=1.4", "scipy>=1.12", "tensorboard>=2.16",
+        "torch>=2.4", "tqdm>=4.66",
+    ],
+    entry_points={"console_scripts": ["lj-vae = lj_vae_hpc.cli:main"]},
+)  # fmt: skip
