@@ -302,7 +302,7 @@ def _explain(error: Any) -> str:
     )
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}; valid keys {_valid_keys(location[:-1])}"
-    message = error["msg"].removeprefix("Value error, ")
+    message: str = error["msg"].removeprefix("Value error, ")
     if not key:
         return message
     if error["type"] == "value_error":

@@ -64,7 +64,7 @@ class World:
         return str(_mpi().Get_library_version()).split(",")[0].strip("\x00\n ") if self._comm else "none, one rank"
 
     def shard(self, n: int) -> range:
-        """The contiguous part of n items that is this rank's; the parts are disjoint, cover all, and differ by at most one."""
+        """The contiguous part of n items of this rank; parts are disjoint, cover all, and differ by at most one."""
         return range(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def barrier(self) -> None:

@@ -89,7 +89,7 @@ class Scorer:
                  for x in self._inputs(positions)]  # fmt: skip
         return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
 
-    def _inputs(self, positions: NDArray[np.float32]) -> Iterator[Tensor]:  # type: ignore[type-arg]
+    def _inputs(self, positions: NDArray[np.float32]) -> Iterator[Tensor]:
         device = next(self._module.parameters()).device
         starts = range(0, len(positions), BATCH)
         return (self._encode(torch.from_numpy(positions[s : s + BATCH]).to(device)) for s in starts)
