@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,6 +124,8 @@ class World:
     def fail(self, error: BaseException) -> NoReturn:
         """Ends every rank: one message for a UserError (status 2), a traceback for anything else (status 1)."""
         if isinstance(error, UserError):
+            if not error.everywhere:  # several ranks may have met it at once: the first to speak ends the others
+                time.sleep(0.2 * min(self.rank, 10))
             if self.is_root or not error.everywhere:
                 print(f"lj-vae: error: {error}", file=sys.stderr, flush=True)
             if error.everywhere:

@@ -42,7 +42,7 @@ def detection_metrics(normal: Floats, anomalous: Floats) -> dict[str, Any]:
     labels = np.r_[np.zeros(len(normal)), np.ones(len(anomalous))]
     scores = np.r_[normal, anomalous]
     area, interval = auroc(normal, anomalous)
-    false_positive, true_positive, _ = roc_curve(labels, scores)
+    false_positive, true_positive, _ = roc_curve(labels, scores, drop_intermediate=False)
     return {
         "auroc": area,
         "auroc_ci": list(interval),

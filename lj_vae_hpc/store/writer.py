@@ -118,6 +118,8 @@ def write_index(
 def _reason(error: BaseException, folder: Path) -> str:
     """What to tell the user about a failed write."""
     text = str(error)
+    if not folder.exists():
+        return f"{folder} does not exist any more"
     status = os.statvfs(folder)
     if status.f_bavail * status.f_frsize < 1 << 20 or "No space" in text or getattr(error, "errno", None) == 28:
         return "the disk is full; free some space and give the same command again, finished segments are kept"

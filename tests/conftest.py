@@ -1,0 +1,43 @@
+"""What every test may use."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+TINY = """
+seed: 3
+sampling: {gammas: [0.1, 1.0], configurations: 60, sweeps: 40, segment_rows: 50}
+system: {n_particles: 8, box_side: 5.0}
+model: {latent_dim: 4, channels: [4, 4]}
+training: {epochs: 2, batch_size: 16, validation_fraction: 0.2, test_fraction: 0.2}
+evaluation: {configurations: 40, unseen_gammas: [3.0]}
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A configuration file that runs in seconds."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture
+def lj_vae() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line as a user would, on a number of ranks (0: without mpirun)."""
+
+    def run(*arguments: object, ranks: int = 0, timeout: float = 100) -> subprocess.CompletedProcess[str]:
+        launcher = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks else []
+        # A test may itself run under mpirun; its ranks must not be taken for ours.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_COMM_", "PMIX_", "OMPI_MCA_ess"))}
+        return subprocess.run(
+            [*launcher, str(ROOT / "bin" / "lj-vae"), *map(str, arguments)],
+            capture_output=True, text=True, timeout=timeout, env=environment, check=False,
+        )  # fmt: skip
+
+    return run

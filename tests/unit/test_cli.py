@@ -1,0 +1,189 @@
+"""The commands as a user gives them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import yaml
+
+from lj_vae_hpc.config import load
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run, complete."""
+    from tests.conftest import TINY
+
+    folder = tmp_path_factory.mktemp("runs")
+    (folder / "tiny.yaml").write_text(TINY)
+    done = subprocess.run(
+        [ROOT / "bin" / "lj-vae", "run", "-c", folder / "tiny.yaml", "-o", folder / "run"],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+def test_the_contract_of_a_finished_run(finished: Path) -> None:
+    config = load(finished / "config.yaml")
+    with h5py.File(finished / "data" / "dataset.h5") as file:
+        n = 120
+        shapes = {name: (file[name].shape, file[name].dtype.str) for name in file if name != "ensembles"}
+        assert shapes == {
+            "positions": ((n, 8, 2), "<f4"), "energy": ((n,), "<f8"), "gamma": ((n,), "<f8"),
+            "ensemble": ((n,), "<i4"), "chain": ((n,), "<i8"), "acceptance": ((n,), "<f4"),
+        }  # fmt: skip
+        assert yaml.safe_load(file.attrs["config"]) == config.model_dump(mode="json")
+        assert file.attrs["schema_version"] == 1
+    epochs = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [e["epoch"] for e in epochs] == [1, 2]
+    assert list((finished / "model").glob("*.safetensors")) and list((finished / "model/tensorboard").iterdir())
+    summary = json.loads((finished / "evaluation" / "summary.json").read_text())
+    assert set(summary["suites"]) == {"gamma_3", "soft", "uniform", "corrupted", "corrupted_mild"}
+    for suite in summary["suites"].values():
+        assert 0.5 < suite["ceiling"] <= 1
+        for score in suite["scores"].values():
+            assert score["auroc_ci"][0] <= score["auroc"] <= score["auroc_ci"][1]
+            assert 0 <= score["fpr_at_95_tpr"] <= 1 and 0 <= score["average_precision"] <= 1
+    assert summary["best_score"] in summary["suites"]["soft"]["scores"]
+
+
+def test_scores_hold_each_configuration_once(finished: Path) -> None:
+    with h5py.File(finished / "evaluation" / "scores.h5") as file:
+        for suite in ("normal", "gamma_3", "soft", "uniform", "corrupted"):
+            rows = file[f"{suite}/row"][:]
+            assert rows.tolist() == list(range(24 if suite in ("normal", "corrupted") else 40))
+            assert np.isfinite(file[f"{suite}/rmse"][:]).all()
+
+
+class Links(HTMLParser):
+    """Collects everything a page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [v for k, v in attrs if k in ("src", "href", "xlink:href", "srcset") and v is not None]
+
+
+def test_the_page_needs_nothing_else(finished: Path) -> None:
+    text = (finished / "report" / "index.html").read_text()
+    page = Links()
+    page.feed(text)
+    assert page.links and all(link.startswith(("data:", "#")) for link in page.links)
+    assert "@import" not in text and "<script" not in text
+    assert len(re.findall("<h2>", text)) == 7
+
+
+def test_a_second_call_redoes_nothing(finished: Path, lj_vae: Run) -> None:
+    before = (finished / "data" / "segments" / "000000.h5").stat().st_mtime_ns
+    done = lj_vae("train", "-o", finished)
+    assert done.returncode == 0 and "continuing after epoch 2" in done.stdout
+    assert (finished / "data" / "segments" / "000000.h5").stat().st_mtime_ns == before
+
+
+def test_inspect_verify_and_score(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
+    inspected = lj_vae("inspect", "-o", finished)
+    assert "120 of 120 configurations, N = 8" in inspected.stdout and "content sha256" in inspected.stdout
+    assert "verified: 120 configurations in 3 segments" in lj_vae("verify", "-o", finished).stdout
+    soft = finished / "evaluation/suites/soft/dataset.h5"
+    assert "verified: 40 configurations" in lj_vae("verify", soft).stdout
+    target = tmp_path / "scores.h5"
+    assert lj_vae("score", soft, "-o", finished, "--to", target).returncode == 0
+    with h5py.File(target) as file, h5py.File(finished / "evaluation/scores.h5") as scores:
+        np.testing.assert_allclose(file["scores/rmse"][:], scores["soft/rmse"][:], rtol=1e-5)
+
+
+def test_verify_names_the_damaged_segment(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
+    assert lj_vae("generate", "-c", tiny, "-o", tmp_path / "run").returncode == 0
+    segment = tmp_path / "run/data/segments/000001.h5"
+    data = bytearray(segment.read_bytes())
+    with h5py.File(segment) as file:
+        at = file["positions"].id.get_offset() + 100
+    data[at] ^= 1
+    segment.write_bytes(data)
+    done = lj_vae("verify", "-o", tmp_path / "run")
+    assert done.returncode == 2 and f"damaged segment {segment}" in done.stderr
+    segment.unlink()
+    assert lj_vae("generate", "-o", tmp_path / "run").returncode == 0
+    assert lj_vae("verify", "-o", tmp_path / "run").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("generate", "-s", "sampling.nonsense=1"), "unknown key sampling.nonsense"),
+        (("generate", "-c", "missing.yaml"), "cannot read the configuration missing.yaml"),
+        (("train",), "no data set in"),
+        (("evaluate",), "no data set in"),
+        (("report",), "does not exist; give `lj-vae train"),
+        (("inspect",), "does not exist"),
+        (("frobnicate",), "No such command"),
+        (("generate", "--colour"), "No such option"),
+    ],
+)
+def test_bad_input_is_one_message_and_status_2(
+    arguments: tuple[str, ...], message: str, lj_vae: Run, tmp_path: Path
+) -> None:
+    extra = ("-o", tmp_path / "run") if arguments[0] != "frobnicate" else ()
+    done = lj_vae(*arguments, *extra)
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_folder_belongs_to_its_configuration(finished: Path, lj_vae: Run) -> None:
+    before = (finished / "config.yaml").read_bytes()
+    done = lj_vae("train", "-o", finished, "-s", "model.latent_dim=5")
+    assert done.returncode == 2
+    assert "model.latent_dim is 4 there, 5 here" in done.stderr
+    assert (finished / "config.yaml").read_bytes() == before
+
+
+def test_a_checkpoint_of_another_architecture(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
+    from tests.conftest import TINY
+
+    config = tmp_path / "other.yaml"
+    config.write_text(TINY.replace("latent_dim: 4", "latent_dim: 6"))
+    assert lj_vae("generate", "-c", config, "-o", tmp_path / "run").returncode == 0
+    (tmp_path / "run/model").mkdir()
+    stolen = (finished / "model/checkpoint.safetensors").read_bytes()
+    (tmp_path / "run/model/checkpoint.safetensors").write_bytes(stolen)
+    done = lj_vae("train", "-o", tmp_path / "run")
+    assert done.returncode == 2 and "another architecture" in done.stderr and "Traceback" not in done.stderr
+    assert (tmp_path / "run/model/checkpoint.safetensors").read_bytes() == stolen
+
+
+def test_data_of_another_number_of_particles(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
+    assert lj_vae("generate", "-o", tmp_path / "run", "-s", "sampling.configurations=20", "-s", "sampling.sweeps=1")
+    done = lj_vae("score", tmp_path / "run/data/dataset.h5", "-o", finished)
+    assert done.returncode == 2 and "30 particles" in done.stderr
+
+
+def test_an_output_folder_without_permission(lj_vae: Run, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    done = lj_vae("generate", "-o", blocked / "run")
+    assert done.returncode == 2 and "cannot write the output folder" in done.stderr
+
+
+def test_generate_never_loads_torch() -> None:
+    code = "import sys; import lj_vae_hpc.cli, lj_vae_hpc.stages.generate; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
+
+
+def test_help_has_examples(lj_vae: Run) -> None:
+    commands = ("generate", "train", "evaluate", "report", "run", "score", "inspect", "verify", "doctor")
+    for command in commands:
+        assert "Examples:" in lj_vae(command, "--help").stdout

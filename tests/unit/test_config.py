@@ -1,0 +1,92 @@
+"""The configuration: what is accepted, and what is said of the rest."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from lj_vae_hpc.config import RunConfig, load
+from lj_vae_hpc.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def test_defaults_survive_a_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(RunConfig().to_yaml())
+    assert load(path) == RunConfig()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configurations_load(path: Path) -> None:
+    load(path)
+
+
+def test_equilibrated_is_the_default() -> None:
+    assert load(CONFIGS / "equilibrated.yaml") == RunConfig()
+
+
+def test_reference_is_the_published_protocol() -> None:
+    config = load(CONFIGS / "reference.yaml")
+    assert config.sampling.protocol == "reference"
+    assert (config.sampling.sweeps, config.sampling.step, config.sampling.configurations) == (2500, 0.2, 10_000)
+    assert (config.model.latent_dim, config.model.channels, config.objective.kl_weight) == (40, (60, 50), 3.5e-4)
+
+
+def test_gamma_range() -> None:
+    config = load(None, ("sampling.gammas={start: 0.1, stop: 10, num: 3, spacing: log}",))
+    assert config.sampling.gamma_values == (0.1, 1.0, 10.0)
+    assert load(CONFIGS / "scan.yaml").sampling.gamma_values[:2] == (0.05, 0.1)
+
+
+def test_frozen() -> None:
+    with pytest.raises(ValidationError):
+        RunConfig().seed = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("sampling.swepes=3", ["unknown key sampling.swepes", "sweeps", "configurations"]),
+        ("sampels=3", ["unknown key sampels", "system, sampling"]),
+        ("sampling.sweeps=many", ["sampling.sweeps", "integer", "'many'"]),
+        ("sampling.sweeps=2.5", ["sampling.sweeps", "integer"]),
+        ("sampling.sweeps=0", ["sampling.sweeps", "greater than 0"]),
+        ("sampling.gammas=[]", ["sampling.gammas", "empty"]),
+        ("sampling.gammas=[0.1, 0.4, 0.1]", ["sampling.gammas", "0.1", "more than once"]),
+        ("sampling.gammas=[.nan]", ["sampling.gammas.0", "finite"]),
+        ("sampling.gammas=[.inf]", ["sampling.gammas.0", "finite"]),
+        ("sampling.gammas={start: 1, stop: 0, num: 5}", ["sampling.gammas", "less than stop"]),
+        ("sampling.gammas={start: 0, stop: 1, num: 5, spacing: log}", ["sampling.gammas", "start > 0"]),
+        ("sampling.gammas={start: 0, stop: 1, nmu: 5}", ["unknown key sampling.gammas.nmu", "spacing"]),
+        ("system.temperature=-1", ["system.temperature", "greater than 0"]),
+        ("system.n_particles=500", ["system.n_particles", "500 particles cannot fit", "at most 169"]),
+        ("system.potential=[9, 6]", ["system.potential", "even"]),
+        ("system.potential=hard", ["system.potential", "lennard_jones"]),
+        ("model.latent_dim=0", ["model.latent_dim", "greater than 0"]),
+        ("training=3", ["training"]),
+        ("evaluation.unseen_gammas=[0.1]", ["evaluation.unseen_gammas", "sampling.gammas"]),
+        ("evaluation.corruptions={a: {amplitude: 1, particles: 99}}", ["corruptions.a.particles", "99"]),
+        ("sampling", ["section.key=value"]),
+        ("seed.x=3", ["seed"]),
+        ("sampling.gammas=[0.1", ["not a YAML value"]),
+    ],
+)
+def test_bad_values_are_named(override: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as raised:
+        load(None, (override,))
+    for word in words:
+        assert word in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "sampling: [", "sampling: {sweeps: 1, sweeps: }: x", "\x00"])
+def test_bad_files_are_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"bad\.yaml"):
+        load(path)
+
+
+def test_missing_file() -> None:
+    with pytest.raises(UserError, match=r"nowhere\.yaml"):
+        load(Path("nowhere.yaml"))
