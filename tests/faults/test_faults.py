@@ -1,0 +1,129 @@
+"""Kills, full disks and failing ranks: nothing hangs, nothing is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).parents[2]
+
+FAILING_RANK = """
+import sys
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+world = World.connect()
+try:
+    if world.rank == {rank}:
+        raise {error}("it went wrong")
+    world.barrier()
+except Exception as error:
+    world.fail(error)
+"""
+
+
+@pytest.mark.parametrize(("error", "status", "tracebacks"), [("UserError", 2, 0), ("ValueError", 1, 1)])
+@pytest.mark.parametrize("rank", [0, 2])
+def test_a_failing_rank_ends_all(error: str, status: int, tracebacks: int, rank: int) -> None:
+    code = FAILING_RANK.format(rank=rank, error=error)
+    started = time.monotonic()
+    done = subprocess.run(
+        ["mpirun", "--oversubscribe", "-n", "3", sys.executable, "-c", code],
+        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == status
+    assert done.stderr.count("it went wrong") == 1
+    assert done.stderr.count("Traceback") == tracebacks
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_bad_configuration_is_said_once_by_all_ranks(lj_vae: Run, ranks: int, tmp_path: Path) -> None:
+    done = lj_vae("generate", "-o", tmp_path, "-s", "sampling.gammas=[]", ranks=ranks)
+    assert done.returncode == 2
+    assert done.stderr.count("sampling.gammas: the list is empty") == 1 and "Traceback" not in done.stderr
+    done = lj_vae("generate", "--nonsense", ranks=ranks)
+    assert done.returncode == 2 and done.stderr.count("No such option") == 1
+
+
+def digest(lj_vae: Run, run: Path) -> str:
+    return next(line for line in lj_vae("inspect", "-o", run).stdout.splitlines() if line.startswith("content"))
+
+
+def test_a_killed_generate_continues_to_the_same_bytes(lj_vae: Run, tmp_path: Path) -> None:
+    settings = ["-s", "sampling.configurations=2000", "-s", "sampling.sweeps=600", "-s", "sampling.segment_rows=500"]
+    assert lj_vae("generate", "-o", tmp_path / "whole", *settings).returncode == 0
+    for delay in (0.0, 0.6):
+        run = tmp_path / f"killed-{delay}"
+        process = subprocess.Popen(
+            ["mpirun", "--oversubscribe", "-n", "2", ROOT / "bin/lj-vae", "generate", "-o", run, *settings],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        segments = run / "data/segments"
+        while process.poll() is None and not list(segments.glob("*.h5")):
+            time.sleep(0.02)
+        time.sleep(delay)
+        assert process.poll() is None, "finished before it could be killed: make the run longer"
+        os.killpg(process.pid, signal.SIGKILL)
+        subprocess.run(["pkill", "-KILL", "-f", str(run)], check=False)
+        process.wait()
+        kept = {p.name: p.stat().st_mtime_ns for p in segments.glob("*.h5")}
+        assert lj_vae("inspect", "-o", run).returncode == 0, "what was done is readable"
+        assert lj_vae("generate", "-o", run, ranks=3).returncode == 0
+        assert kept.items() <= {p.name: p.stat().st_mtime_ns for p in segments.glob("*.h5")}.items(), "redone"
+        assert digest(lj_vae, run) == digest(lj_vae, tmp_path / "whole")
+        assert not list((run / "data").rglob("*.partial"))
+
+
+def test_a_killed_training_continues_to_the_same_weights(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        assert lj_vae("generate", "-c", tiny, "-o", tmp_path / name, "-s", "training.epochs=30").returncode == 0
+    assert lj_vae("train", "-o", tmp_path / "whole").returncode == 0
+    run = tmp_path / "killed"
+    process = subprocess.Popen([ROOT / "bin/lj-vae", "train", "-o", run], stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (run / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    assert process.poll() is None, "finished before it could be killed: make the run longer"
+    process.kill()
+    process.wait()
+    assert "continuing after epoch" in lj_vae("train", "-o", run).stdout
+    for name in ("model/best.safetensors", "model/checkpoint.safetensors", "metrics.jsonl"):
+        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def on_small_disk(disk: Path, script: str) -> "subprocess.CompletedProcess[str]":
+    """Runs a script in a mount namespace where a folder is a file system of 2 MB."""
+    disk.mkdir()
+    namespace = ["unshare", "-m"] if os.getuid() == 0 else ["unshare", "-rm"]
+    return subprocess.run(
+        [*namespace, "bash", "-c", f"mount -t tmpfs -o size=2m none {disk} && cd {disk} || exit 9\n{script}"],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+
+def test_a_full_disk_is_said_before_any_work(tmp_path: Path) -> None:
+    done = on_small_disk(tmp_path / "disk", f"{ROOT}/bin/lj-vae generate -o run -s sampling.sweeps=1")
+    assert done.returncode == 2 and done.stderr.count("the disk is full: run/data needs") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
+    # 5,000 rows need 1.4 MB, in segments of 250; another program takes the rest of the disk meanwhile.
+    command = (
+        f"{ROOT}/bin/lj-vae generate -o run -s sampling.gammas=[0.1] -s sampling.configurations=5000 "
+        "-s sampling.sweeps=150 -s sampling.segment_rows=250"
+    )
+    script = (
+        f"({command}; echo status $?) & until [ -e run/data/segments/000001.h5 ]; do sleep 0.02; done; "
+        f"dd if=/dev/zero of=fill bs=1k count=4000 2>/dev/null; wait; ls run/data/segments; rm fill; "
+        f"{command} && {ROOT}/bin/lj-vae verify -o run; echo then $?"
+    )
+    done = on_small_disk(tmp_path / "disk", script)
+    assert "status 2" in done.stdout and done.stderr.count("the disk is full; free some space") == 1, done
+    assert "verified: 5000 configurations" in done.stdout and "then 0" in done.stdout
+    assert "Traceback" not in done.stderr

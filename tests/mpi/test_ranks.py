@@ -1,0 +1,131 @@
+"""What must not depend on the number of ranks. Run under mpirun on 2 and on 3 of them, by bin/test."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from mpi4py import MPI
+
+from lj_vae_hpc.config import RunConfig, load
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.stages.evaluate import evaluate
+from lj_vae_hpc.stages.generate import generate
+from lj_vae_hpc.stages.rundir import RunDir, open_run
+from lj_vae_hpc.stages.train import train
+from tests.conftest import TINY
+
+pytestmark = [pytest.mark.mpi(min_size=2), pytest.mark.timeout(200)]
+
+# 19 rows per segment and batches of 16 out of 72 rows: neither divides by the ranks.
+OVERRIDES = ("sampling.segment_rows=19", "training.epochs=2", "training.precision=fp32")
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    world = World.connect()
+    assert world.size == int(os.environ["OMPI_COMM_WORLD_SIZE"]) == MPI.COMM_WORLD.size >= 2
+    return world
+
+
+@pytest.fixture(scope="module")
+def folder(world: World) -> Iterator[Path]:
+    """A folder that all ranks share."""
+    path = Path(world.broadcast(tempfile.mkdtemp(prefix="lj-vae-mpi-") if world.is_root else ""))
+    yield path
+    world.barrier()
+    if world.is_root:
+        shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def runs(world: World, folder: Path) -> tuple[RunDir, RunDir]:
+    """The same run made by all ranks together, and by rank 0 alone while the others wait."""
+
+    def pipeline(ranks: World, name: str) -> RunDir:
+        run, config = open_run(ranks, folder / name, folder / "tiny.yaml", OVERRIDES)
+        generate(ranks, run, config)
+        train(ranks, run, config)
+        evaluate(ranks, run, config)
+        return run
+
+    if world.is_root:
+        (folder / "tiny.yaml").write_text(TINY)
+    world.barrier()
+    together = pipeline(world, "together")
+    if world.is_root:
+        pipeline(World(None), "alone")
+    world.barrier()
+    return together, RunDir(folder / "alone")
+
+
+def content(path: Path) -> dict[str, str]:
+    with h5py.File(path) as file:
+        return {name: hashlib.sha256(file[name][()].tobytes()).hexdigest() for name in file if name != "ensembles"} | {
+            f"ensembles/{name}": str(data[()]) for name, data in file["ensembles"].items()
+        }
+
+
+def test_data_are_byte_identical(runs: tuple[RunDir, RunDir]) -> None:
+    together, alone = (content(run.data / "dataset.h5") for run in runs)
+    assert together == alone and len(together) == 8
+
+
+def test_loss_curves_agree(runs: tuple[RunDir, RunDir]) -> None:
+    together, alone = ([json.loads(line) for line in run.metrics.read_text().splitlines()] for run in runs)
+    assert len(together) == len(alone) == 2
+    for a, b in zip(together, alone, strict=True):
+        for name in a:
+            assert a[name] == pytest.approx(b[name], rel=1e-4), name
+
+
+def test_scores_agree_and_are_complete(runs: tuple[RunDir, RunDir]) -> None:
+    with h5py.File(runs[0].evaluation / "scores.h5") as together, h5py.File(runs[1].evaluation / "scores.h5") as alone:
+        for suite in ("normal", "gamma_3", "soft", "uniform", "corrupted", "corrupted_mild"):
+            assert together[f"{suite}/row"][:].tolist() == alone[f"{suite}/row"][:].tolist()
+            np.testing.assert_array_equal(together[f"{suite}/pair_energy"][:], alone[f"{suite}/pair_energy"][:])
+            np.testing.assert_allclose(together[f"{suite}/rmse"][:], alone[f"{suite}/rmse"][:], rtol=2e-3)
+
+
+def test_shards_are_disjoint_and_complete(world: World) -> None:
+    for n in (0, 1, world.size, 17):
+        assert sorted(sum(world.gather(list(world.shard(n))), [])) == list(range(n))  # noqa: RUF017
+
+
+def test_sum_broadcast_and_gather(world: World) -> None:
+    total = world.sum(np.arange(3.0) + world.rank)
+    np.testing.assert_array_equal(total, world.size * np.arange(3.0) + sum(range(world.size)))
+    assert world.broadcast(world.rank) == 0
+    assert world.gather(world.rank) == list(range(world.size))
+
+
+def test_an_error_of_rank_0_reaches_every_rank_once(world: World) -> None:
+    def action() -> None:
+        raise UserError("bad key")
+
+    with pytest.raises(UserError, match="bad key") as raised:
+        world.on_root(action)
+    assert raised.value.everywhere
+
+
+def test_more_ranks_than_configurations(world: World, folder: Path) -> None:
+    config = load(folder / "tiny.yaml", ("sampling.configurations=20",))
+    few = RunConfig.model_construct(**{**dict(config), "sampling": config.sampling.model_copy(
+        update={"configurations": 1, "gammas": (0.1,)})})  # fmt: skip
+    with pytest.raises(UserError, match=f"{world.size} ranks for 1 configurations"):
+        generate(world, RunDir(folder / "few"), few)
+
+
+def test_a_batch_smaller_than_the_ranks(world: World, runs: tuple[RunDir, RunDir]) -> None:
+    run = runs[0]
+    config = load(run.config)
+    small = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": 1})})
+    with pytest.raises(UserError, match=r"training\.batch_size 1 is smaller"):
+        train(world, run, small)

@@ -1,0 +1,139 @@
+"""The sampler against exactly known distributions, and wrong kernels that the same tests must catch.
+
+Every p-value threshold is 1e-4: with fixed seeds the tests are deterministic, and the chance that a right kernel would
+have failed for another seed is 1e-4 each.
+"""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from types import ModuleType
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import kstest
+
+from lj_vae_hpc.config import System
+from lj_vae_hpc.sampling import chains as chains_module
+from lj_vae_hpc.sampling import metropolis
+from lj_vae_hpc.sampling.chains import Chains
+
+P_MIN = 1e-4
+SIDE, T = 4.0, 0.75
+
+
+def final_positions(system: System, gamma: float, n: int, sweeps: int, step: float) -> np.ndarray:
+    """(n, N, 2) last states of n chains."""
+    parts = []
+    for first in range(0, n, metropolis.LANES):
+        chain = np.arange(first, min(n, first + metropolis.LANES))
+        k = len(chain)
+        run = Chains(99, system, np.full(k, gamma), np.full(k, step), np.zeros(k, np.int32), chain)
+        run.run(sweeps)
+        parts.append(run.positions)
+    return np.concatenate(parts).astype(np.float64)
+
+
+def two_far_particles() -> System:
+    """A pair potential of range 1e-3 σ: two particles that practically never meet."""
+    return System(n_particles=2, box_side=SIDE, temperature=T, cutoff=1e-3)
+
+
+def barometric_p_values(gamma: float = 1.5) -> list[float]:
+    """p-values of heights against exp(-γy/T), of horizontal positions and of heights of the second particle."""
+    r = final_positions(two_far_particles(), gamma, 20_000, 150, 1.5)
+    a = gamma / T
+
+    def cdf(y: np.ndarray) -> np.ndarray:
+        return (1 - np.exp(-a * y)) / (1 - np.exp(-a * SIDE))
+
+    return [kstest(r[:, 0, 1], cdf).pvalue, kstest(r[:, 1, 1], cdf).pvalue, kstest(r[:, 0, 0] / SIDE, "uniform").pvalue]
+
+
+def wall_p_values() -> list[float]:
+    """p-values of positions without gravity, which must be uniform up to the walls."""
+    r = final_positions(two_far_particles(), 0.0, 20_000, 60, 3.0)
+    return [kstest(r[:, i, k] / SIDE, "uniform").pvalue for i in range(2) for k in range(2)]
+
+
+def independence_p_values() -> list[float]:
+    """p-values of x + y modulo L, uniform if the two coordinates' random numbers are independent, without gravity."""
+    r = final_positions(two_far_particles(), 0.0, 20_000, 1, 3.9) / SIDE
+    start = final_positions(two_far_particles(), 0.0, 20_000, 0, 3.9) / SIDE
+    return [kstest((x[:, 0, 0] + x[:, 0, 1]) % 1.0, "uniform").pvalue for x in (r, start)]
+
+
+def pair_p_values(potential: str, cutoff: float | None) -> list[float]:
+    """p-value of the distance of two particles against quadrature over the box."""
+    system = System(n_particles=2, box_side=SIDE, temperature=T, potential=potential, cutoff=cutoff)
+    r = final_positions(system, 0.0, 20_000, 300, 1.0)
+    distance = np.linalg.norm(r[:, 0] - r[:, 1], axis=1)
+
+    def density(d: float) -> float:
+        """Boltzmann factor times the share of pairs in the square at this distance."""
+        s = d / SIDE
+        if s <= 1:
+            share = s * (np.pi - 4 * s + s * s)
+        else:
+            share = s * (4 * np.sqrt(s * s - 1) - (s * s + 2 - np.pi) - 4 * np.arctan(np.sqrt(s * s - 1)))
+        return float(share * np.exp(-system.mie.energy(np.array([d * d]))[0] / T))
+
+    grid = np.linspace(0.3, SIDE * np.sqrt(2) * (1 - 1e-9), 4001)
+    weights = np.array([density(d) for d in grid])
+    total = np.r_[0, np.cumsum((weights[1:] + weights[:-1]) / 2 * np.diff(grid))]
+    assert total[-1] == pytest.approx(quad(density, 0.3, grid[-1], limit=500, points=[SIDE])[0], rel=1e-3)
+    return [kstest(distance, lambda d: np.interp(d, grid, total / total[-1])).pvalue]
+
+
+def lennard_jones_p_values() -> list[float]:
+    return pair_p_values("lennard_jones", 3.0)
+
+
+def soft_p_values() -> list[float]:
+    return pair_p_values("soft", None)
+
+
+TESTS = [barometric_p_values, wall_p_values, independence_p_values, lennard_jones_p_values, soft_p_values]
+
+
+@pytest.mark.parametrize("p_values", TESTS, ids=lambda f: f.__name__)
+def test_the_kernel_samples_the_exact_distribution(p_values: Callable[[], list[float]]) -> None:
+    assert min(p_values()) > P_MIN
+
+
+WRONG = {
+    "acceptance by exp(-ΔU/2T)": (
+        "_exp_negative(-du * inverse_temperature)", "_exp_negative(-du * inverse_temperature * float32(0.5))",
+        barometric_p_values,
+    ),
+    "acceptance without exponential": (
+        "threshold[w] < _exp_negative(-du * inverse_temperature)", "threshold[w] < float32(0.5)", lennard_jones_p_values
+    ),
+    "steps biased upwards": ("dy = (new_y[w] + new_y[w] - one) * step[w]",
+                             "dy = (new_y[w] + new_y[w] - one + float32(0.05)) * step[w]", wall_p_values),
+    "walls that clip": (
+        "new_x[w] = x[w] + float32((to_x >= float32(0.0)) & (to_x <= box_side)) * dx",
+        "new_x[w] = min(max(to_x, float32(0.0)), box_side)", wall_p_values,
+    ),
+    "correlated random numbers": ("v[w] = float32(b >> uint32(8)) * TO_UNIT", "v[w] = u[w]", independence_p_values),
+    "old energy left out": ("delta[w] += u_new - u_old", "delta[w] += u_new", lennard_jones_p_values),
+    "wrong exponent": ("range(half_difference - 1)", "range(half_difference)", lennard_jones_p_values),
+}  # fmt: skip
+
+
+def mutated(old: str, new: str) -> ModuleType:
+    """The kernel's module with one piece of its source replaced, never cached."""
+    source = inspect.getsource(metropolis)
+    assert old in source, f"the kernel has no {old!r} to break"
+    module = ModuleType("wrong_metropolis")
+    text = source.replace(old, new).replace("cache=True, ", "").replace("(cache=True)", "")
+    exec(compile(textwrap.dedent(text), "wrong_metropolis.py", "exec"), module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_kernel_is_caught(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new, p_values = WRONG[fault]
+    monkeypatch.setattr(chains_module, "make_sweeps", mutated(old, new).make_sweeps)
+    assert min(p_values()) < P_MIN
