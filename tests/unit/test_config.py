@@ -90,3 +90,10 @@ def test_bad_files_are_named(tmp_path: Path, text: str) -> None:
 def test_missing_file() -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml"):
         load(Path("nowhere.yaml"))
+
+
+def test_every_key_is_documented_and_the_page_is_current() -> None:
+    from docs.make_configuration import main
+
+    assert main() == (CONFIGS.parent / "docs" / "configuration.md").read_text()
+    assert "| None |" not in main() and "|  |" not in main()

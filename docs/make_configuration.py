@@ -1,0 +1,33 @@
+"""Prints docs/configuration.md from the configuration's own documentation: python docs/make_configuration.py > ..."""
+
+from pydantic import BaseModel
+
+from lj_vae_hpc.config import Corruption, GammaRange, RunConfig
+
+
+def table(title: str, section: type[BaseModel]) -> str:
+    """One section as a table."""
+    lines = [f"## {title}", "", section.__doc__ or "", "", "| key | default | meaning |", "|---|---|---|"]
+    for name, field in section.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        shown = "required" if field.is_required() else f"`{default}`"
+        if isinstance(default, dict):
+            shown = ", ".join(f"`{k}`: {{{v}}}" for k, v in default.items())
+        lines.append(f"| `{name}` | {shown} | {(field.description or '').replace('|', chr(92) + '|')} |")
+    return "\n".join(lines)
+
+
+def main() -> str:
+    """The whole page."""
+    parts = ["# Configuration", "Every key, its default and its unit. An unknown key is an error."]
+    parts.append("`seed` (default `20230615`): " + str(RunConfig.model_fields["seed"].description))
+    for name, field in RunConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            parts.append(table(name, field.annotation))
+    parts.append(table("sampling.gammas as a range", GammaRange))
+    parts.append(table("evaluation.corruptions.NAME", Corruption))
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    print(main(), end="")
