@@ -1,0 +1,170 @@
+"""The job templates under a real Slurm, with two tasks each."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Cluster
+
+pytestmark = pytest.mark.slurm
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+COLUMNS = ("positions", "energy", "gamma", "ensemble", "chain", "acceptance")
+GAMMAS, CONFIGURATIONS, N = (0.1, 1.0), 60, 30
+CONFIG = f"""\
+sampling:
+  gammas: {list(GAMMAS)}
+  configurations: {CONFIGURATIONS}
+  sweeps: 50
+model:
+  channels: [4, 4]
+  latent_dim: 4
+training:
+  epochs: 1
+  batch_size: 16
+  validation_fraction: 0.2
+  test_fraction: 0.2
+evaluation:
+  configurations: 40
+  unseen_gammas: [3.0]
+"""
+
+
+@pytest.fixture(scope="module")
+def reference(cluster: "Cluster", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout whose configs/equilibrated.yaml is small, after `sbatch jobs/generate.slurm` without arguments."""
+    folder = tmp_path_factory.mktemp("checkout")
+    (folder / "bin").symlink_to(CHECKOUT / "bin")
+    (folder / "jobs").symlink_to(CHECKOUT / "jobs")
+    (folder / "configs").mkdir()
+    (folder / "configs" / "equilibrated.yaml").write_text(CONFIG, encoding="utf-8")
+    job = cluster.submit(folder, "generate")
+    assert job.status == 0, job.log
+    assert cluster.show(job.id)["NumTasks"] == "2"
+    return folder
+
+
+def columns(run: Path) -> dict[str, np.ndarray]:
+    """All columns of a run's data set, by plain h5py."""
+    with h5py.File(run / "data" / "dataset.h5", "r") as file:
+        return {name: file[name][()] for name in COLUMNS}
+
+
+def check_data(run: Path) -> None:
+    """The data set has the shapes of the configuration and physical values."""
+    data = columns(run)
+    rows = len(GAMMAS) * CONFIGURATIONS
+    assert {name: values.shape for name, values in data.items()} == {
+        name: (rows, N, 2) if name == "positions" else (rows,) for name in COLUMNS
+    }
+    assert np.isfinite(data["energy"]).all()
+    assert data["positions"].min() >= 0 and data["positions"].max() <= 10
+    assert [int((data["gamma"] == gamma).sum()) for gamma in GAMMAS] == [CONFIGURATIONS] * len(GAMMAS)
+
+
+def check_training(run: Path, log: str) -> None:
+    """One epoch, really on two ranks."""
+    assert "2 ranks x" in log, log
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1]
+
+
+def check_evaluation(run: Path) -> None:
+    """The summary has the suites, and the page exists."""
+    summary = json.loads((run / "evaluation" / "summary.json").read_text(encoding="utf-8"))
+    assert {"corrupted", "corrupted_mild"} <= set(summary["suites"])
+    assert (run / "evaluation" / "scores.h5").exists()
+    assert "</html>" in (run / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.timeout(120)
+def test_jobs_without_arguments_run_the_default_configuration(cluster: "Cluster", reference: Path) -> None:
+    run = reference / "runs" / "equilibrated"
+    check_data(run)
+    job = cluster.submit(reference, "train")
+    assert job.status == 0, job.log
+    check_training(run, job.log)
+    job = cluster.submit(reference, "evaluate")
+    assert job.status == 0, job.log
+    check_evaluation(run)
+
+
+@pytest.mark.timeout(90)
+def test_mpirun_and_srun_make_the_same_data(cluster: "Cluster", reference: Path, tmp_path: Path) -> None:
+    """Launched by mpirun, told by the environment which run, and submitted from outside the checkout."""
+    (tmp_path / "small.yaml").write_text(CONFIG, encoding="utf-8")
+    env = {"LJ_VAE_ROOT": CHECKOUT, "LJ_VAE_LAUNCHER": "mpirun", "LJ_VAE_CONFIG": "small.yaml", "LJ_VAE_OUTPUT": "mine"}
+    job = cluster.submit(tmp_path, "generate", **env)
+    assert job.status == 0, job.log
+    theirs, ours = columns(reference / "runs" / "equilibrated"), columns(tmp_path / "mine")
+    for name in COLUMNS:
+        assert ours[name].dtype == theirs[name].dtype
+        assert ours[name].tobytes() == theirs[name].tobytes(), name
+    job = cluster.submit(tmp_path, "train", **env)
+    assert job.status == 0, job.log
+    check_training(tmp_path / "mine", job.log)
+
+
+def pipeline(cluster: "Cluster", folder: Path, *arguments: str, **env: str) -> tuple[list[int], str]:
+    """Job ids and output of jobs/pipeline.sh, after all of them have ended."""
+    done = cluster.run(CHECKOUT / "jobs" / "pipeline.sh", *arguments, folder=folder, SBATCH_OPTIONS="-n 2", **env)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()[:3]]
+    assert [line[0] for line in lines] == ["generate", "train", "evaluate"], done.stdout
+    ids = [int(line[2].rstrip(",")) for line in lines]
+    cluster.wait(ids)
+    return ids, done.stdout
+
+
+@pytest.mark.timeout(120)
+def test_pipeline_runs_from_sampling_to_the_page(cluster: "Cluster", tmp_path: Path) -> None:
+    """The command line wins over the environment."""
+    (tmp_path / "small.yaml").write_text(CONFIG, encoding="utf-8")
+    ids, output = pipeline(cluster, tmp_path, "-c", "small.yaml", "-s", "seed=7", LJ_VAE_CONFIG="no/such.yaml")
+    for number, stage in zip(ids, ("generate", "train", "evaluate"), strict=True):
+        job = cluster.show(number)
+        assert (job["JobState"], job["NumTasks"]) == ("COMPLETED", "2"), cluster.log(tmp_path, stage, number)
+    assert f"squeue --jobs={ids[0]},{ids[1]},{ids[2]}" in output
+    assert "runs/small/report/index.html" in output
+    assert "seed: 7\n" in (tmp_path / "runs" / "small" / "config.yaml").read_text(encoding="utf-8")
+    check_data(tmp_path / "runs" / "small")
+    check_evaluation(tmp_path / "runs" / "small")
+
+
+@pytest.mark.timeout(60)
+def test_bad_configuration_ends_every_job_of_a_pipeline(cluster: "Cluster", tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(CONFIG, encoding="utf-8")
+    ids, _ = pipeline(cluster, tmp_path, "-c", "small.yaml", "-s", "sampling.sweeps=0")
+    first, *others = [cluster.show(number) for number in ids]
+    assert (first["JobState"], first["ExitCode"]) == ("FAILED", "2:0")
+    assert [job["JobState"] for job in others] == ["CANCELLED", "CANCELLED"]
+    log = cluster.log(tmp_path, "generate", ids[0])
+    assert log.count("lj-vae: error:") == 1 and "sampling.sweeps" in log and "Traceback" not in log, log
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({}, "no bin/lj-vae in"),
+        (
+            {"LJ_VAE_ROOT": CHECKOUT, "LJ_VAE_LAUNCHER": "rsh", "LJ_VAE_CONFIG": "missing.yaml"},
+            "srun and mpirun are known",
+        ),
+        ({"LJ_VAE_ROOT": CHECKOUT, "LJ_VAE_LAUNCHER": "mpirun", "LJ_VAE_CONFIG": "missing.yaml"}, "missing.yaml"),
+    ],
+    ids=["no checkout", "unknown launcher", "no configuration"],
+)
+def test_a_job_that_cannot_start_says_why(
+    cluster: "Cluster", tmp_path: Path, env: dict[str, str | Path], message: str
+) -> None:
+    job = cluster.submit(tmp_path, "generate", **env)
+    assert job.status == 2, job.log
+    assert cluster.show(job.id)["ExitCode"] == "2:0"
+    assert job.log.count("lj-vae: error:") == 1 and message in job.log and "Traceback" not in job.log, job.log
