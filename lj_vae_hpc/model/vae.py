@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lj_vae_hpc.config import Model
+from lj_vae_hpc.model.convolution import ConvReLU, TransposedConvReLU
 
 
 class Output(NamedTuple):
@@ -32,10 +33,8 @@ class VAE(nn.Module):
         first, second = config.channels
         self.latent_dim = config.latent_dim
         self.encoder = nn.Sequential(
-            nn.Conv2d(1, first, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(first, second, 3, padding=1),
-            nn.ReLU(inplace=True),
+            ConvReLU(1, first),
+            ConvReLU(first, second),
             nn.Flatten(),
             nn.Linear(second * side * side, 2 * config.latent_dim),
         )
@@ -43,10 +42,8 @@ class VAE(nn.Module):
             nn.Linear(config.latent_dim, second * side * side),
             nn.ReLU(inplace=True),
             nn.Unflatten(1, (second, side, side)),
-            nn.ConvTranspose2d(second, second, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(second, first, 3, padding=1),
-            nn.ReLU(inplace=True),
+            TransposedConvReLU(second, second),
+            TransposedConvReLU(second, first),
             nn.ConvTranspose2d(first, 1, 3, padding=1),
             nn.Sigmoid(),
         )

@@ -15,6 +15,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.scores import SCORES, Scorer
 from lj_vae_hpc.evaluation.suites import NORMAL, Suite, corrupt, sampled_plans
 from lj_vae_hpc.evaluation.summary import observables, summarize
+from lj_vae_hpc.model.convolution import warm_up
 from lj_vae_hpc.model.vae import VAE
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
@@ -65,6 +66,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
 def load_model(world: World, run: RunDir, config: RunConfig) -> VAE:
     """The network with its best weights, on this rank's device."""
     torch.set_num_threads(world.threads_per_rank())
+    world.node_by_node(warm_up)
     device = choose_device(config.training, world.local_rank, world.local_size)
     module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
     path = best_weights(run)

@@ -10,6 +10,7 @@ import torch
 
 from lj_vae_hpc.config import RunConfig
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.model.convolution import warm_up
 from lj_vae_hpc.model.vae import VAE
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
@@ -36,6 +37,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     torch.set_flush_denormal(True)
     device = choose_device(config.training, world.local_rank, world.local_size)
     dtype = world.broadcast(choose_dtype(config.training, device))
+    world.node_by_node(warm_up)
     torch.manual_seed(config.seed % 2**63)
     module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,5 +1,6 @@
 """Representation, network, loss and checkpoints."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from lj_vae_hpc.config import Model, Objective, Representation, Training
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.model.convolution import ConvReLU, TransposedConvReLU
 from lj_vae_hpc.model.vae import VAE, Output
 from lj_vae_hpc.representation.batches import Batches, Splits
 from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
@@ -143,3 +145,28 @@ def test_bad_checkpoints_are_named(tmp_path: Path) -> None:
     checkpoint.save(path, checkpoint.training_state(network, optimizer), {})
     with pytest.raises(UserError, match="another architecture"):
         checkpoint.restore(checkpoint.load(path)[0], VAE(6, Model(latent_dim=4, channels=(4, 5))), None, path)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "side"), [(60, 50, 30), (16, 16, 32), (7, 9, 31), (2, 3, 5)])
+@pytest.mark.parametrize("layer", [ConvReLU, TransposedConvReLU])
+def test_fast_convolution_equals_the_direct_one(layer: type, inputs: int, outputs: int, side: int) -> None:
+    torch.manual_seed(0)
+    fast = layer(inputs, outputs)
+    x, g = torch.randn(5, inputs, side, side), torch.randn(5, outputs, side, side)
+    results = []
+    for network, dtype in ((fast, torch.float32), (copy.deepcopy(fast).double(), torch.float64)):
+        a = x.to(dtype).requires_grad_()
+        y = network(a)
+        # Where an output is next to zero, ReLU may cut it in one precision and not in the other.
+        mask = (fast(x).abs() > 1e-3).to(dtype)
+        gradients = torch.autograd.grad((y * g.to(dtype) * mask).sum(), [a, network.weight, network.bias])
+        results.append([y, *gradients])
+    assert type(results[0][0].grad_fn).__name__ == "Conv3x3ReLUBackward"
+    for ours, exact in zip(*results, strict=True):
+        assert (ours.double() - exact).abs().max() < 5e-5 * exact.abs().max()
+
+
+def test_fast_convolution_of_an_empty_batch_has_zero_gradients() -> None:
+    layer = ConvReLU(4, 3)
+    layer(torch.zeros(0, 4, 6, 6, requires_grad=True)).sum().backward()
+    assert layer.weight.grad is not None and not layer.weight.grad.any()
