@@ -156,7 +156,7 @@ def score(
     world: World, data: Path, target: Path, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
 ) -> None:
     """Scores the configurations of any data set with the model trained in RUN_DIR."""
-    from lj_vae_hpc.stages.evaluate import score_file
+    from lj_vae_hpc.stages.score import score as score_file
 
     score_file(world, *open_run(world, _run_path(output, config_file), config_file, overrides), data, target)
 

@@ -7,10 +7,11 @@ import numpy as np
 
 from lj_vae_hpc.config import RunConfig, System
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.files import write_text
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.report import figures
 from lj_vae_hpc.report.page import Section, render
-from lj_vae_hpc.stages.rundir import RunDir, write_text
+from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
 
 

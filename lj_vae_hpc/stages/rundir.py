@@ -7,6 +7,7 @@ from typing import Any
 
 from lj_vae_hpc.config import RunConfig, load
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.files import write_text
 from lj_vae_hpc.parallel import World
 
 
@@ -82,14 +83,6 @@ def _adopt(run: RunDir, config_file: Path | None, overrides: tuple[str, ...]) ->
     if not os.access(run.path, os.W_OK | os.X_OK):
         raise UserError(f"cannot write the output folder {run.path}: no permission")
     return config
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that appears by rename when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:

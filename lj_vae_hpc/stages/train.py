@@ -1,9 +1,6 @@
 """Trains the auto-encoder on a run's data set."""
 
 import hashlib
-import json
-import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,9 +14,10 @@ from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.representation.batches import Batches, Splits
 from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
 from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.stages.rundir import RunDir, write_text
+from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.curves import Curves
 from lj_vae_hpc.training.hardware import choose_device, choose_dtype
 from lj_vae_hpc.training.loop import State, Trainer
 
@@ -69,7 +67,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         with (
             world.process_group(backend),
             Progress("training", left, "configurations", world.is_root) as progress,
-            _Curves(run, state.history if world.is_root else None) as curves,
+            Curves(run.metrics, run.model / "tensorboard", state.history if world.is_root else None) as curves,
         ):
             trainer = Trainer(
                 world=world,
@@ -119,43 +117,3 @@ def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
             f"training.batch_size {config.training.batch_size} is smaller than the {ranks} ranks; increase it or start "
             "fewer ranks"
         )
-
-
-class _Curves:
-    """metrics.jsonl, TensorBoard and a line per epoch; rank 0 gives a history, the others None."""
-
-    def __init__(self, run: RunDir, history: list[dict[str, float]] | None) -> None:
-        self._run, self._started = run, time.monotonic()
-        self._writer = None
-        if history is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(run.model / "tensorboard", purge_step=len(history) + 1)  # type: ignore[no-untyped-call]
-
-    def __enter__(self) -> "_Curves":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._writer:
-            self._writer.close()  # type: ignore[no-untyped-call]
-
-    def report(self, history: list[dict[str, float]]) -> None:
-        """Writes the metrics of all epochs so far, and shows the last."""
-        last = history[-1]
-        write_text(self._run.metrics, "".join(json.dumps(metrics) + "\n" for metrics in history))
-        if self._writer:
-            for name, value in last.items():
-                if name != "epoch":
-                    self._writer.add_scalar(name, value, int(last["epoch"]))  # type: ignore[no-untyped-call]
-            self._writer.flush()  # type: ignore[no-untyped-call]
-        seconds = time.monotonic() - self._started
-        print(
-            f"epoch {last['epoch']:g}: mse {last['mse']:.5f}, kl {last['kl']:.3f}, validation mse "
-            f"{last['validation_mse']:.5f}, {seconds:.0f} s since start",
-            flush=True,
-        )
-
-
-def best_weights(run: RunDir) -> Path:
-    """The weights of the epoch with the lowest validation loss."""
-    return run.model / "best.safetensors"

@@ -1,0 +1,138 @@
+"""Scores configurations with a trained network, divided over ranks."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation.scores import SCORES, Scorer
+from lj_vae_hpc.evaluation.suites import Read, Suite
+from lj_vae_hpc.evaluation.summary import observables
+from lj_vae_hpc.model.convolution import warm_up
+from lj_vae_hpc.model.vae import VAE
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.representation.batches import Splits
+from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
+from lj_vae_hpc.stages.rundir import RunDir
+from lj_vae_hpc.stages.train import check_data
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.schema import SCHEMA_VERSION
+from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.hardware import choose_device
+
+BLOCK = 1024
+Arrays = dict[str, NDArray[Any]]
+
+
+def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path) -> None:
+    """The command: scores every configuration of a data set with the trained model, into one HDF5 file.
+
+    Raises:
+        UserError: the data set cannot be read, or holds another number of particles than the model was trained on.
+    """
+    world.on_root(lambda: check_data(run, config, 1))
+
+    def check() -> None:
+        with Dataset(path) as foreign:
+            if foreign.n_particles != config.system.n_particles:
+                raise UserError(
+                    f"{path} holds configurations of {foreign.n_particles} particles, the model in {run.path} was "
+                    f"trained on {config.system.n_particles}"
+                )
+
+    world.on_root(check)
+    module = load_model(world, run, config)
+    with Dataset(run.data, check_segments=False) as data, Dataset(path, check_segments=False) as foreign:
+        splits = Splits.of(data.rows, len(config.sampling.gamma_values), config.training)
+        scorer = fitted_scorer(world, module, config, data, splits.training)
+        with Progress("scoring", foreign.rows, "configurations", world.is_root) as progress:
+            result = score_suite(
+                world, Suite(path.name, foreign.rows, reader(foreign)), scorer, config, progress.advance
+            )
+    world.on_root(lambda: write_scores(target, {"scores": result}))
+    if world.is_root:
+        print(f"scores of {foreign.rows} configurations in {target}: /scores/{{{','.join(SCORES)}}}")
+
+
+def load_model(world: World, run: RunDir, config: RunConfig) -> VAE:
+    """The network with its best weights, on this rank's device."""
+    torch.set_num_threads(world.threads_per_rank())
+    world.node_by_node(warm_up)
+    device = choose_device(config.training, world.local_rank, world.local_size)
+    module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
+    path = run.model / "best.safetensors"
+    tensors, _ = world.on_root(lambda: checkpoint.load(path))
+    world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
+    checkpoint.restore(tensors, module, None, path)
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
+
+
+def fitted_scorer(world: World, module: VAE, config: RunConfig, data: Dataset, training: range) -> Scorer:
+    """The scorer, with mean and covariance of the latent means of the training split summed over ranks."""
+
+    def encode(positions: torch.Tensor) -> torch.Tensor:
+        return distance_matrix(positions, config.system.box_side, config.representation)
+
+    bare = Scorer(module, encode, config.objective)
+    d = module.latent_dim
+    sums = np.zeros((d + 1, d + 1))
+    share = world.shard(len(training))
+    for _, block in data.blocks(training[share.start : share.stop], ("positions",)):
+        z = bare.latent_means(np.asarray(block["positions"], np.float32))
+        z = np.c_[z, np.ones(len(z))]
+        sums += z.T @ z
+    sums = world.sum(sums)
+    mean = sums[:d, d] / sums[d, d]
+    return Scorer(module, encode, config.objective, mean, sums[:d, :d] / sums[d, d] - np.outer(mean, mean))
+
+
+def reader(source: Dataset, first: int = 0) -> Read:
+    """Reads positions of a contiguous range of rows, counted from a first one."""
+
+    def read(rows: range) -> NDArray[np.float32]:
+        part = source.read(range(first + rows.start, first + rows.stop), ("positions",))
+        return np.asarray(part["positions"], np.float32)
+
+    return read
+
+
+def score_suite(
+    world: World, suite: Suite, scorer: Scorer, config: RunConfig, advance: Callable[[int], None]
+) -> Arrays:
+    """Scores and energies of every row of a suite, on rank 0 in order; each row scored by exactly one rank."""
+    mine = world.shard(suite.rows)
+    parts: list[Arrays] = []
+    for start in range(mine.start, mine.stop, BLOCK):
+        rows = range(start, min(start + BLOCK, mine.stop))
+        positions = suite.read(rows)
+        parts.append(dict(scorer(positions)) | observables(positions, config.system)
+                     | {"row": np.arange(rows.start, rows.stop)})  # fmt: skip
+        advance(len(rows) * world.size)
+    gathered = [part for rank in world.gather(parts) for part in rank]
+    result = {name: np.concatenate([part[name] for part in gathered]) for name in gathered[0]}
+    if not np.array_equal(result["row"], np.arange(suite.rows)):
+        raise RuntimeError(f"suite {suite.name}: some configurations were not scored once and only once")
+    return result
+
+
+def write_scores(path: Path, results: dict[str, Arrays]) -> None:
+    """One group per suite, one data set per score or observable; rank 0 calls this."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(partial, "w") as file:
+            file.attrs["schema_version"] = SCHEMA_VERSION
+            for name, result in results.items():
+                for column, values in result.items():
+                    file.create_dataset(f"{name}/{column}", data=values)
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error}") from None

@@ -1,0 +1,43 @@
+"""What training shows of itself."""
+
+import json
+import time
+from pathlib import Path
+from typing import Self
+
+from lj_vae_hpc.files import write_text
+
+
+class Curves:
+    """metrics.jsonl, TensorBoard and a line per epoch; rank 0 gives a history, the others None."""
+
+    def __init__(self, metrics: Path, tensorboard: Path, history: list[dict[str, float]] | None) -> None:
+        self._metrics, self._started = metrics, time.monotonic()
+        self._writer = None
+        if history is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(tensorboard, purge_step=len(history) + 1)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer:
+            self._writer.close()  # type: ignore[no-untyped-call]
+
+    def report(self, history: list[dict[str, float]]) -> None:
+        """Writes the metrics of all epochs so far, and shows the last."""
+        last = history[-1]
+        write_text(self._metrics, "".join(json.dumps(metrics) + "\n" for metrics in history))
+        if self._writer:
+            for name, value in last.items():
+                if name != "epoch":
+                    self._writer.add_scalar(name, value, int(last["epoch"]))  # type: ignore[no-untyped-call]
+            self._writer.flush()  # type: ignore[no-untyped-call]
+        seconds = time.monotonic() - self._started
+        print(
+            f"epoch {last['epoch']:g}: mse {last['mse']:.5f}, kl {last['kl']:.3f}, validation mse "
+            f"{last['validation_mse']:.5f}, {seconds:.0f} s since start",
+            flush=True,
+        )
