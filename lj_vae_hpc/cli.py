@@ -1,5 +1,6 @@
 """The command line: arguments to one stage."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -195,6 +196,10 @@ def main() -> None:
         sys.exit(2)
     except click.Abort:
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            world.fail(error)
+        world.fail(UserError(f"cannot write {error.filename or 'a file'}: {error.strerror}"))
     except Exception as error:
         world.fail(error)
 

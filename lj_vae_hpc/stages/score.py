@@ -53,9 +53,8 @@ def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path
         splits = Splits.of(data.rows, len(config.sampling.gamma_values), config.training)
         scorer = fitted_scorer(world, module, config, data, splits.training)
         with Progress("scoring", foreign.rows, "configurations", world.is_root) as progress:
-            result = score_suite(
-                world, Suite(path.name, foreign.rows, reader(foreign)), scorer, config, progress.advance
-            )
+            suite = Suite(path.name, foreign.rows, reader(foreign))
+            result = score_suite(world, suite, scorer, config, progress.advance)
     world.on_root(lambda: write_scores(target, {"scores": result}))
     if world.is_root:
         print(f"scores of {foreign.rows} configurations in {target}: /scores/{{{','.join(SCORES)}}}")

@@ -14,6 +14,8 @@ class Curves:
     def __init__(self, metrics: Path, tensorboard: Path, history: list[dict[str, float]] | None) -> None:
         self._metrics, self._started = metrics, time.monotonic()
         self._writer = None
+        if history:  # a kill may have come after the checkpoint and before this file
+            self._write(history)
         if history is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -26,10 +28,13 @@ class Curves:
         if self._writer:
             self._writer.close()  # type: ignore[no-untyped-call]
 
+    def _write(self, history: list[dict[str, float]]) -> None:
+        write_text(self._metrics, "".join(json.dumps(metrics) + "\n" for metrics in history))
+
     def report(self, history: list[dict[str, float]]) -> None:
         """Writes the metrics of all epochs so far, and shows the last."""
         last = history[-1]
-        write_text(self._metrics, "".join(json.dumps(metrics) + "\n" for metrics in history))
+        self._write(history)
         if self._writer:
             for name, value in last.items():
                 if name != "epoch":
