@@ -29,6 +29,7 @@ def open_hdf5(path: Path) -> h5py.File:
         raise UserError(f"{path} does not exist") from None
     except OSError as error:
         reason = "it is cut short" if "truncated" in str(error) else "it is not an HDF5 file, or damaged"
+        reason += "; if lj-vae wrote it, delete it and give `lj-vae generate` again"
         if isinstance(error, PermissionError) or "Permission" in str(error):
             reason = "no permission"
         raise UserError(f"cannot read {path}: {reason}") from None

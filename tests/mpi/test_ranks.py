@@ -78,6 +78,17 @@ def test_data_are_byte_identical(runs: tuple[RunDir, RunDir]) -> None:
     assert together == alone and len(together) == 8
 
 
+def test_segments_with_fewer_rows_than_ranks(world: World, folder: Path, runs: tuple[RunDir, RunDir]) -> None:
+    overrides = ("sampling.configurations=20", "sampling.segment_rows=1", "sampling.sweeps=2")
+    run, config = open_run(world, folder / "thin", folder / "tiny.yaml", overrides)
+    generate(world, run, config)
+    if world.is_root:
+        assert len(list((run.data / "segments").glob("*.h5"))) == 40
+        with h5py.File(run.data / "dataset.h5") as file:
+            assert file["chain"][:].tolist() == [row // 2 for row in range(40)]
+            assert np.isfinite(file["energy"][:]).all()
+
+
 def test_loss_curves_agree(runs: tuple[RunDir, RunDir]) -> None:
     together, alone = ([json.loads(line) for line in run.metrics.read_text().splitlines()] for run in runs)
     assert len(together) == len(alone) == 2
