@@ -5,13 +5,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from lj_vae_hpc import __version__
 from lj_vae_hpc.config import RunConfig, load
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.stages.rundir import RunDir, open_run
 
@@ -121,8 +120,10 @@ def _data_command(
     def command(
         world: World, data: Path | None, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
     ) -> None:
-        config = world.on_root(lambda: load(config_file, overrides)) if config_file or overrides else None
-        execute(world, data or RunDir(_run_path(output, config_file)).data, config)
+        run = RunDir(_run_path(output, config_file))
+        base = config_file or (run.config if overrides and run.config.exists() else None)
+        config = world.on_root(lambda: load(base, overrides)) if base else None
+        execute(world, data or run.data, config)
 
 
 def _inspect(world: World, data: Path, config: RunConfig | None) -> None:
@@ -169,8 +170,10 @@ def doctor(world: World, config_file: Path | None, output: Path | None, override
     """Checks that this machine can do every stage: MPI, parallel HDF5, compiler, torch, Slurm, the output folder."""
     from lj_vae_hpc.stages.doctor import doctor as examine
 
-    config = world.on_root(lambda: load(config_file, overrides))
-    examine(world, _run_path(output, config_file), config)
+    path = _run_path(output, config_file)
+    stored = RunDir(path).config
+    config = world.on_root(lambda: load(config_file or (stored if stored.exists() else None), overrides))
+    examine(world, path, config)
 
 
 def _run_path(output: Path | None, config_file: Path | None) -> Path:
@@ -186,8 +189,9 @@ def main() -> None:
         if os.environ.get("SLURM_PROCID", "0") == "0":
             print(f"lj-vae: error: {error}", file=sys.stderr)
         sys.exit(2)
-    if not world.is_root:  # messages about the arguments come from rank 0 alone
-        click.echo = _silent  # type: ignore[assignment]
+    if not world.is_root:  # rank 0 alone speaks
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115, until the process ends
+    world.watch_signals()
     try:
         cli.main(prog_name="lj-vae", standalone_mode=False, obj=world)
     except click.ClickException as error:
@@ -196,13 +200,12 @@ def main() -> None:
         sys.exit(2)
     except click.Abort:
         sys.exit(130)
+    except Stopped as stopped:
+        print(f"lj-vae: stopped: {stopped}; give the same command again to continue", flush=True)
+        sys.exit(75)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             world.fail(error)
         world.fail(UserError(f"cannot write {error.filename or 'a file'}: {error.strerror}"))
     except Exception as error:
         world.fail(error)
-
-
-def _silent(*_: Any, **__: Any) -> None:
-    return None

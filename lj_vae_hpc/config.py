@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.physics.potentials import Mie
@@ -14,18 +24,15 @@ from lj_vae_hpc.physics.potentials import Mie
 EXPONENTS = {"lennard_jones": (12, 6), "soft": (4, 2)}
 
 
-def _as_number(value: Any) -> Any:
-    """Accepts '1e-4', which YAML 1.1 reads as text because it has no decimal point."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
+def _no_bool(value: Any) -> Any:
+    """Refuses true and false where a number is meant; text like 1e-4, which YAML reads as such, is a number."""
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is not a number")
     return value
 
 
-Number = Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False)]
-Positive = Annotated[float, BeforeValidator(_as_number), Field(allow_inf_nan=False, gt=0)]
+Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
+Positive = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False, gt=0)]
 Count = Annotated[int, Field(gt=0, strict=True)]
 
 
@@ -113,9 +120,9 @@ class Sampling(Section):
     """reference: the published protocol with its fixed step. equilibrated: the step is tuned during a pilot, per γ."""
     gammas: Gammas = (0.1, 0.4, 0.7, 1.0)
     """γ = m g σ / ε: a list of values, or {start, stop, num, spacing}. One ensemble each."""
-    configurations: Count = 10_000
+    configurations: Annotated[int, Field(ge=10, lt=2**31, strict=True)] = 10_000
     """Configurations per γ."""
-    sweeps: Count = 4_000
+    sweeps: Annotated[int, Field(gt=0, lt=2**32, strict=True)] = 4_000
     """Sweeps of each chain from its uniform random start; one sweep is one trial move per particle."""
     step: Positive = 0.2
     """Largest trial displacement per component, in σ; under `equilibrated` only where the tuning starts."""
@@ -145,7 +152,7 @@ class Representation(Section):
 
     ordering: Literal["origin", "y"] = "origin"
     """Particles sorted by distance from the corner (0, 0), or by height."""
-    landmarks: bool = False
+    landmarks: StrictBool = False
     """Adds the corners (0, 0) and (L, 0) as two points, which makes the matrix lossless: y >= 0."""
 
 
@@ -161,7 +168,7 @@ class Model(Section):
 class Objective(Section):
     """The loss: squared error averaged over matrix entries + kl_weight * KL averaged over latent dimensions."""
 
-    kl_weight: Annotated[float, BeforeValidator(_as_number), Field(ge=0, allow_inf_nan=False)] = 3.5e-4
+    kl_weight: Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)] = 3.5e-4
     """λ, dimensionless."""
 
 
@@ -196,7 +203,7 @@ class Corruption(Section):
 class Evaluation(Section):
     """The anomaly suites. Normal is the test split; nothing here influences training."""
 
-    configurations: Count = 4_000
+    configurations: Annotated[int, Field(ge=2, strict=True)] = 4_000
     """Configurations per anomaly suite."""
     unseen_gammas: tuple[Number, ...] = (3.0, 0.55, 0.25, 1.3)
     """Values of γ the network was not trained on, one suite each."""
@@ -210,8 +217,12 @@ class Evaluation(Section):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        if len(set(self.unseen_gammas)) < len(self.unseen_gammas):
-            raise ValueError(f"unseen_gammas: {list(self.unseen_gammas)} repeats a value")
+        names = [*(f"gamma_{gamma:g}" for gamma in self.unseen_gammas), "soft", "uniform", "normal", *self.corruptions]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"unseen_gammas, corruptions: more than one suite would be named {', '.join(repeated)}")
+        if any("/" in name or not name for name in self.corruptions):
+            raise ValueError(f"corruptions: the names {list(self.corruptions)} must be without /")
         return self
 
 
@@ -237,9 +248,6 @@ class RunConfig(Section):
             )
         if self.training.validation_fraction + self.training.test_fraction >= 0.9:
             raise ValueError("training: validation_fraction + test_fraction must leave at least 0.1 for training")
-        chains = self.sampling.configurations * len(self.sampling.gamma_values)
-        if min(self.training.validation_fraction, self.training.test_fraction) * chains < 2:
-            raise ValueError(f"sampling.configurations: {chains} in all are too few to split; increase it")
         for name, corruption in self.evaluation.corruptions.items():
             if corruption.particles > self.system.n_particles:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this."""
+"""The exceptions that are not faults of the program."""
 
 
 class UserError(Exception):
@@ -13,3 +13,7 @@ class UserError(Exception):
     def __init__(self, message: str, everywhere: bool = False) -> None:
         super().__init__(message)
         self.everywhere = everywhere
+
+
+class Stopped(Exception):
+    """The run was told to stop and has saved what it did; the same command continues. Exit status 75."""

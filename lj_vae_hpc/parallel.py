@@ -1,9 +1,9 @@
 """The ranks of a run. The only module that names mpi4py or torch.distributed; without MPI it is rank 0 of 1."""
 
 import os
+import signal
 import socket
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +29,7 @@ class World:
 
     def __init__(self, comm: Any = None) -> None:
         self._comm = comm
+        self._stop = False
         self.rank = comm.rank if comm else 0
         self.size = comm.size if comm else 1
         self.local_rank, self.local_size = 0, 1
@@ -48,12 +49,24 @@ class World:
             comm = _mpi().COMM_WORLD
         except (ImportError, RuntimeError):  # mpi4py raises RuntimeError where it finds no MPI library
             comm = None
-        tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))
-        if (comm.size if comm else 1) == 1 < tasks and "SLURM_PROCID" in os.environ:
-            raise UserError(
-                f"srun started {tasks} tasks but MPI connects only one: start with `srun --mpi=pmix` or `mpirun`"
-            )
+        if not comm or comm.size == 1:
+            for variable in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
+                if int(os.environ.get(variable, "1")) > 1:
+                    raise UserError(
+                        f"{os.environ[variable]} processes were started ({variable}) but MPI connects only one: start "
+                        "with `srun --mpi=pmix` or with the mpirun of the MPI that mpi4py finds (lj-vae doctor)"
+                    )
         return cls(comm)
+
+    def watch_signals(self) -> None:
+        """From now on the first SIGTERM or SIGUSR2 only sets what stop_requested tells; a second one kills."""
+
+        def handler(number: int, _: object) -> None:
+            self._stop = True
+            signal.signal(number, signal.SIG_DFL)
+
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            signal.signal(number, handler)
 
     @property
     def is_root(self) -> bool:
@@ -80,6 +93,20 @@ class World:
     def gather(self, value: T) -> list[T]:
         """Every rank's value in rank order, on every rank."""
         return self._comm.allgather(value) if self._comm else [value]
+
+    def gather_to_root(self, value: T) -> list[T]:
+        """Every rank's value in rank order, on rank 0; an empty list elsewhere."""
+        return (self._comm.gather(value) or []) if self._comm else [value]
+
+    def agree(self, problem: str | None) -> None:
+        """Waits for all ranks; if any of them has a problem, every rank raises the first as a UserError."""
+        problems = [p for p in self.gather(problem) if p is not None]
+        if problems:
+            raise UserError(problems[0], everywhere=True)
+
+    def stop_requested(self) -> bool:
+        """Whether any rank has been told to stop by SIGTERM or SIGUSR2; the same answer on every rank."""
+        return any(self.gather(self._stop))
 
     def sum(self, array: NDArray[Any]) -> NDArray[Any]:
         """Sum over ranks of equally shaped arrays, on every rank."""
@@ -108,12 +135,11 @@ class World:
         return {"driver": "mpio", "comm": self._comm} if self._comm and self.size > 1 else {}
 
     def node_by_node(self, action: Callable[[], None]) -> None:
-        """Runs the action on one rank of each node before the others: for filling caches shared by a node."""
-        if self.local_rank == 0:
-            action()
-        self.barrier()
-        if self.local_rank != 0:
-            action()
+        """Runs the action on rank 0, then on one rank of each other node, then on the rest: for filling caches."""
+        for turn in range(3):
+            if turn == (0 if self.is_root else 1 if self.local_rank == 0 else 2):
+                action()
+            self.barrier()
 
     def threads_per_rank(self) -> int:
         """Cores this rank may use, divided among the ranks of its node that may use the same ones."""
@@ -123,21 +149,21 @@ class World:
 
     def fail(self, error: BaseException) -> NoReturn:
         """Ends every rank: one message for a UserError (status 2), a traceback for anything else (status 1)."""
+        everywhere = isinstance(error, UserError) and error.everywhere
         if isinstance(error, UserError):
-            if not error.everywhere:  # several ranks may have met it at once: the first to speak ends the others
-                time.sleep(0.2 * min(self.rank, 10))
-            if self.is_root or not error.everywhere:
-                print(f"lj-vae: error: {error}", file=sys.stderr, flush=True)
-            if error.everywhere:
-                sys.exit(2)
             status = 2
+            if self.is_root or not everywhere:
+                print(f"lj-vae: error: {error}", file=sys.stderr, flush=True)
         else:
+            status = 1
             traceback.print_exception(error)
             print(f"lj-vae: rank {self.rank} of {self.size} failed, ending all ranks", file=sys.stderr, flush=True)
-            status = 1
-        if self._comm and self.size > 1:
+        sys.stdout.flush()
+        if everywhere:
+            self.barrier()  # nobody leaves before rank 0 has spoken
+        elif self._comm and self.size > 1:
             self._comm.Abort(status)
-        sys.exit(status)
+        os._exit(status)  # without closing what is open: files that MPI-IO could not write crash when they are closed
 
     @contextmanager
     def process_group(self, backend: str) -> Iterator[None]:
@@ -148,8 +174,9 @@ class World:
         import torch.distributed as dist
 
         one_node = all(self.gather(self.local_size == self.size))
-        address = "127.0.0.1" if one_node else socket.gethostbyname(socket.gethostname())
-        address = self.broadcast(address)
+        address = self.broadcast("127.0.0.1" if one_node else _own_address())
+        if address is None:
+            raise UserError("no network address of rank 0 found; set MASTER_ADDR to one", everywhere=True)
         if backend == "gloo" and "GLOO_SOCKET_IFNAME" not in os.environ:
             os.environ["GLOO_SOCKET_IFNAME"] = _interface_towards(address)  # gloo would guess from the host's name
         with socket.socket() as probe:
@@ -157,10 +184,8 @@ class World:
             port = self.broadcast(probe.getsockname()[1])
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=self.rank, world_size=self.size)
-        try:
-            yield
-        finally:
-            dist.destroy_process_group()
+        yield
+        dist.destroy_process_group()  # not after an error: it would wait for ranks that do not come
 
     def data_parallel(self, module: Any) -> Any:
         """The module with its gradients averaged over ranks; the module itself for a single rank."""
@@ -175,6 +200,22 @@ def _mpi() -> Any:
     from mpi4py import MPI
 
     return MPI
+
+
+def _own_address() -> str | None:
+    """An address of this host that other nodes reach: MASTER_ADDR, or that of the default route; never loopback."""
+    if "MASTER_ADDR" in os.environ:
+        return os.environ["MASTER_ADDR"]
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("192.0.2.1", 9))  # a documentation address; a datagram socket sends nothing here
+            address = str(probe.getsockname()[0])
+    except OSError:
+        try:
+            address = socket.gethostbyname(socket.gethostname())
+        except OSError:
+            return None
+    return None if address.startswith("127.") else address
 
 
 def _interface_towards(address: str) -> str:

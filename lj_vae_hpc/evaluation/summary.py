@@ -56,18 +56,19 @@ def summarize(results: dict[str, Arrays], config: RunConfig) -> dict[str, Any]:
     for name, result in results.items():
         if name == NORMAL:
             continue
-        if name in config.evaluation.corruptions:  # not a Boltzmann distribution
+        corrupted = name in config.evaluation.corruptions
+        if corrupted:  # not a Boltzmann distribution
             by_energy = auroc(-log_normal(normal), -log_normal(result))[0]
             by_distance = auroc(-normal["smallest_distance"], -result["smallest_distance"])[0]
             ceiling, kind = max(by_energy, by_distance), "at least: energy or smallest distance alone"
         else:
-            ratios = [log_anomalous(name, r) - log_normal(r) for r in (normal, result)]
-            ceiling, kind = auroc(*ratios)[0], "likelihood ratio"
+            of_normal, of_anomalous = (log_anomalous(name, r) - log_normal(r) for r in (normal, result))
+            ceiling, kind = auroc(of_normal, of_anomalous)[0], "likelihood ratio"
         suites[name] = {
             "configurations": len(result["row"]),
             "ceiling": ceiling,
             "ceiling_kind": kind,
-            "scores": {score: detection_metrics(normal[score], result[score]) for score in SCORES},
+            "scores": {score: detection_metrics(normal[score], result[score], corrupted) for score in SCORES},
         }
     mean = {s: float(np.mean([suite["scores"][s]["auroc"] for suite in suites.values()])) for s in SCORES}
     return {

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config import Corruption, RunConfig
+from lj_vae_hpc.errors import Stopped
 from lj_vae_hpc.evaluation.scores import SCORES, Scorer
 from lj_vae_hpc.evaluation.suites import NORMAL, Suite, corrupt, sampled_plans
 from lj_vae_hpc.evaluation.summary import summarize
@@ -40,8 +41,11 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         with Progress("scoring", sum(s.rows for s in suites), "configurations", world.is_root) as progress:
             for suite in suites:
                 results[suite.name] = score_suite(world, suite, scorer, config, progress.advance)
+                if world.stop_requested():
+                    raise Stopped(f"the suites sampled so far are in {run.evaluation}; scoring starts again")
         examples = _examples(scorer, suites) if world.is_root else {}
-        results[NORMAL]["gamma"] = data.read(splits.test, ("gamma",))["gamma"]
+        if world.is_root:
+            results[NORMAL]["gamma"] = data.read(splits.test, ("gamma",))["gamma"]
 
     def finish() -> None:
         summary = summarize(results, config)

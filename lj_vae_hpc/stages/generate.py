@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
@@ -15,7 +15,7 @@ from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.sampling.tuning import tuned_steps
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import finished_segments
-from lj_vae_hpc.store.schema import SEGMENT_FOLDER, segment_name
+from lj_vae_hpc.store.schema import INDEX_NAME, SEGMENT_FOLDER, segment_name
 from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
 
 
@@ -34,6 +34,10 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
     segments = plan.segments()
     done = world.on_root(lambda: _prepare(world, plan, folder, segments))
     todo = [k for k in range(len(segments)) if k not in done]
+    if not todo and world.on_root((folder / INDEX_NAME).exists):
+        if world.is_root:
+            print(f"{label}: {plan.rows} configurations in {folder}, already complete", flush=True)
+        return
     world.node_by_node(lambda: warm_up(plan))
     steps = np.concatenate(world.gather(tuned_steps(plan, world.shard(len(plan.gammas)))))
 
@@ -46,7 +50,7 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
             },
         )  # fmt: skip
 
-    if not todo:
+    if not todo:  # killed after the last segment
         world.on_root(index)
     moves = sum(len(segments[k]) for k in todo) * plan.moves_per_row
     with Progress(label, moves, "trial moves", world.is_root) as progress:
@@ -58,12 +62,14 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
             columns = sample_rows(plan, mine, steps, lambda n, scale=scale: progress.advance(n * scale))  # type: ignore[misc]
             columns["energy"] = total_energy(columns["positions"], columns["gamma"], plan.system.mie)
             path = folder / SEGMENT_FOLDER / segment_name(k)
-            write_segment(path, segments[k], mine, columns, plan.fingerprint(), world.hdf5())
+            write_segment(path, segments[k], mine, columns, plan.fingerprint(), world.hdf5(), world.agree)
             world.on_root(lambda path=path: finish_segment(path))  # type: ignore[misc]
             done[k] = segments[k]
             world.on_root(index)
+            if len(done) < len(segments) and world.stop_requested():
+                raise Stopped(f"{sum(map(len, done.values()))} of {plan.rows} configurations are in {folder}")
     if world.is_root:
-        print(f"{label}: {plan.rows} configurations in {folder}{'' if todo else ', already complete'}", flush=True)
+        print(f"{label}: {plan.rows} configurations in {folder}", flush=True)
 
 
 def _prepare(world: World, plan: Plan, folder: Path, segments: list[range]) -> dict[int, range]:

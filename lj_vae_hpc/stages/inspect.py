@@ -27,18 +27,21 @@ def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
         UserError: names each damaged segment.
     """
 
-    def segments() -> tuple[list[Path], System, int]:
+    def segments() -> tuple[list[Path], System, int, str]:
         with Dataset(path, check_segments=False) as data:
             _check(data, config)
-            return data.segment_paths(), _system(data), data.rows
+            if not data.segments():
+                raise UserError(f"{data.path} is a segment or has none; give its dataset.h5")
+            # Partial data sets have their segments in the order of their rows, if not at those rows.
+            return list(data.segments()), _system(data), data.rows, data.attributes["fingerprint"]
 
-    paths, system, rows = world.on_root(segments)
+    paths, system, rows, fingerprint = world.on_root(segments)
 
     def energy(columns: Columns) -> NDArray[np.float64]:
         return total_energy(columns["positions"], columns["gamma"], system.mie)
 
     mine = world.shard(len(paths))
-    found = [(paths[k], problem) for k in mine if (problem := damage(paths[k], energy))]
+    found = [(paths[k], problem) for k in mine if (problem := damage(paths[k], energy, fingerprint))]
 
     def judge(problems: list[tuple[Path, str]]) -> None:
         if problems:
@@ -54,6 +57,8 @@ def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
 
 def _system(data: Dataset) -> System:
     """The fluid that a data set was sampled from; a data set of a suite has its own, unlike its run."""
+    if "system" not in data.attributes:
+        raise UserError(f"{data.path} does not tell its system: give the dataset.h5 of a data set")
     return System.model_validate_json(data.attributes["system"])
 
 
@@ -78,9 +83,6 @@ def _inspect(path: Path, config: RunConfig | None) -> None:
             gammas.append(columns["gamma"])
             ensembles.append(columns["ensemble"])
             acceptances.append(columns["acceptance"])
-        if not energies:
-            print("no finished segment yet; give `lj-vae generate` again to continue")
-            return
         energy, gamma, ensemble = np.concatenate(energies), np.concatenate(gammas), np.concatenate(ensembles)
         acceptance = np.concatenate(acceptances)
         steps = data.ensembles().get("step")

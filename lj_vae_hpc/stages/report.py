@@ -21,7 +21,15 @@ def report(world: World, run: RunDir, config: RunConfig) -> None:
     Raises:
         UserError: an earlier stage has not been run.
     """
-    world.on_root(lambda: _report(run, config))
+
+    def guarded() -> None:
+        try:
+            _report(run, config)
+        except (json.JSONDecodeError, KeyError, OSError) as error:
+            message = f"cannot read the results in {run.path} ({error!r:.100}); give `lj-vae evaluate` again"
+            raise UserError(message) from None
+
+    world.on_root(guarded)
 
 
 def _report(run: RunDir, config: RunConfig) -> None:

@@ -10,6 +10,9 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.files import write_text
 from lj_vae_hpc.parallel import World
 
+# Changing these continues the same run.
+FREE: Any = {"training": {"epochs", "device", "precision"}}
+
 
 @dataclass(frozen=True)
 class RunDir:
@@ -42,6 +45,14 @@ class RunDir:
         """Scores, summary and the suites' own data."""
         return self.path / "evaluation"
 
+    def products(self) -> dict[Path, set[str]]:
+        """What was made with which sections; they may be changed until it exists."""
+        return {
+            self.data: {"seed", "system", "sampling"},
+            self.model: {"representation", "model", "objective", "training"},
+            self.evaluation: {"evaluation"},
+        }
+
     @property
     def report(self) -> Path:
         """The page."""
@@ -53,8 +64,8 @@ def open_run(
 ) -> tuple[RunDir, RunConfig]:
     """The folder and configuration of a run, the same on every rank; makes the folder if it is new.
 
-    A folder belongs to the configuration it was made with. Without a configuration file an existing folder's own is
-    taken.
+    A folder belongs to the configuration it was made with: a section is fixed once something was made with it. Without
+    a configuration file an existing folder's own is taken.
 
     Raises:
         UserError: bad configuration, the folder holds another one, or cannot be written.
@@ -68,21 +79,31 @@ def _adopt(run: RunDir, config_file: Path | None, overrides: tuple[str, ...]) ->
     if config_file is None and stored:
         config_file = run.config
     config = load(config_file, overrides)
-    if stored and config != stored:
-        differences = _differences(stored.model_dump(mode="json"), config.model_dump(mode="json"))
-        raise UserError(
-            f"{run.path} holds another configuration: {'; '.join(differences)}. "
-            "Choose another output folder with -o, or leave out what differs"
-        )
+    if stored:
+        differences = [
+            line
+            for product, sections in run.products().items()
+            if product.exists()
+            for line in _differences(_fixed(stored, sections), _fixed(config, sections))
+        ]
+        if differences:
+            raise UserError(
+                f"{run.path} holds another configuration: {'; '.join(differences)}. "
+                "Choose another output folder with -o, or leave out what differs"
+            )
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        if not stored:
+        if config != stored:
             write_text(run.config, config.to_yaml())
     except OSError as error:
         raise UserError(f"cannot write the output folder {run.path}: {error.strerror}") from None
     if not os.access(run.path, os.W_OK | os.X_OK):
         raise UserError(f"cannot write the output folder {run.path}: no permission")
     return config
+
+
+def _fixed(config: RunConfig, sections: set[str]) -> dict[str, Any]:
+    return config.model_dump(mode="json", include=sections, exclude=FREE)
 
 
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:

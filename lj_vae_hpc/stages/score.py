@@ -14,6 +14,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.scores import SCORES, Scorer
 from lj_vae_hpc.evaluation.suites import Read, Suite
 from lj_vae_hpc.evaluation.summary import observables
+from lj_vae_hpc.files import publish
 from lj_vae_hpc.model.convolution import warm_up
 from lj_vae_hpc.model.vae import VAE
 from lj_vae_hpc.parallel import World
@@ -21,7 +22,7 @@ from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.representation.batches import Splits
 from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
 from lj_vae_hpc.stages.rundir import RunDir
-from lj_vae_hpc.stages.train import check_data
+from lj_vae_hpc.stages.train import check_data, model_facts
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import SCHEMA_VERSION
 from lj_vae_hpc.training import checkpoint
@@ -40,6 +41,8 @@ def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path
     world.on_root(lambda: check_data(run, config, 1))
 
     def check() -> None:
+        if target.exists() and (path.samefile(target) or not _holds_scores(target)):
+            raise UserError(f"--to {target} exists and holds no scores; choose another file")
         with Dataset(path) as foreign:
             if foreign.n_particles != config.system.n_particles:
                 raise UserError(
@@ -60,6 +63,14 @@ def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path
         print(f"scores of {foreign.rows} configurations in {target}: /scores/{{{','.join(SCORES)}}}")
 
 
+def _holds_scores(path: Path) -> bool:
+    try:
+        with h5py.File(path) as file:
+            return "scores" in file
+    except OSError:
+        return False
+
+
 def load_model(world: World, run: RunDir, config: RunConfig) -> VAE:
     """The network with its best weights, on this rank's device."""
     torch.set_num_threads(world.threads_per_rank())
@@ -67,7 +78,8 @@ def load_model(world: World, run: RunDir, config: RunConfig) -> VAE:
     device = choose_device(config.training, world.local_rank, world.local_size)
     module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
     path = run.model / "best.safetensors"
-    tensors, _ = world.on_root(lambda: checkpoint.load(path))
+    tensors, stored = world.on_root(lambda: checkpoint.load(path))
+    world.on_root(lambda: checkpoint.check_facts(stored, model_facts(config), path))
     world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
     checkpoint.restore(tensors, module, None, path)
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -106,7 +118,7 @@ def reader(source: Dataset, first: int = 0) -> Read:
 def score_suite(
     world: World, suite: Suite, scorer: Scorer, config: RunConfig, advance: Callable[[int], None]
 ) -> Arrays:
-    """Scores and energies of every row of a suite, on rank 0 in order; each row scored by exactly one rank."""
+    """Scores and energies of every row of a suite, in order, on rank 0; each row is scored by exactly one rank."""
     mine = world.shard(suite.rows)
     parts: list[Arrays] = []
     for start in range(mine.start, mine.stop, BLOCK):
@@ -115,7 +127,9 @@ def score_suite(
         parts.append(dict(scorer(positions)) | observables(positions, config.system)
                      | {"row": np.arange(rows.start, rows.stop)})  # fmt: skip
         advance(len(rows) * world.size)
-    gathered = [part for rank in world.gather(parts) for part in rank]
+    gathered = [part for rank in world.gather_to_root(parts) for part in rank]
+    if not gathered:
+        return {}
     result = {name: np.concatenate([part[name] for part in gathered]) for name in gathered[0]}
     if not np.array_equal(result["row"], np.arange(suite.rows)):
         raise RuntimeError(f"suite {suite.name}: some configurations were not scored once and only once")
@@ -132,6 +146,6 @@ def write_scores(path: Path, results: dict[str, Arrays]) -> None:
             for name, result in results.items():
                 for column, values in result.items():
                     file.create_dataset(f"{name}/{column}", data=values)
-        partial.replace(path)
-    except OSError as error:
+        publish(partial, path)
+    except (OSError, RuntimeError) as error:
         raise UserError(f"cannot write {path}: {error}") from None

@@ -1,6 +1,7 @@
 """Trains the auto-encoder on a run's data set."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,20 +35,19 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     device = choose_device(config.training, world.local_rank, world.local_size)
+    if len(set(world.gather(device.type))) > 1:  # some nodes have no GPU
+        device = torch.device("cpu")
     dtype = world.broadcast(choose_dtype(config.training, device))
     world.node_by_node(warm_up)
     torch.manual_seed(config.seed % 2**63)
     module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(module.parameters(), lr=config.training.learning_rate)
-    facts = {
-        "system": config.system.model_dump(mode="json"),
-        "representation": config.representation.model_dump(mode="json"),
-        "model": config.model.model_dump(mode="json"),
-    }
+    facts = model_facts(config)
     state, path = State(), run.model / "checkpoint.safetensors"
     if world.on_root(path.exists):
         tensors, stored = world.on_root(lambda: checkpoint.load(path))
+        world.on_root(lambda: checkpoint.check_facts(stored, facts, path))
         world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
         checkpoint.restore(tensors, module, optimizer, path)
         state = State(**stored["state"])
@@ -91,6 +91,11 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         raise RuntimeError("the ranks' parameters differ after training")
 
 
+def model_facts(config: RunConfig) -> dict[str, Any]:
+    """What weights are stored with, and must agree with when they are used again."""
+    return config.model_dump(mode="json", include={"system", "representation", "model"})
+
+
 def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
     """Everything about the data set that can be checked before any work.
 
@@ -105,7 +110,10 @@ def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
                 f"{data.path} holds configurations of {data.n_particles} particles, system.n_particles is "
                 f"{config.system.n_particles}"
             )
-        if data.attributes["fingerprint"] != Plan(config.seed, config.system, config.sampling).fingerprint():
+        if (
+            "fingerprint" not in data.attributes
+            or data.attributes["fingerprint"] != Plan(config.seed, config.system, config.sampling).fingerprint()
+        ):
             raise UserError(f"{data.path} was made with another seed, system or sampling; choose another -o")
         if not data.attributes["complete"]:
             raise UserError(
@@ -114,6 +122,6 @@ def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
             )
     if ranks > config.training.batch_size:
         raise UserError(
-            f"training.batch_size {config.training.batch_size} is smaller than the {ranks} ranks; increase it or start "
-            "fewer ranks"
+            f"training.batch_size {config.training.batch_size} is smaller than the {ranks} ranks; start fewer ranks or "
+            "increase it"
         )

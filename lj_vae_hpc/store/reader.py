@@ -65,7 +65,7 @@ class Dataset:
         self.path = path / INDEX_NAME if path.is_dir() else path
         self._file = open_hdf5(self.path)
         if check_segments:
-            for segment in self.segment_paths():
+            for segment in self.segments():
                 open_hdf5(segment).close()
         self.rows, self.n_particles = self._file["positions"].shape[:2]
         self.attributes: dict[str, Any] = dict(self._file.attrs)
@@ -94,12 +94,12 @@ class Dataset:
         """What is stored of each ensemble."""
         return {name: np.asarray(data) for name, data in self._file.get("ensembles", {}).items()}
 
-    def segment_paths(self) -> list[Path]:
-        """Files of the segments of an index, in the order of their rows; none for a segment."""
+    def segments(self) -> dict[Path, int]:
+        """Files of the segments of an index and the first row of each, in order; none for a segment."""
         if not self._file["positions"].is_virtual:
-            return []
+            return {}
         sources = {s.file_name: s.vspace.get_select_bounds()[0][0] for s in self._file["positions"].virtual_sources()}
-        return [self.path.parent / name for name in sorted(sources, key=sources.__getitem__)]
+        return {self.path.parent / name: int(sources[name]) for name in sorted(sources, key=sources.__getitem__)}
 
 
 def finished_segments(folder: Path, fingerprint: str, expected: list[range]) -> dict[int, range]:
@@ -115,7 +115,8 @@ def finished_segments(folder: Path, fingerprint: str, expected: list[range]) -> 
             with open_hdf5(path) as file:
                 if file.attrs["fingerprint"] != fingerprint:
                     raise UserError(f"{path} belongs to another configuration; choose another output folder (-o)")
-                if len(file["energy"]) != len(rows):
-                    raise UserError(f"{path} holds {len(file['energy'])} configurations, expected {len(rows)}")
+                held = range(file.attrs["first_row"], file.attrs["first_row"] + len(file["energy"]))
+                if held != rows:
+                    raise UserError(f"{path} holds rows {held.start} to {held.stop}, not {rows.start} to {rows.stop}")
             found[k] = rows
     return found

@@ -13,16 +13,19 @@ from lj_vae_hpc.store.schema import COLUMNS, Columns, row_checksums
 Energy = Callable[[Columns], NDArray[np.float64]]
 
 
-def damage(path: Path, energy: Energy) -> str | None:
+def damage(path: Path, energy: Energy, fingerprint: str) -> str | None:
     """What is wrong with a segment; None if nothing is.
 
     Args:
         path: the segment's file.
         energy: computes (n,) energies in ε from the columns.
+        fingerprint: of the plan that the segment must belong to.
     """
     try:
         open_hdf5(path).close()
         with Dataset(path) as data:
+            if data.attributes["fingerprint"] != fingerprint:
+                return "belongs to another data set"
             for block, columns in data.blocks(range(data.rows)):
                 stored = data.checksums(block)
                 bad = np.flatnonzero(row_checksums(columns) != stored)

@@ -1,6 +1,8 @@
 """Writes segments together with all ranks, and the index over the finished ones."""
 
 import os
+from collections.abc import Callable
+from functools import partial as bind
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.files import publish
 from lj_vae_hpc.store.schema import (
     COLUMNS,
     INDEX_NAME,
@@ -22,9 +25,15 @@ from lj_vae_hpc.store.schema import (
 
 
 def write_segment(
-    path: Path, rows: range, mine: range, columns: Columns, fingerprint: str, hdf5: dict[str, Any]
+    path: Path,
+    rows: range,
+    mine: range,
+    columns: Columns,
+    fingerprint: str,
+    hdf5: dict[str, Any],
+    agree: Callable[[str | None], None],
 ) -> None:
-    """Writes one segment; every rank calls this with its own rows. It has its name only when it is complete.
+    """Writes one segment; every rank calls this with its own rows. finish_segment gives it its name.
 
     Args:
         path: the segment's file.
@@ -33,32 +42,46 @@ def write_segment(
         columns: arrays of the columns for `mine`.
         fingerprint: identifies the plan the rows belong to.
         hdf5: arguments of h5py.File with which all ranks open one file (World.hdf5).
+        agree: told what went wrong here or None; raises on every rank if any has a problem (World.agree). After every
+            step, so that no rank waits in the next one for a rank that has failed.
 
     Raises:
         UserError: the file cannot be written (disk full, no permission).
     """
     partial = path.with_suffix(".h5.partial")
     n_particles = columns["positions"].shape[1]
-    try:
-        with h5py.File(partial, "w", **hdf5) as file:
-            file.attrs.update(schema_version=SCHEMA_VERSION, fingerprint=fingerprint, first_row=rows.start)
-            for name, column in COLUMNS.items():
-                data = file.create_dataset(name, shape(name, len(rows), n_particles), column.dtype)
-                data.attrs["unit"] = column.unit
-                _write_rows(data, rows, mine, columns[name].astype(column.dtype, copy=False), bool(hdf5))
-            checksums = file.create_dataset("checksum", (len(rows),), "<u4")
-            _write_rows(checksums, rows, mine, row_checksums(columns), bool(hdf5))
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot write {partial}: {_reason(error, path.parent)}") from error
+
+    def step(action: Callable[[], Any]) -> Any:
+        result, problem = None, None
+        try:
+            result = action()
+        except (OSError, RuntimeError) as error:
+            problem = f"cannot write {partial}: {_reason(error, path.parent)}"
+        agree(problem)
+        return result
+
+    def create() -> h5py.File:
+        file = h5py.File(partial, "w", **hdf5)
+        file.attrs.update(schema_version=SCHEMA_VERSION, fingerprint=fingerprint, first_row=rows.start)
+        for name, column in COLUMNS.items():
+            data = file.create_dataset(name, shape(name, len(rows), n_particles), column.dtype)
+            data.attrs["unit"] = column.unit
+        file.create_dataset("checksum", (len(rows),), "<u4")
+        return file
+
+    file = step(create)
+    everything = {name: columns[name].astype(COLUMNS[name].dtype, copy=False) for name in COLUMNS}
+    everything["checksum"] = row_checksums(columns)
+    for name, values in everything.items():
+        step(bind(_write_rows, file[name], rows, mine, values, bool(hdf5)))
+    step(file.close)  # not after an error: MPI-IO can crash closing a file that it could not write
 
 
 def finish_segment(path: Path) -> None:
     """Gives a written segment its name, once its bytes are on disk; one rank calls this."""
     partial = path.with_suffix(".h5.partial")
     try:
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
+        publish(partial, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {_reason(error, path.parent)}") from error
 
@@ -110,7 +133,7 @@ def write_index(
                 data.attrs["unit"], data.attrs["meaning"] = column.unit, column.meaning
             for name, values in ensembles.items():
                 file.create_dataset(f"ensembles/{name}", data=values)
-        partial.replace(folder / INDEX_NAME)
+        publish(partial, folder / INDEX_NAME)
     except (OSError, RuntimeError) as error:
         raise UserError(f"cannot write {folder / INDEX_NAME}: {_reason(error, folder)}") from error
 

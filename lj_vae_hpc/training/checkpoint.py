@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.files import publish
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -23,7 +24,7 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(contiguous, partial, metadata={"facts": json.dumps(facts)})
-        partial.replace(path)
+        publish(partial, path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path}: {error}; the previous checkpoint is kept") from None
 
@@ -42,6 +43,20 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118, not a dict
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise UserError(f"cannot read {path}: damaged or not written by lj-vae ({error!r:.100})") from None
+
+
+def check_facts(stored: dict[str, Any], facts: dict[str, Any], path: Path) -> None:
+    """Refuses weights that were trained for another system, representation or network.
+
+    Raises:
+        UserError: naming the sections that differ.
+    """
+    different = [name for name in facts if stored.get(name) != facts[name]]
+    if different:
+        raise UserError(
+            f"{path} is a checkpoint of another architecture or system: {', '.join(different)} differ; set them as "
+            "they were, or choose another -o"
+        )
 
 
 def training_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lj_vae_hpc.config import Objective
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.model.vae import VAE
 from lj_vae_hpc.representation.batches import WINDOW_ROWS, Batches, ReadPositions
 from lj_vae_hpc.training import checkpoint
@@ -133,12 +133,15 @@ class Trainer:
             sums[3] += len(mine)
             self.advance(size)
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
-                due = self.world.broadcast(time.monotonic() - started > SECONDS_BETWEEN_CHECKPOINTS)
+                stop = self.world.stop_requested()
+                due = stop or self.world.broadcast(time.monotonic() - started > SECONDS_BETWEEN_CHECKPOINTS)
                 total = self._total(state, sums)
                 self._check_finite(total, state.epoch, step)
                 if due:
                     self.save(replace(state, step=step + 1, sums=total))
                     started = time.monotonic()
+                if stop:
+                    raise Stopped(f"checkpoint after epoch {state.epoch} step {step + 1} in {self.folder}")
         total = self._total(state, sums)
         self._check_finite(total, state.epoch, self.batches.steps - 1)
         return replace(state, sums=total)

@@ -80,6 +80,21 @@ def test_a_killed_generate_continues_to_the_same_bytes(lj_vae: Run, tmp_path: Pa
         assert not list((run / "data").rglob("*.partial"))
 
 
+def test_a_signal_stops_with_status_75(lj_vae: Run, tmp_path: Path) -> None:
+    settings = ["-s", "sampling.configurations=2000", "-s", "sampling.sweeps=600", "-s", "sampling.segment_rows=500"]
+    process = subprocess.Popen(
+        ["mpirun", "--oversubscribe", "-n", "2", ROOT / "bin/lj-vae", "generate", "-o", tmp_path / "run", *settings],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while process.poll() is None and not list(tmp_path.glob("run/data/segments/*.h5")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGUSR2)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 75 and "give the same command again to continue" in output
+    assert output.count("stopped:") == 1
+    assert lj_vae("inspect", "-o", tmp_path / "run").returncode == 0
+
+
 def test_a_killed_training_continues_to_the_same_weights(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
     for name in ("whole", "killed"):
         assert lj_vae("generate", "-c", tiny, "-o", tmp_path / name, "-s", "training.epochs=30").returncode == 0
@@ -115,8 +130,8 @@ def test_a_full_disk_is_said_before_any_work(tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     # 5,000 rows need 1.4 MB, in segments of 250; another program takes the rest of the disk meanwhile.
     command = (
-        f"{ROOT}/bin/lj-vae generate -o run -s sampling.gammas=[0.1] -s sampling.configurations=5000 "
-        "-s sampling.sweeps=150 -s sampling.segment_rows=250"
+        f"mpirun --oversubscribe -n 2 {ROOT}/bin/lj-vae generate -o run "
+        "-s sampling.gammas=[0.1] -s sampling.configurations=5000 -s sampling.sweeps=150 -s sampling.segment_rows=250"
     )
     script = (
         f"({command}; echo status $?) & until [ -e run/data/segments/000001.h5 ]; do sleep 0.02; done; "

@@ -151,6 +151,16 @@ def test_a_folder_belongs_to_its_configuration(finished: Path, lj_vae: Run) -> N
     assert (finished / "config.yaml").read_bytes() == before
 
 
+def test_what_may_still_be_changed(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert lj_vae("generate", "-c", tiny, "-o", run).returncode == 0
+    assert lj_vae("train", "-o", run, "-s", "model.latent_dim=3").returncode == 0, "nothing was trained yet"
+    assert lj_vae("train", "-o", run, "-s", "model.latent_dim=4").returncode == 2
+    assert lj_vae("generate", "-o", run, "-s", "seed=4").returncode == 2
+    assert lj_vae("train", "-o", run, "-s", "training.epochs=3").returncode == 0
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 3
+
+
 def test_a_checkpoint_of_another_architecture(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
     from tests.conftest import TINY
 
@@ -166,7 +176,12 @@ def test_a_checkpoint_of_another_architecture(finished: Path, lj_vae: Run, tmp_p
 
 
 def test_data_of_another_number_of_particles(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
-    assert lj_vae("generate", "-o", tmp_path / "run", "-s", "sampling.configurations=20", "-s", "sampling.sweeps=1")
+    assert (
+        lj_vae(
+            "generate", "-o", tmp_path / "run", "-s", "sampling.configurations=20", "-s", "sampling.sweeps=1"
+        ).returncode
+        == 0
+    )
     done = lj_vae("score", tmp_path / "run/data/dataset.h5", "-o", finished)
     assert done.returncode == 2 and "30 particles" in done.stderr
 

@@ -33,9 +33,24 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.933 <= covered / 1000 <= 0.967
 
 
+def test_interval_covers_the_truth_for_paired_scores() -> None:
+    random = np.random.default_rng(3)
+    truth = norm.cdf(0.5 / np.sqrt(2))
+    covered = {True: 0, False: 0}
+    for _ in range(600):
+        normal = random.normal(size=150)
+        anomalous = 0.9 * normal[:100] + np.sqrt(1 - 0.81) * random.normal(size=100) + 0.5
+        for paired in covered:
+            _, (low, high) = auroc(normal, anomalous, paired)
+            covered[paired] += low <= truth <= high
+    assert 0.925 <= covered[True] / 600 <= 0.975
+    assert covered[False] / 600 > 0.985, "treated as independent they would be too wide"
+
+
 def test_perfect_separation_has_an_interval() -> None:
     area, (low, high) = auroc(np.arange(50.0), np.arange(100.0, 140.0))
     assert (area, high) == (1.0, 1.0) and 0.9 < low < 1.0
+    assert auroc(np.ones(20), np.ones(30)) == (0.5, (0.5, 0.5))
 
 
 def test_false_positive_rate_at_95_percent() -> None:

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
 from lj_vae_hpc.store.reader import Dataset, finished_segments
 from lj_vae_hpc.store.schema import COLUMNS, Columns
 from lj_vae_hpc.store.verifier import damage
 from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
 
 ROWS, N = 23, 5
+agree = World(None).agree
 
 
 def columns(rows: range) -> Columns:
@@ -38,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     segments = {0: range(0, 10), 1: range(10, 20), 2: range(20, ROWS)}
     for k, rows in segments.items():
         path = tmp_path / "segments" / f"{k:06d}.h5"
-        write_segment(path, rows, rows, columns(rows), "print", {})
+        write_segment(path, rows, rows, columns(rows), "print", {}, agree)
         assert not path.exists()
         finish_segment(path)
     write_index(tmp_path, segments, ROWS, N, {"gamma": np.array([0.1, 0.2])}, {"fingerprint": "print"})
@@ -67,7 +69,7 @@ def test_segments_are_contiguous_and_of_fixed_size(folder: Path) -> None:
 
 
 def test_intact_segments_verify(folder: Path) -> None:
-    assert [damage(p, energy) for p in sorted((folder / "segments").iterdir())] == [None] * 3
+    assert [damage(p, energy, "print") for p in sorted((folder / "segments").iterdir())] == [None] * 3
 
 
 @pytest.mark.parametrize("name", list(COLUMNS))
@@ -76,12 +78,12 @@ def test_one_changed_value_is_found(folder: Path, name: str) -> None:
     with h5py.File(path, "r+") as file:
         value = file[name][4]
         file[name][4] = value + 1
-    assert "row 4" in str(damage(path, energy))
+    assert "row 4" in str(damage(path, energy, "print"))
 
 
 def test_wrong_energy_with_right_checksum_is_found(folder: Path) -> None:
     path = folder / "segments" / "000001.h5"
-    assert "energies are wrong, the first in row 0" in str(damage(path, lambda c: energy(c) + 1))
+    assert "energies are wrong, the first in row 0" in str(damage(path, lambda c: energy(c) + 1, "print"))
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "truncated", "foreign", "text", "schema"])
@@ -113,4 +115,4 @@ def test_finished_segments_of_another_plan_are_refused(folder: Path) -> None:
 
 def test_no_permission_or_no_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
-        write_segment(tmp_path / "no" / "0.h5", range(ROWS), range(ROWS), columns(range(ROWS)), "print", {})
+        write_segment(tmp_path / "no" / "0.h5", range(ROWS), range(ROWS), columns(range(ROWS)), "print", {}, agree)
