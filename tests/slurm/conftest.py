@@ -82,12 +82,19 @@ class Cluster:
 
     def submit(self, folder: Path, stage: str, *arguments: str | Path, **env: str | Path) -> Job:
         """Submits from a folder, with two tasks and the environment changed, and waits; logs appear in the folder."""
+        return self.finish(self.start(folder, stage, *arguments, **env), folder, stage)
+
+    def start(self, folder: Path, stage: str, *arguments: str | Path, **env: str | Path) -> int:
+        """The same without waiting; the job's number."""
         script = CHECKOUT / "jobs" / f"{stage}.slurm"
         # Not `sbatch --wait`, which looks only after 2, 10 and 42 seconds.
         done = self.run("sbatch", "--parsable", f"--ntasks={CPUS}", script, *arguments, folder=folder, **env)
         if done.returncode != 0:
             pytest.fail(f"sbatch refused {stage}: {done.stderr}\n{self.logs()}")
-        number = int(done.stdout)
+        return int(done.stdout)
+
+    def finish(self, number: int, folder: Path, stage: str) -> Job:
+        """Waits for a job that was started."""
         self.wait([number])
         status, signal = self.show(number)["ExitCode"].split(":")
         return Job(number, int(status) or -int(signal), self.log(folder, stage, number))

@@ -1,6 +1,7 @@
 """The job templates under a real Slurm, with two tasks each."""
 
 import json
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,23 @@ def test_mpirun_and_srun_make_the_same_data(cluster: "Cluster", reference: Path,
     job = cluster.submit(tmp_path, "train", **env)
     assert job.status == 0, job.log
     check_training(tmp_path / "mine", job.log)
+
+
+@pytest.mark.timeout(90)
+def test_a_signalled_job_saves_and_ends_with_75(cluster: "Cluster", reference: Path, tmp_path: Path) -> None:
+    """As `#SBATCH --signal` sends before the time limit: to the job's steps, not to its shell."""
+    settings = ("-s", "sampling.configurations=4000", "-s", "sampling.segment_rows=500", "-o", "long")
+    (tmp_path / "small.yaml").write_text(CONFIG.replace("sweeps: 50", "sweeps: 2000"), encoding="utf-8")
+    env = {"LJ_VAE_ROOT": CHECKOUT}
+    number = cluster.start(tmp_path, "generate", "-c", "small.yaml", *settings, **env)
+    while not list(tmp_path.glob("long/data/segments/*.h5")):
+        assert cluster.show(number)["JobState"] in ("PENDING", "CONFIGURING", "RUNNING")
+        time.sleep(0.1)
+    assert cluster.run("scancel", "--signal=USR2", str(number)).returncode == 0
+    job = cluster.finish(number, tmp_path, "generate")
+    assert job.status == 75, job.log
+    assert "give the same command again to continue" in job.log
+    assert 0 < len(columns(tmp_path / "long")["energy"]) < 8000
 
 
 def pipeline(cluster: "Cluster", folder: Path, *arguments: str, **env: str) -> tuple[list[int], str]:
