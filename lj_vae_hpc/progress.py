@@ -22,7 +22,7 @@ class Progress:
 
     def __init__(self, label: str, total: float, unit: str, shown: bool) -> None:
         self._bar = tqdm(
-            total=total, desc=label, unit=unit, unit_scale=True, disable=not (shown and total and _on_terminal())
+            total=total, desc=label, unit=" " + unit, unit_scale=True, disable=not (shown and total and _on_terminal())
         )
         self._label, self._total, self._unit = label, total, unit
         self._lines = shown and not _on_terminal()
