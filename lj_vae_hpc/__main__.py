@@ -1,5 +1,11 @@
 """python -m lj_vae_hpc"""
 
-from lj_vae_hpc.cli import main
+import sys
+
+try:
+    from lj_vae_hpc.cli import main
+except ModuleNotFoundError as error:
+    print(f"lj-vae: error: the Python package {error.name} is missing; run bin/bootstrap first", file=sys.stderr)
+    sys.exit(2)
 
 main()

@@ -127,6 +127,15 @@ def test_a_full_disk_is_said_before_any_work(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
+    script = (
+        f"mkdir run; mount -o remount,ro $PWD; {ROOT}/bin/lj-vae generate -o run; {ROOT}/bin/lj-vae generate -o new"
+    )
+    done = on_small_disk(tmp_path / "disk", script)
+    assert done.returncode == 2 and done.stderr.count("cannot write the output folder") == 2
+    assert "Traceback" not in done.stderr
+
+
 def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     # 5,000 rows need 1.4 MB, in segments of 250; another program takes the rest of the disk meanwhile.
     command = (
