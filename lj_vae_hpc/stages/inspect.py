@@ -27,21 +27,23 @@ def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
         UserError: names each damaged segment.
     """
 
-    def segments() -> tuple[list[Path], System, int, str]:
+    def segments() -> tuple[list[tuple[Path, int | None]], System, int, str]:
         with Dataset(path, check_segments=False) as data:
             _check(data, config)
             if not data.segments():
                 raise UserError(f"{data.path} is a segment or has none; give its dataset.h5")
-            # Partial data sets have their segments in the order of their rows, if not at those rows.
-            return list(data.segments()), _system(data), data.rows, data.attributes["fingerprint"]
+            # Only in a complete data set is a segment's place in the index that of its rows.
+            places = [(p, first if data.attributes["complete"] else None) for p, first in data.segments().items()]
+            return places, _system(data), data.rows, data.attributes["fingerprint"]
 
-    paths, system, rows, fingerprint = world.on_root(segments)
+    places, system, rows, fingerprint = world.on_root(segments)
 
     def energy(columns: Columns) -> NDArray[np.float64]:
         return total_energy(columns["positions"], columns["gamma"], system.mie)
 
-    mine = world.shard(len(paths))
-    found = [(paths[k], problem) for k in mine if (problem := damage(paths[k], energy, fingerprint))]
+    share = world.shard(len(places))
+    mine = places[share.start : share.stop]
+    found = [(p, problem) for p, first in mine if (problem := damage(p, energy, fingerprint, first))]
 
     def judge(problems: list[tuple[Path, str]]) -> None:
         if problems:
@@ -49,7 +51,7 @@ def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
                 "\n".join(f"damaged segment {p}: {problem}" for p, problem in problems)
                 + "\ndelete the damaged segments and give `lj-vae generate` again: only they are redone"
             )
-        print(f"verified: {rows} configurations in {len(paths)} segments, checksums and energies agree")
+        print(f"verified: {rows} configurations in {len(places)} segments, checksums and energies agree")
 
     everything = [problem for rank in world.gather(found) for problem in rank]
     world.on_root(lambda: judge(everything))

@@ -13,19 +13,22 @@ from lj_vae_hpc.store.schema import COLUMNS, Columns, row_checksums
 Energy = Callable[[Columns], NDArray[np.float64]]
 
 
-def damage(path: Path, energy: Energy, fingerprint: str) -> str | None:
+def damage(path: Path, energy: Energy, fingerprint: str, first_row: int | None = None) -> str | None:
     """What is wrong with a segment; None if nothing is.
 
     Args:
         path: the segment's file.
         energy: computes (n,) energies in ε from the columns.
         fingerprint: of the plan that the segment must belong to.
+        first_row: row of the data set that it must begin with; None if that is not known.
     """
     try:
         open_hdf5(path).close()
         with Dataset(path) as data:
             if data.attributes["fingerprint"] != fingerprint:
                 return "belongs to another data set"
+            if first_row is not None and data.attributes["first_row"] != first_row:
+                return f"begins with row {data.attributes['first_row']}, not {first_row}: it is another segment"
             for block, columns in data.blocks(range(data.rows)):
                 stored = data.checksums(block)
                 bad = np.flatnonzero(row_checksums(columns) != stored)

@@ -121,6 +121,15 @@ def test_verify_names_the_damaged_segment(lj_vae: Run, tiny: Path, tmp_path: Pat
     assert lj_vae("verify", "-o", tmp_path / "run").returncode == 0
 
 
+def test_verify_and_generate_name_a_segment_in_another_ones_place(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
+    assert lj_vae("generate", "-c", tiny, "-o", tmp_path / "run").returncode == 0
+    first, second = (tmp_path / f"run/data/segments/00000{k}.h5" for k in (0, 1))
+    second.write_bytes(first.read_bytes())
+    for command in ("verify", "generate"):
+        done = lj_vae(command, "-o", tmp_path / "run")
+        assert done.returncode == 2 and str(second) in done.stderr and str(first) not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
