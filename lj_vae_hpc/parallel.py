@@ -132,7 +132,7 @@ class World:
 
     def hdf5(self) -> dict[str, Any]:
         """Arguments with which all ranks open one HDF5 file together."""
-        return {"driver": "mpio", "comm": self._comm} if self._comm and self.size > 1 else {}
+        return {"driver": "mpio", "comm": self._comm} if self._comm else {}
 
     def node_by_node(self, action: Callable[[], None]) -> None:
         """Runs the action on rank 0, then on one rank of each other node, then on the rest: for filling caches."""

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config import Training
 
-WINDOW_ROWS = 16_384  # rows in memory at once, and the range over which they are shuffled
+WINDOW_ROWS = 16_384  # rows in the memory of all ranks together, and the range over which they are shuffled
+READ_ROWS = 1024  # rows that a rank reads at once to keep its own
 
 ReadPositions = Callable[[range], NDArray[np.float32]]
 
@@ -77,11 +78,25 @@ class Batches:
             if step + steps <= first_step:
                 step += steps
                 continue
-            positions = read(window)
             order = np.random.default_rng([self.seed, epoch, int(k)]).permutation(len(window))
-            for at in range(0, len(window), self.batch_size):
-                batch = order[at : at + self.batch_size]
-                mine = shard(len(batch))
+            batches = [order[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)]
+            shards = [shard(len(batch)) for batch in batches]
+            mine = np.concatenate([batch[s.start : s.stop] for batch, s in zip(batches, shards, strict=True)])
+            positions = _read_scattered(read, window, mine)
+            at = 0
+            for batch, part in zip(batches, shards, strict=True):
                 if step >= first_step:
-                    yield step, len(batch), mine, positions[batch[mine.start : mine.stop]]
+                    yield step, len(batch), part, positions[at : at + len(part)]
                 step += 1
+                at += len(part)
+
+
+def _read_scattered(read: ReadPositions, window: range, offsets: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Positions of the given rows of a window, in their order; no more than READ_ROWS others are in memory."""
+    sorting = np.argsort(offsets)
+    ascending = offsets[sorting]
+    kept = []
+    for start in range(0, len(window), READ_ROWS):
+        first, last = np.searchsorted(ascending, (start, start + READ_ROWS))
+        kept.append(read(window[start : start + READ_ROWS])[ascending[first:last] - start])
+    return np.concatenate(kept)[np.argsort(sorting)]

@@ -77,7 +77,7 @@ def _torch(world: World, config: RunConfig) -> str:
 
     from lj_vae_hpc.training.hardware import choose_device, choose_dtype
 
-    device = choose_device(config.training, world.local_rank, world.local_size)
+    device = choose_device(config.training, world)
     with world.process_group("nccl" if device.type == "cuda" else "gloo"):
         pass
     return f"{torch.__version__}, training on {device} in {str(choose_dtype(config.training, device))[6:]}"

@@ -14,7 +14,6 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.scores import SCORES, Scorer
 from lj_vae_hpc.evaluation.suites import Read, Suite
 from lj_vae_hpc.evaluation.summary import observables
-from lj_vae_hpc.files import publish
 from lj_vae_hpc.model.convolution import warm_up
 from lj_vae_hpc.model.vae import VAE
 from lj_vae_hpc.parallel import World
@@ -24,7 +23,7 @@ from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.stages.train import check_data, model_facts
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.store.schema import SCHEMA_VERSION
+from lj_vae_hpc.store.writer import write_small_hdf5
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.hardware import choose_device
 
@@ -75,7 +74,7 @@ def load_model(world: World, run: RunDir, config: RunConfig) -> VAE:
     """The network with its best weights, on this rank's device."""
     torch.set_num_threads(world.threads_per_rank())
     world.node_by_node(warm_up)
-    device = choose_device(config.training, world.local_rank, world.local_size)
+    device = choose_device(config.training, world)
     module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
     path = run.model / "best.safetensors"
     tensors, stored = world.on_root(lambda: checkpoint.load(path))
@@ -138,14 +137,10 @@ def score_suite(
 
 def write_scores(path: Path, results: dict[str, Arrays]) -> None:
     """One group per suite, one data set per score or observable; rank 0 calls this."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(partial, "w") as file:
-            file.attrs["schema_version"] = SCHEMA_VERSION
-            for name, result in results.items():
-                for column, values in result.items():
-                    file.create_dataset(f"{name}/{column}", data=values)
-        publish(partial, path)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot write {path}: {error}") from None
+
+    def fill(file: h5py.File) -> None:
+        for name, result in results.items():
+            for column, values in result.items():
+                file.create_dataset(f"{name}/{column}", data=values)
+
+    write_small_hdf5(path, fill)

@@ -34,9 +34,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     threads = world.threads_per_rank()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    device = choose_device(config.training, world.local_rank, world.local_size)
-    if len(set(world.gather(device.type))) > 1:  # some nodes have no GPU
-        device = torch.device("cpu")
+    device = choose_device(config.training, world)
     dtype = world.broadcast(choose_dtype(config.training, device))
     world.node_by_node(warm_up)
     torch.manual_seed(config.seed % 2**63)

@@ -60,16 +60,18 @@ def write_segment(
         agree(problem)
         return result
 
-    def create() -> h5py.File:
-        file = h5py.File(partial, "w", **hdf5)
+    def create() -> None:
         file.attrs.update(schema_version=SCHEMA_VERSION, fingerprint=fingerprint, first_row=rows.start)
         for name, column in COLUMNS.items():
             data = file.create_dataset(name, shape(name, len(rows), n_particles), column.dtype)
             data.attrs["unit"] = column.unit
         file.create_dataset("checksum", (len(rows),), "<u4")
-        return file
+        if rows.start in mine:  # all the space, before anything is written: MPI-IO does not handle a full disk well
+            with partial.open("rb+") as reserved:
+                os.posix_fallocate(reserved.fileno(), 0, file.id.get_filesize())
 
-    file = step(create)
+    file = step(lambda: h5py.File(partial, "w", **hdf5))
+    step(create)
     everything = {name: columns[name].astype(COLUMNS[name].dtype, copy=False) for name in COLUMNS}
     everything["checksum"] = row_checksums(columns)
     for name, values in everything.items():
@@ -116,26 +118,47 @@ def write_index(
         attributes: stored with the file.
     """
     rows = sum(len(r) for r in segments.values())
-    partial = folder / (INDEX_NAME + ".partial")
+
+    def fill(file: h5py.File) -> None:
+        file.attrs.update(complete=rows == total_rows, total_rows=total_rows, **attributes)
+        for name, column in COLUMNS.items():
+            layout = h5py.VirtualLayout(shape(name, rows, n_particles), column.dtype)
+            at = 0
+            for k, part in sorted(segments.items()):
+                source = f"{SEGMENT_FOLDER}/{segment_name(k)}"
+                layout[at : at + len(part)] = h5py.VirtualSource(source, name, shape(name, len(part), n_particles))
+                at += len(part)
+            layout.dcpl.set_obj_track_times(False)  # the same bytes at any time
+            data = file.create_virtual_dataset(name, layout)
+            data.attrs["unit"], data.attrs["meaning"] = column.unit, column.meaning
+        for name, values in ensembles.items():
+            file.create_dataset(f"ensembles/{name}", data=values)
+
+    write_small_hdf5(folder / INDEX_NAME, fill)
+
+
+def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
+    """Writes an HDF5 file by way of memory, since HDF5 can crash in one that it cannot write; one rank calls this.
+
+    Args:
+        path: the file, which appears when complete.
+        fill: puts its content into the open file.
+
+    Raises:
+        UserError: the file cannot be written (disk full, no permission).
+    """
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        fill(file)
+        file.flush()
+        image = file.id.get_file_image()
+    partial = path.with_name(path.name + ".partial")
     try:
-        with h5py.File(partial, "w") as file:
-            file.attrs.update(
-                schema_version=SCHEMA_VERSION, complete=rows == total_rows, total_rows=total_rows, **attributes
-            )
-            for name, column in COLUMNS.items():
-                layout = h5py.VirtualLayout(shape(name, rows, n_particles), column.dtype)
-                at = 0
-                for k, part in sorted(segments.items()):
-                    source = f"{SEGMENT_FOLDER}/{segment_name(k)}"
-                    layout[at : at + len(part)] = h5py.VirtualSource(source, name, shape(name, len(part), n_particles))
-                    at += len(part)
-                data = file.create_virtual_dataset(name, layout)
-                data.attrs["unit"], data.attrs["meaning"] = column.unit, column.meaning
-            for name, values in ensembles.items():
-                file.create_dataset(f"ensembles/{name}", data=values)
-        publish(partial, folder / INDEX_NAME)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot write {folder / INDEX_NAME}: {_reason(error, folder)}") from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(image)
+        publish(partial, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {_reason(error, path.parent)}") from error
 
 
 def _reason(error: BaseException, folder: Path) -> str:

@@ -1,29 +1,56 @@
 """Where the network runs and in which arithmetic."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from lj_vae_hpc.config import Training
 from lj_vae_hpc.errors import UserError
 
+if TYPE_CHECKING:
+    from lj_vae_hpc.parallel import World
 
-def choose_device(training: Training, local_rank: int, local_size: int) -> torch.device:
-    """One GPU per local rank where `auto` finds enough of them, or where `cuda` demands it; else the CPU.
+
+def choose_device(training: Training, world: "World") -> torch.device:
+    """A GPU of its own for every rank where `auto` finds enough, or where `cuda` demands it; else the CPU for all.
 
     Raises:
-        UserError: `cuda`, but there are fewer GPUs than ranks on this node.
+        UserError: `cuda`, but some rank finds no GPU that no other rank has.
     """
-    gpus = torch.cuda.device_count() if training.device != "cpu" else 0
-    if training.device == "cuda" and gpus < local_size:
+    count = torch.cuda.device_count() if training.device != "cpu" else 0
+    visible = [str(torch.cuda.get_device_properties(k).uuid) for k in range(count)]
+    everyone = world.gather(visible)
+    own = assign_gpus(everyone)
+    if own is not None:
+        torch.cuda.set_device(own[world.rank])
+        return torch.device("cuda", own[world.rank])
+    if training.device == "cuda":
         raise UserError(
-            f"training.device is cuda, but this node has {gpus} GPUs for {local_size} ranks; start at most one rank "
-            "per GPU, or set training.device=auto"
+            f"training.device is cuda, but {world.size} ranks find {len({g for gpus in everyone for g in gpus})} GPUs, "
+            "and each needs its own; start at most one rank per GPU, or set training.device=auto",
+            everywhere=True,
         )
-    if gpus >= local_size:
-        torch.cuda.set_device(local_rank)
-        return torch.device("cuda", local_rank)
     return torch.device("cpu")
+
+
+def assign_gpus(visible: list[list[str]]) -> list[int] | None:
+    """Which of the GPUs that it sees each rank takes, so that none is taken twice; None where there are too few.
+
+    Schedulers show every task all GPUs of its node, or only its own, which then all are number 0.
+
+    Args:
+        visible: identities of the GPUs that each rank sees.
+    """
+    taken: set[str] = set()
+    own = []
+    for gpus in visible:
+        free = [k for k, gpu in enumerate(gpus) if gpu not in taken]
+        if not free:
+            return None
+        taken.add(gpus[free[0]])
+        own.append(free[0])
+    return own
 
 
 def choose_dtype(training: Training, device: torch.device) -> torch.dtype:

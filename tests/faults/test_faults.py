@@ -136,7 +136,8 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("attempt", range(4))  # each time another write is the first that fails
+def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path, attempt: int) -> None:
     # 5,000 rows need 1.4 MB, in segments of 250; another program takes the rest of the disk meanwhile.
     command = (
         f"mpirun --oversubscribe -n 2 {ROOT}/bin/lj-vae generate -o run "
@@ -144,7 +145,8 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     )
     script = (
         f"({command}; echo status $?) & until [ -e run/data/segments/000001.h5 ]; do sleep 0.02; done; "
-        f"dd if=/dev/zero of=fill bs=1k count=4000 2>/dev/null; wait; ls run/data/segments; rm fill; "
+        f"until fallocate -l $(($(df --output=avail -B1 . | tail -1) - {attempt} * 60000)) fill; do :; done; "
+        "wait; ls run/data/segments; rm fill; "
         f"{command} && {ROOT}/bin/lj-vae verify -o run; echo then $?"
     )
     done = on_small_disk(tmp_path / "disk", script)

@@ -14,6 +14,7 @@ from lj_vae_hpc.model.vae import VAE, Output
 from lj_vae_hpc.representation.batches import Batches, Splits
 from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
 from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.hardware import assign_gpus
 from lj_vae_hpc.training.objective import terms
 
 POSITIONS = torch.tensor([[[3.0, 4.0], [0.0, 1.0], [6.0, 8.0]]])
@@ -69,6 +70,28 @@ def test_an_epoch_holds_every_row_once_in_the_same_batches(ranks: int) -> None:
     random = np.random.default_rng([4, 2, 0]).permutation(127)
     assert together == [(10 + random[s : s + 16]).tolist() for s in range(0, 127, 16)]
     assert rows_of(0, first=3) == parts[0][3:]
+
+
+def test_a_rank_reads_blocks_and_keeps_only_its_rows() -> None:
+    batches = Batches(range(10, 5010), 16, seed=4)
+    largest, kept = 0, 0
+
+    def read(rows: range) -> np.ndarray:
+        nonlocal largest
+        largest = max(largest, len(rows))
+        return np.repeat(np.arange(rows.start, rows.stop, dtype=np.float32), 4).reshape(-1, 2, 2)
+
+    for _, _, _, positions in batches.epoch(0, 0, read, lambda n: range(n * 3 // 8, n * 4 // 8)):
+        base = positions if positions.base is None else positions.base
+        kept = len(base)
+    assert largest <= 1024 and kept == 5000 // 8
+
+
+def test_every_rank_has_a_gpu_of_its_own_or_none_has() -> None:
+    assert assign_gpus([["a", "b"], ["a", "b"]]) == [0, 1]
+    assert assign_gpus([["a"], ["b"], ["c", "d"], ["c", "d"]]) == [0, 0, 0, 1]  # two nodes, one GPU visible per task
+    assert assign_gpus([["a", "b"], ["a", "b"], ["a", "b"]]) is None
+    assert assign_gpus([["a"], []]) is None
 
 
 def test_splits_are_disjoint_and_cover_everything() -> None:
