@@ -114,20 +114,29 @@ Gammas = Annotated[
 
 
 class Sampling(Section):
-    """How configurations are drawn. Each is the last state of its own Markov chain."""
+    """How configurations are drawn."""
 
     protocol: Literal["equilibrated", "reference"] = "equilibrated"
-    """reference: the published protocol with its fixed step. equilibrated: the step is tuned during a pilot, per γ."""
+    """equilibrated: a pilot tunes the step and proves the burn-in of each γ. reference: the published protocol, which
+    keeps its step and does not ask whether equilibrium is reached."""
     gammas: Gammas = (0.1, 0.4, 0.7, 1.0)
     """γ = m g σ / ε: a list of values, or {start, stop, num, spacing}. One ensemble each."""
     configurations: Annotated[int, Field(ge=10, lt=2**31, strict=True)] = 10_000
     """Configurations per γ."""
-    sweeps: Annotated[int, Field(gt=0, lt=2**32, strict=True)] = 4_000
-    """Sweeps of each chain from its uniform random start; one sweep is one trial move per particle."""
+    samples_per_chain: Count = 1
+    """Configurations taken from each Markov chain, the autocorrelation time that the pilot measures apart; with more
+    than 1 only neighbouring configurations of a chain are correlated, and `configurations` must be a multiple."""
+    sweeps: Annotated[int, Field(gt=0, lt=2**31, strict=True)] = 1_000
+    """Sweeps of a chain from its uniform random start to its first configuration; one sweep is one trial move per
+    particle. Under `equilibrated` the least: it becomes the proved burn-in where that is longer."""
     step: Positive = 0.2
     """Largest trial displacement per component, in σ; under `equilibrated` only where the tuning starts."""
-    target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.4
-    """Share of accepted trial moves that `equilibrated` tunes the step for."""
+    target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.2
+    """Share of accepted trial moves that the pilot tunes the step for; 0.2 relaxes fastest (docs/science.md)."""
+    max_pilot_sweeps: Annotated[int, Field(ge=2048, lt=2**31, strict=True)] = 500_000
+    """Budget of the pilot: the longest pilot chains, in sweeps."""
+    allow_unconverged: StrictBool = False
+    """Samples also those γ whose equilibrium the pilot could not prove; they are marked everywhere."""
     segment_rows: Count = 8192
     """Configurations per segment file, the unit that is written at once and redone after a kill."""
 
@@ -139,12 +148,24 @@ class Sampling(Section):
         repeated = sorted({g for g in values if values.count(g) > 1})
         if repeated:
             raise ValueError(f"gammas: {', '.join(f'{g:g}' for g in repeated)} given more than once")
+        if self.configurations % self.samples_per_chain or self.configurations < 10 * self.samples_per_chain:
+            raise ValueError(
+                f"samples_per_chain: configurations {self.configurations} is not a multiple of {self.samples_per_chain}"
+                ", or makes less than 10 chains"
+            )
+        if self.samples_per_chain > 1 and self.protocol == "reference":
+            raise ValueError("samples_per_chain: protocol reference takes one configuration from each chain")
         return self
 
     @property
     def gamma_values(self) -> tuple[float, ...]:
         """All values of γ."""
         return self.gammas.values() if isinstance(self.gammas, GammaRange) else self.gammas
+
+    @property
+    def turn(self) -> int:
+        """Rows in which every γ has one chain."""
+        return len(self.gamma_values) * self.samples_per_chain
 
 
 class Representation(Section):

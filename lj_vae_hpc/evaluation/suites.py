@@ -45,21 +45,24 @@ def unseen_name(gamma: float) -> str:
 
 def sampled_plans(config: RunConfig) -> dict[str, Plan]:
     """Plans of the suites that are drawn with the sampler, by name: unseen γ, soft potential, uniform."""
-    wanted: dict[str, tuple[System, float, int]] = {
-        unseen_name(gamma): (config.system, gamma, config.sampling.sweeps) for gamma in config.evaluation.unseen_gammas
+    wanted: dict[str, tuple[System, float, dict[str, object]]] = {
+        unseen_name(gamma): (config.system, gamma, {}) for gamma in config.evaluation.unseen_gammas
     }
-    wanted[SOFT] = (soft_system(config.system), config.evaluation.soft_gamma, config.sampling.sweeps)
-    wanted[UNIFORM] = (config.system, 0.0, 0)  # the uniform start itself
+    wanted[SOFT] = (soft_system(config.system), config.evaluation.soft_gamma, {})
+    wanted[UNIFORM] = (config.system, 0.0, {"protocol": "reference", "sweeps": 0})  # the uniform start itself
     return {
         name: Plan(
             config.seed,
             system,
             config.sampling.model_copy(
-                update={"gammas": (gamma,), "configurations": config.evaluation.configurations, "sweeps": sweeps}
+                update={
+                    "gammas": (gamma,), "configurations": config.evaluation.configurations, "samples_per_chain": 1,
+                    **changes,
+                }  # fmt: skip
             ),
             FIRST_SUITE_ENSEMBLE + k,
         )
-        for k, (name, (system, gamma, sweeps)) in enumerate(wanted.items())
+        for k, (name, (system, gamma, changes)) in enumerate(wanted.items())
     }
 
 

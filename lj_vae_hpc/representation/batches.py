@@ -16,20 +16,19 @@ ReadPositions = Callable[[range], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint contiguous rows. Every row is its own chain and rows interleave γ, so this split is a random one."""
+    """Disjoint contiguous rows. Chains are independent and rows interleave γ, so this split is a random one."""
 
     training: range
     validation: range
     test: range
 
     @classmethod
-    def of(cls, rows: int, ensembles: int, training: Training) -> "Splits":
-        """Divides whole chains-of-every-γ: each split holds every γ equally often."""
-        chains = rows // ensembles
+    def of(cls, rows: int, turn: int, training: Training) -> "Splits":
+        """Divides the rows in multiples of a turn, one chain of every γ: whole chains, every γ equally often."""
+        chains = rows // turn
         test = chains - max(1, round(training.test_fraction * chains))
         validation = test - max(1, round(training.validation_fraction * chains))
-        return cls(range(validation * ensembles), range(validation * ensembles, test * ensembles),
-                   range(test * ensembles, rows))  # fmt: skip
+        return cls(range(validation * turn), range(validation * turn, test * turn), range(test * turn, rows))
 
 
 @dataclass(frozen=True)

@@ -1,108 +1,180 @@
-"""Runs many chains, a vector of lanes at a time."""
+"""Runs many chains, LANES of them in each block."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lj_vae_hpc.config import System
-from lj_vae_hpc.sampling.metropolis import LANES, make_sweeps, uniform_start
+from lj_vae_hpc.sampling.metropolis import make_sweeps, uniform_start
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.sampling.streams import key
+from lj_vae_hpc.sampling.vectors import LANES
 
-MOVES_PER_CALL = 20_000_000  # trial moves between two reports of progress
+MOVES_PER_CALL = 10_000_000  # trial moves between two reports of progress
+PAIRS_IN_MEMORY = 32_000_000  # of all chains that run at once
 
 
 class Chains:
-    """Up to LANES independent chains in lockstep; fewer are filled up with copies of the last.
+    """Independent chains, each from its own uniform random start.
 
     Args:
         seed: the run's seed.
         system: the fluid.
-        gamma: (k,) γ of each chain, k <= LANES.
+        gamma: (k,) γ of each chain.
         step: (k,) largest trial displacement, in σ.
         ensemble: (k,) identity of the ensemble.
         chain: (k,) identity of the chain in it.
-
-    Attributes:
-        swept: sweeps done so far.
     """
 
     def __init__(
-        self,
-        seed: int,
-        system: System,
-        gamma: NDArray[np.float64],
-        step: NDArray[np.float64],
-        ensemble: NDArray[np.int32],
-        chain: NDArray[np.int64],
+        self, seed: int, system: System, gamma: ArrayLike, step: ArrayLike, ensemble: ArrayLike, chain: ArrayLike
     ) -> None:
-        lanes = np.minimum(np.arange(LANES), len(gamma) - 1)
-        self._count, self._system, self._key = len(gamma), system, key(seed)
-        self._gamma, self._step = gamma[lanes].astype(np.float32), step[lanes].astype(np.float32)
-        self._ensemble, self._chain = ensemble[lanes].astype(np.uint32), chain[lanes].astype(np.uint32)
-        self._x = np.empty((system.n_particles, LANES), np.float32)
-        self._y = np.empty_like(self._x)
-        self._sweeps = make_sweeps(system.mie)
-        self.swept = 0
+        self._count, self._system, self._key = len(np.asarray(gamma)), system, key(seed)
+        self._blocks = -(-self._count // LANES)
+        n = system.n_particles
+        self._gamma, self._step = self._lanes(gamma, np.float32), self._lanes(step, np.float32)
+        self._ensemble, self._chain = self._lanes(ensemble, np.uint32), self._lanes(chain, np.uint32)
+        self._first, self._accepted = self._lanes(np.zeros(1), np.uint32), self._lanes(np.zeros(1), np.float32)
+        self._x, self._y = (_aligned((self._blocks, n, LANES), np.float32) for _ in range(2))
+        self._pairs = _aligned((self._blocks, n * (n - 1) // 2, LANES), np.float32)
+        self._trial, self._drawn = _aligned((n, LANES), np.float32), _aligned((4, LANES), np.uint32)
+        self._advance, self._fill = make_sweeps(system.mie)
         uniform_start(self._x, self._y, self._ensemble, self._chain, *self._key, np.float32(system.box_side))
+        self._fill(self._x, self._y, self._pairs)
 
-    def set_step(self, step: float) -> None:
-        """Gives every chain the same largest trial displacement, in σ."""
-        self._step[:] = step
+    def _lanes(self, values: ArrayLike, dtype: Any) -> NDArray[Any]:
+        """(blocks, LANES) values of each chain; the lanes left over repeat the last."""
+        array = _aligned((self._blocks, LANES), dtype)
+        given = np.asarray(values)
+        array.flat[:] = given[np.minimum(np.arange(array.size), len(given) - 1)].astype(dtype)
+        return array
 
-    def run(self, sweeps: int, advance: Callable[[int], None] = lambda moves: None) -> NDArray[np.int64]:
+    def run(self, sweeps: ArrayLike, advance: Callable[[int], None] = lambda moves: None) -> NDArray[np.int64]:
         """Advances every chain; returns (k,) accepted trial moves of each.
 
         Args:
-            sweeps: how many sweeps.
+            sweeps: how many sweeps, one number or (k,).
             advance: told the trial moves done, from time to time.
         """
-        total = np.zeros(LANES, np.int64)
-        at_once = max(1, MOVES_PER_CALL // self._x.size)
-        end = self.swept + sweeps
-        while self.swept < end:
-            now = min(at_once, end - self.swept)
-            accepted = np.zeros(LANES, np.int32)
-            self._sweeps(
-                self._x, self._y, accepted, self._gamma, self._step, self._ensemble, self._chain, *self._key,
-                self.swept, now, np.float32(self._system.box_side), np.float32(1.0 / self._system.temperature),
+        todo = self._lanes(np.broadcast_to(sweeps, self._count), np.uint32)
+        total = np.zeros(self._count, np.int64)
+        at_once = np.uint32(max(1, MOVES_PER_CALL // self._x.size))
+        while todo.any():
+            now = np.minimum(todo, at_once)
+            self._accepted[:] = 0.0
+            self._advance(
+                self._x, self._y, self._pairs, self._accepted, self._gamma, self._step, self._ensemble, self._chain,
+                *self._key, self._first, now, np.float32(self._system.box_side),
+                np.float32(1.0 / self._system.temperature), self._trial, self._drawn,
             )  # fmt: skip
-            total += accepted
-            self.swept += now
-            advance(now * self._system.n_particles * self._count)
-        return total[: self._count]
+            total += self._accepted.ravel()[: self._count].astype(np.int64)
+            self._first += now
+            todo -= now
+            advance(int(now.ravel()[: self._count].sum(dtype=np.int64)) * self._system.n_particles)
+        return total
 
     @property
     def positions(self) -> NDArray[np.float32]:
         """(k, N, 2) float32, in σ."""
-        return np.ascontiguousarray(np.stack([self._x, self._y], axis=-1).transpose(1, 0, 2)[: self._count])
+        by_chain = np.stack([self._x, self._y], axis=-1).transpose(0, 2, 1, 3)
+        return np.ascontiguousarray(by_chain.reshape(-1, *by_chain.shape[2:])[: self._count])
+
+    @positions.setter
+    def positions(self, positions: ArrayLike) -> None:
+        """Other starting positions (k, N, 2), in σ, inside the box."""
+        given = np.asarray(positions)[np.minimum(np.arange(self._blocks * LANES), self._count - 1)]
+        by_block = given.reshape(self._blocks, LANES, *given.shape[1:])
+        self._x[:], self._y[:] = by_block[..., 0].transpose(0, 2, 1), by_block[..., 1].transpose(0, 2, 1)
+        self._fill(self._x, self._y, self._pairs)
+
+    @property
+    def energy(self) -> NDArray[np.float64]:
+        """(k,) total energy in ε, from the pair energies kept while moving, each in single precision."""
+        pairs = self._pairs.sum(axis=1, dtype=np.float64) * self._system.mie.prefactor
+        return (pairs + self._gamma * self._y.sum(axis=1, dtype=np.float64)).ravel()[: self._count]
+
+    @property
+    def step(self) -> NDArray[np.float32]:
+        """(k,) largest trial displacement of each chain, in σ."""
+        return self._step.ravel()[: self._count].copy()
+
+    @step.setter
+    def step(self, step: ArrayLike) -> None:
+        self._step[:] = self._lanes(np.broadcast_to(step, self._count), np.float32)
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros at an address that is a multiple of 64 bytes, as long vectors like it."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How each ensemble of a plan is sampled.
+
+    Attributes:
+        step: (E,) largest trial displacement, in σ.
+        sweeps: (E,) sweeps from the start of a chain to its first sample.
+        interval: (E,) sweeps from one sample to the next.
+    """
+
+    step: NDArray[np.float64]
+    sweeps: NDArray[np.int64]
+    interval: NDArray[np.int64]
+
+    def moves(self, plan: Plan, rows: range) -> int:
+        """Trial moves that the samples of these rows take."""
+        ensemble, _, sample, _ = plan.identity(rows)
+        local = ensemble - plan.first_ensemble
+        return int(np.where(sample == 0, self.sweeps[local], self.interval[local]).sum()) * plan.system.n_particles
 
 
 def sample_rows(
-    plan: Plan, rows: range, steps: NDArray[np.float64], advance: Callable[[int], None]
+    plan: Plan, rows: range, schedule: Schedule, advance: Callable[[int], None]
 ) -> dict[str, NDArray[np.generic]]:
-    """The configurations of some rows of a plan, each the last state of its own chain.
+    """The configurations of some rows of a plan.
 
     Args:
         plan: what to sample.
         rows: which rows.
-        steps: (ensembles,) largest trial displacement of each ensemble, in σ.
+        schedule: how.
         advance: told the trial moves done.
 
     Returns:
         positions (n, N, 2) float32 in σ; gamma (n,) float64; ensemble (n,) int32; chain (n,) int64;
-        acceptance (n,) float32, the share of accepted trial moves.
+        acceptance (n,) float32, the share of accepted trial moves of the chain so far.
     """
-    ensemble, chain, gamma = plan.identity(rows)
-    positions = np.empty((len(rows), plan.system.n_particles, 2), np.float32)
-    acceptance = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), LANES):
-        part = slice(start, start + LANES)
-        step = steps[ensemble[part] - plan.first_ensemble]
-        chains = Chains(plan.seed, plan.system, gamma[part], step, ensemble[part], chain[part])
-        acceptance[part] = chains.run(plan.sampling.sweeps, advance) / max(1, plan.moves_per_row)
-        positions[part] = chains.positions
+    n = plan.system.n_particles
+    ensemble, chain, sample, gamma = plan.identity(rows)
+    local = ensemble - plan.first_ensemble
+    positions, acceptance = np.empty((len(rows), n, 2), np.float32), np.empty(len(rows), np.float32)
+    # The chains of these rows, those of similar length side by side.
+    _, one, chain_of_row = np.unique(chain * len(plan.gammas) + local, return_index=True, return_inverse=True)
+    last = np.zeros(len(one), np.int64)
+    np.maximum.at(last, chain_of_row, sample)
+    order = np.argsort(schedule.sweeps[local[one]] + last * schedule.interval[local[one]], kind="stable")
+    at_once = max(LANES, min(256, PAIRS_IN_MEMORY // (n * n)) // LANES * LANES)
+    for start in range(0, len(order), at_once):
+        group = order[start : start + at_once]
+        of = one[group]
+        chains = Chains(plan.seed, plan.system, gamma[of], schedule.step[local[of]], ensemble[of], chain[of])
+        accepted, swept = np.zeros(len(group), np.int64), np.zeros(len(group), np.int64)
+        for k in range(int(last[group].max()) + 1):
+            sweeps = np.where(k <= last[group], (schedule.interval if k else schedule.sweeps)[local[of]], 0)
+            accepted += chains.run(sweeps, advance)
+            swept += sweeps
+            in_group = np.full(len(one), -1)
+            in_group[group] = np.arange(len(group))
+            taken = np.flatnonzero((in_group[chain_of_row] >= 0) & (sample == k))
+            lane = in_group[chain_of_row[taken]]
+            positions[taken] = chains.positions[lane]
+            acceptance[taken] = accepted[lane] / np.maximum(1, swept[lane] * n)
     return {
         "positions": positions, "gamma": gamma, "ensemble": ensemble, "chain": chain, "acceptance": acceptance
     }  # fmt: skip
@@ -110,5 +182,4 @@ def sample_rows(
 
 def warm_up(plan: Plan) -> None:
     """Compiles the kernel for this plan's potential, or loads it from numba's cache."""
-    one = np.ones(1)
-    Chains(plan.seed, plan.system, one, one, one.astype(np.int32), one.astype(np.int64)).run(1)
+    Chains(plan.seed, plan.system, np.ones(1), np.ones(1), np.zeros(1), np.zeros(1)).run(1)

@@ -1,9 +1,8 @@
-"""The Metropolis kernel: LANES independent chains advance in lockstep, one particle after another.
+"""The Metropolis kernel: the chains of a block, one in each lane of a vector, advance in lockstep.
 
-Positions are kept as [particle][lane], so that every inner loop is the same arithmetic over a constant number of lanes
-and becomes vector instructions. For that no lane may branch on its data: walls, cutoff and acceptance are written as
-blends with a factor 0 or 1. No re-association or contraction is allowed (fastmath is off), so a chain's result is the
-same whatever chains share its vector, and on any CPU.
+No lane branches on its data: walls, cutoff and acceptance select between two values. The energy of every pair is kept,
+so that a trial move computes only the new ones: a block's pair energies, N (N - 1) / 2 vectors, stay in the fast caches
+for N of some tens. A lane's result is the same whatever chains share its block.
 """
 
 from collections.abc import Callable
@@ -14,11 +13,8 @@ import numpy as np
 from numba import float32, uint32
 
 from lj_vae_hpc.physics.potentials import Mie
-from lj_vae_hpc.sampling.streams import START, philox
-
-LANES = 256
-TO_UNIT = np.float32(2.0**-24)  # 24 random bits to [0, 1)
-
+from lj_vae_hpc.sampling.streams import START, philox, trial_numbers
+from lj_vae_hpc.sampling.vectors import LANES, fma, load, maximum, minimum, select, store, to_float, words
 
 # exp on [-1.5, 0] by a polynomial through the Chebyshev points, coefficients from low to high.
 _P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7 = (
@@ -29,13 +25,13 @@ _P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7 = (
 
 
 @numba.njit(inline="always")
-def _exp_negative(x):  # type: ignore[no-untyped-def]
-    """exp(x) for x <= 0 to 1e-5 relative; clamped below exp(-24) = 4e-11, which 24 random bits cannot tell from 0.
+def exp_negative(x):  # type: ignore[no-untyped-def]
+    """exp(min(x, 0)) of a vector to 1e-5 relative, clamped below exp(-24) = 4e-11, far below any threshold.
 
     exp(x/16) by a polynomial, then four squarings: no table, no branch.
     """
-    t = max(min(x, float32(0.0)), float32(-24.0)) * float32(1 / 16)
-    p = ((((((_P7 * t + _P6) * t + _P5) * t + _P4) * t + _P3) * t + _P2) * t + _P1) * t + _P0
+    t = maximum(minimum(float32(0.0), x), float32(-24.0)) * float32(1 / 16)
+    p = fma(fma(fma(fma(fma(fma(fma(t, _P7, _P6), t, _P5), t, _P4), t, _P3), t, _P2), t, _P1), t, _P0)
     p = p * p
     p = p * p
     p = p * p
@@ -44,104 +40,120 @@ def _exp_negative(x):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def uniform_start(x, y, ensemble, chain, key0, key1, box_side):  # type: ignore[no-untyped-def]
-    """Fills x and y, each (N, LANES) float32, with independent uniform positions in the box (σ)."""
-    for i in range(x.shape[0]):
-        for w in range(LANES):
-            a, b, _, _ = philox(chain[w], ensemble[w], uint32(0), uint32(i) | START, key0, key1)
-            x[i, w] = float32(a >> uint32(8)) * TO_UNIT * box_side
-            y[i, w] = float32(b >> uint32(8)) * TO_UNIT * box_side
-
-
-@numba.njit(error_model="numpy")
-def _draw(u, v, threshold, ensemble, chain, sweep, particle, key0, key1):  # type: ignore[no-untyped-def]
-    """Three uniform numbers per lane in [0, 1)."""
-    for w in range(LANES):
-        a, b, c, _ = philox(chain[w], ensemble[w], sweep, particle, key0, key1)
-        u[w] = float32(a >> uint32(8)) * TO_UNIT
-        v[w] = float32(b >> uint32(8)) * TO_UNIT
-        threshold[w] = float32(c >> uint32(8)) * TO_UNIT
-
-
-@numba.njit(error_model="numpy")
-def _propose(new_x, new_y, x, y, step, box_side):  # type: ignore[no-untyped-def]
-    """Turns uniform numbers in new_x, new_y into trial positions; a component leaving the box keeps its old value."""
-    one = float32(1.0)
-    for w in range(LANES):
-        dx = (new_x[w] + new_x[w] - one) * step[w]
-        dy = (new_y[w] + new_y[w] - one) * step[w]
-        to_x, to_y = x[w] + dx, y[w] + dy
-        new_x[w] = x[w] + float32((to_x >= float32(0.0)) & (to_x <= box_side)) * dx
-        new_y[w] = y[w] + float32((to_y >= float32(0.0)) & (to_y <= box_side)) * dy
-
-
-@numba.njit(error_model="numpy")
-def _accept(  # type: ignore[no-untyped-def]
-    x, y, accepted, new_x, new_y, prefactor, delta, gamma, threshold, inverse_temperature
-):
-    """The Metropolis rule: takes the new position where threshold < exp(-ΔU/T)."""
-    for w in range(LANES):
-        du = prefactor * delta[w] + gamma[w] * (new_y[w] - y[w])
-        a = float32(threshold[w] < _exp_negative(-du * inverse_temperature))
-        x[w] = a * new_x[w] + (float32(1.0) - a) * x[w]
-        y[w] = a * new_y[w] + (float32(1.0) - a) * y[w]
-        accepted[w] += np.int32(a)
+    """Fills x and y, each (blocks, N, LANES) float32, with independent uniform positions in the box (σ)."""
+    to_box = float32(box_side * float32(2.0**-24))
+    for block in range(x.shape[0]):
+        chains, ensembles = load(chain, block), load(ensemble, block)
+        for i in range(x.shape[1]):
+            particle = words(uint32(i) | START)
+            a, b, _, _ = philox(chains, ensembles, words(uint32(0)), particle, key0, key1)
+            store(x[block], i, to_float(a >> uint32(8)) * to_box)
+            store(y[block], i, to_float(b >> uint32(8)) * to_box)
 
 
 @cache
-def make_sweeps(potential: Mie) -> Callable[..., None]:
+def make_sweeps(potential: Mie) -> tuple[Callable[..., None], Callable[..., None]]:
     """The compiled kernel for one pair potential: its exponents and cutoff are constants of the machine code.
 
-    The kernel's arguments: x, y (N, LANES) float32 positions in σ, changed in place; accepted (LANES,) int32, added to;
-    gamma, step (LANES,) float32; ensemble, chain (LANES,) uint32; key0, key1 uint32; first_sweep, sweeps int;
-    box_side, inverse_temperature float32. One sweep is one trial per particle in index order; a trial displacement is
-    uniform in [-step, step] per component; a component that would leave the box keeps its old value; acceptance is
-    min(1, exp(-ΔU/T)) (Metropolis et al., J. Chem. Phys. 21, 1087, 1953).
+    Returns:
+        advance: changes x, y (blocks, N, LANES) float32 positions in σ, pairs (blocks, N (N - 1) / 2, LANES) float32
+            energies of the pairs (i, j < i) in units of the potential's prefactor, and accepted (blocks, LANES)
+            float32. It takes gamma, step (blocks, LANES) float32; ensemble, chain (blocks, LANES) uint32; the words of
+            the seed's key; first, count (blocks, LANES) uint32, the sweeps each chain has behind it and those to do
+            now; box_side, inverse_temperature float32; trial (N, LANES) float32 and drawn (4, LANES) uint32 scratch.
+            One sweep is one trial per particle in index order; a trial displacement is uniform in [-step, step] per
+            component; a component that would leave the box keeps its old value; acceptance is min(1, exp(-ΔU/T))
+            (Metropolis et al., J. Chem. Phys. 21, 1087, 1953).
+        fill: computes pairs from x and y; must be called before where positions were set.
     """
     half_m = potential.attractive // 2
     half_difference = (potential.repulsive - potential.attractive) // 2
     prefactor = np.float32(potential.prefactor)
-    # Squared distances are kept above r2_min: below it a move is rejected or accepted all the same, and neither
-    # 1/(a b) nor the sum over particles overflows single precision.
+    # Starting positions may overlap: their squared distances are taken as r2_min at least, so that sums stay finite.
     r2_min = np.float32(max(1e-4, 10.0 ** (-68 / potential.repulsive)))
     truncated = potential.cutoff is not None
     r2_cut = np.float32((potential.cutoff or 0.0) ** 2)
 
-    @numba.njit(cache=True, error_model="numpy")
-    def sweeps_of_lanes(  # type: ignore[no-untyped-def]
-        x, y, accepted, gamma, step, ensemble, chain, key0, key1, first_sweep, sweeps, box_side, inverse_temperature
-    ):
-        n_particles = x.shape[0]
-        new_x = np.empty(LANES, np.float32)
-        new_y = np.empty(LANES, np.float32)
-        threshold = np.empty(LANES, np.float32)
-        delta = np.empty(LANES, np.float32)
-        one = float32(1.0)
-        for sweep in range(first_sweep, first_sweep + sweeps):
-            for i in range(n_particles):
-                _draw(new_x, new_y, threshold, ensemble, chain, uint32(sweep), uint32(i), key0, key1)
-                xi, yi = x[i], y[i]
-                _propose(new_x, new_y, xi, yi, step, box_side)
-                delta[:] = float32(0.0)
-                for j in range(n_particles):
-                    if j == i:
-                        continue
-                    xj, yj = x[j], y[j]
-                    for w in range(LANES):
-                        ox, oy = xi[w] - xj[w], yi[w] - yj[w]
-                        nx, ny = new_x[w] - xj[w], new_y[w] - yj[w]
-                        old = max(ox * ox + oy * oy, r2_min)
-                        new = max(nx * nx + ny * ny, r2_min)
-                        inverse = one / (old * new)  # one division serves both
-                        q_old, q_new = inverse * new, inverse * old
-                        s_old, s_new, t_old, t_new = q_old, q_new, q_old, q_new
-                        for _ in range(half_m - 1):
-                            s_old, s_new = s_old * q_old, s_new * q_new
-                        for _ in range(half_difference - 1):
-                            t_old, t_new = t_old * q_old, t_new * q_new
-                        u_old, u_new = s_old * (t_old - one), s_new * (t_new - one)
-                        if truncated:  # a constant of the machine code
-                            u_old, u_new = u_old * float32(old < r2_cut), u_new * float32(new < r2_cut)
-                        delta[w] += u_new - u_old
-                _accept(xi, yi, accepted, new_x, new_y, prefactor, delta, gamma, threshold, inverse_temperature)
+    @numba.njit(inline="always")
+    def distance_squared(xi, yi, xj, yj):  # type: ignore[no-untyped-def]
+        dx, dy = xi - xj, yi - yj
+        return fma(dx, dx, dy * dy)
 
-    return sweeps_of_lanes  # type: ignore[no-any-return]
+    @numba.njit(inline="always")
+    def pair_energy(r2):  # type: ignore[no-untyped-def]
+        q = float32(1.0) / r2
+        s = t = q
+        for _ in range(half_m - 1):
+            s = s * q
+        for _ in range(half_difference - 1):
+            t = t * q
+        u = fma(s, t, -s)
+        if truncated:  # a constant of the machine code
+            return select(r2 < r2_cut, u, float32(0.0))
+        return u
+
+    @numba.njit(cache=True, error_model="numpy")
+    def fill(x, y, pairs):  # type: ignore[no-untyped-def]
+        for block in range(x.shape[0]):
+            xb, yb, ub = x[block], y[block], pairs[block]
+            for i in range(x.shape[1]):
+                for j in range(i):
+                    r2 = distance_squared(load(xb, i), load(yb, i), load(xb, j), load(yb, j))
+                    store(ub, i * (i - 1) // 2 + j, pair_energy(maximum(r2, r2_min)))
+
+    @numba.njit(cache=True, error_model="numpy")
+    def advance(  # type: ignore[no-untyped-def]
+        x, y, pairs, accepted, gamma, step, ensemble, chain, key0, key1, first, count, box_side, inverse_temperature,
+        trial, drawn,
+    ):  # fmt: skip
+        n_particles = x.shape[1]
+        for block in range(x.shape[0]):
+            xb, yb, ub = x[block], y[block], pairs[block]
+            chains, ensembles = load(chain, block), load(ensemble, block)
+            gammas, largest = load(gamma, block), load(step, block)
+            for sweep in range(count[block].max()):
+                index, active = load(first, block) + uint32(sweep), words(uint32(sweep)) < load(count, block)
+                for i in range(n_particles):
+                    half = 2 * (i % 2)
+                    if half == 0:  # four words serve two trial moves
+                        a, b, c, d = philox(chains, ensembles, index, words(uint32(i // 2)), key0, key1)
+                        store(drawn, 0, a)
+                        store(drawn, 1, b)
+                        store(drawn, 2, c)
+                        store(drawn, 3, d)
+                    right, up, threshold = trial_numbers(load(drawn, half), load(drawn, half + 1))
+
+                    x_old, y_old = load(xb, i), load(yb, i)
+                    x_new, y_new = fma(right, largest, x_old), fma(up, largest, y_old)
+                    x_new = select((float32(0.0) <= x_new) & (x_new <= box_side), x_new, x_old)
+                    y_new = select((float32(0.0) <= y_new) & (y_new <= box_side), y_new, y_old)
+
+                    old = new = x_old - x_old
+                    row = i * (i - 1) // 2
+                    for j in range(i):
+                        u = pair_energy(distance_squared(x_new, y_new, load(xb, j), load(yb, j)))
+                        new, old = new + u, old + load(ub, row + j)
+                        store(trial, j, u)
+                    row = i * (i + 1) // 2 + i
+                    for j in range(i + 1, n_particles):
+                        u = pair_energy(distance_squared(x_new, y_new, load(xb, j), load(yb, j)))
+                        new, old = new + u, old + load(ub, row)
+                        store(trial, j, u)
+                        row += j
+
+                    change = fma(gammas, y_new - y_old, prefactor * (new - old))
+                    accept = active & (threshold < exp_negative(change * -inverse_temperature))
+                    store(xb, i, select(accept, x_new, x_old))
+                    store(yb, i, select(accept, y_new, y_old))
+                    store(accepted, block, load(accepted, block) + select(accept, float32(1.0), float32(0.0)))
+                    # Not by one select: it would become a masked store, slow on AMD.
+                    kept = select(accept, float32(0.0), float32(1.0))
+                    row = i * (i - 1) // 2
+                    for j in range(i):
+                        store(ub, row + j, fma(kept, load(ub, row + j), select(accept, load(trial, j), float32(0.0))))
+                    row = i * (i + 1) // 2 + i
+                    for j in range(i + 1, n_particles):
+                        store(ub, row, fma(kept, load(ub, row), select(accept, load(trial, j), float32(0.0))))
+                        row += j
+
+    return advance, fill

@@ -13,8 +13,8 @@ from lj_vae_hpc.config import Sampling, System
 class Plan:
     """Everything that determines the configurations of a data set.
 
-    Rows interleave the ensembles (row = chain * ensembles + ensemble), so that any contiguous part of the data is a
-    fair mixture of every γ.
+    Rows interleave the ensembles (row = (chain * samples + sample) * ensembles + ensemble), so that any contiguous part
+    of the data is a fair mixture of every γ.
 
     Attributes:
         seed: the run's seed.
@@ -38,16 +38,13 @@ class Plan:
         """Configurations in all."""
         return len(self.gammas) * self.sampling.configurations
 
-    @property
-    def moves_per_row(self) -> int:
-        """Trial moves of one chain."""
-        return self.sampling.sweeps * self.system.n_particles
-
-    def identity(self, rows: range) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]:
-        """(ensemble, chain, γ) of each row."""
-        index = np.arange(rows.start, rows.stop, dtype=np.int64)
-        local = index % len(self.gammas)
-        return (local + self.first_ensemble).astype(np.int32), index // len(self.gammas), np.array(self.gammas)[local]
+    def identity(
+        self, rows: range
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """(ensemble, chain, sample of the chain, γ) of each row."""
+        turn, local = np.divmod(np.arange(rows.start, rows.stop, dtype=np.int64), len(self.gammas))
+        chain, sample = np.divmod(turn, self.sampling.samples_per_chain)
+        return (local + self.first_ensemble).astype(np.int32), chain, sample, np.array(self.gammas)[local]
 
     def segments(self) -> list[range]:
         """The rows of each segment file; as equal as can be."""

@@ -1,34 +1,44 @@
 """Counter-based random numbers: what a chain draws depends on its identity, never on the rank that runs it.
 
 Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
-The key is the run's seed; the counter is (chain, ensemble, sweep, particle). It has no state to store.
+The key is the run's seed; the counter is (chain, ensemble, sweep, pair of particles). It has no state to store.
 """
 
 import numba
 import numpy as np
-from numba import uint32, uint64
+from numba import float32, uint32
+
+from lj_vae_hpc.sampling.vectors import fma, high_word, to_float
 
 START = np.uint32(1 << 31)  # flag in the counter's last word: draws of the starting positions
-
-
-@numba.njit(inline="always")
-def _round(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
-    a = uint64(0xD2511F53) * uint64(c0)
-    b = uint64(0xCD9E8D57) * uint64(c2)
-    return uint32(b >> uint64(32)) ^ c1 ^ k0, uint32(b), uint32(a >> uint64(32)) ^ c3 ^ k1, uint32(a)
+A, B = np.uint32(0xD2511F53), np.uint32(0xCD9E8D57)
+WEYL = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
+HALF_RANGE, HALF_UNIT = np.float32(2.0**-20), np.float32(2.0**-21)
+UNIT, CENTRE = np.float32(2.0**-22), np.float32(2.0**-23)
 
 
 @numba.njit(inline="always")
 def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
-    """Four independent uint32 for the counter (c0, c1, c2, c3) under the key (k0, k1), all uint32.
-
-    Every step is cast back: in numba the sum of two uint32 is a uint64.
-    """
-    w0, w1 = uint32(0x9E3779B9), uint32(0xBB67AE85)
+    """Four vectors of independent words for the counters (c0, c1, c2, c3), vectors of words, under the key (k0, k1)."""
     for _ in range(10):
-        c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
-        k0, k1 = uint32(k0 + w0), uint32(k1 + w1)
+        c0, c1, c2, c3 = high_word(c2, B) ^ c1 ^ k0, c2 * B, high_word(c0, A) ^ c3 ^ k1, c0 * A
+        k0, k1 = uint32(k0 + WEYL[0]), uint32(k1 + WEYL[1])  # cast back: in numba the sum of two uint32 is a uint64
     return c0, c1, c2, c3
+
+
+@numba.njit(inline="always")
+def trial_numbers(a, b):  # type: ignore[no-untyped-def]
+    """What one trial move takes from two vectors of words: two numbers uniform in (-1, 1) and one in (0, 1).
+
+    The displacements have 21 bits each, the threshold of acceptance 22; all are centred in their intervals.
+    """
+    displacement = HALF_UNIT - float32(1.0)
+    low = uint32(0x7FF)
+    return (
+        fma(to_float(a >> uint32(11)), HALF_RANGE, displacement),
+        fma(to_float(b >> uint32(11)), HALF_RANGE, displacement),
+        fma(to_float(((a & low) << uint32(11)) | (b & low)), UNIT, CENTRE),
+    )
 
 
 def key(seed: int) -> tuple[np.uint32, np.uint32]:

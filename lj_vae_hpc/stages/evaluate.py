@@ -34,7 +34,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     for name, plan in sampled_plans(config).items():
         sample(world, plan, run.evaluation / "suites" / name, config, f"suite {name}")
     with ExitStack() as files, Dataset(run.data, check_segments=False) as data:
-        splits = Splits.of(data.rows, len(config.sampling.gamma_values), config.training)
+        splits = Splits.of(data.rows, config.sampling.turn, config.training)
         scorer = fitted_scorer(world, module, config, data, splits.training)
         suites = _suites(config, run, data, splits.test, files)
         results = {}

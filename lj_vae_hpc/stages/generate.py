@@ -1,6 +1,7 @@
 """Samples a data set: every segment is divided over all ranks and written by them together."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.sampling.chains import sample_rows, warm_up
 from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.sampling.tuning import tuned_steps
+from lj_vae_hpc.stages.pilots import run_pilots, schedule, table
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import finished_segments
 from lj_vae_hpc.store.schema import INDEX_NAME, SEGMENT_FOLDER, segment_name
@@ -22,14 +23,25 @@ from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
 def generate(world: World, run: RunDir, config: RunConfig) -> None:
     """The command: samples the run's data set into RUN_DIR/data, or what of it is still missing."""
     plan = Plan(config.seed, config.system, config.sampling)
-    sample(world, plan, run.data, config, "sampling")
+    sample(world, plan, run.data, config, "sampling", pilots_always=True)
 
 
-def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str) -> None:
+def sample(
+    world: World, plan: Plan, folder: Path, config: RunConfig, label: str, *, pilots_always: bool = False
+) -> None:
     """Samples a plan into a folder; segments that are finished there are kept.
 
+    Args:
+        world: the ranks.
+        plan: what to sample.
+        folder: where.
+        config: stored with the data.
+        label: of messages.
+        pilots_always: runs the pilots also for protocol `reference`, whose data are then judged against them.
+
     Raises:
-        UserError: more ranks than rows, not enough disk, a folder that cannot be written or holds other data.
+        UserError: more ranks than rows, not enough disk, a folder that cannot be written or holds other data, no proof
+            of equilibrium.
     """
     segments = plan.segments()
     done = world.on_root(lambda: _prepare(world, plan, folder, segments))
@@ -39,11 +51,14 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
             print(f"{label}: {plan.rows} configurations in {folder}, already complete", flush=True)
         return
     world.node_by_node(lambda: warm_up(plan))
-    steps = np.concatenate(world.gather(tuned_steps(plan, world.shard(len(plan.gammas)))))
+    wanted = pilots_always or plan.sampling.protocol == "equilibrated"
+    pilots = run_pilots(world, plan, folder, label) if wanted else []
+    how = schedule(plan, pilots)
+    ensembles = {"gamma": np.array(plan.gammas), **asdict(how), **table(pilots)}
 
     def index() -> None:
         write_index(
-            folder, done, plan.rows, plan.system.n_particles, {"gamma": np.array(plan.gammas), "step": steps},
+            folder, done, plan.rows, plan.system.n_particles, ensembles,
             {
                 "config": config.to_yaml(), "system": plan.system.model_dump_json(),
                 "protocol": plan.sampling.protocol, "fingerprint": plan.fingerprint(),
@@ -52,14 +67,14 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
 
     if not todo:  # killed after the last segment
         world.on_root(index)
-    moves = sum(len(segments[k]) for k in todo) * plan.moves_per_row
+    moves = sum(how.moves(plan, segments[k]) for k in todo)
     with Progress(label, moves, "trial moves", world.is_root) as progress:
         for k in todo:
             shard = world.shard(len(segments[k]))
             mine = range(segments[k].start + shard.start, segments[k].start + shard.stop)
             # Rank 0 speaks for all: equal shares of equal work.
             scale = len(segments[k]) / max(1, len(mine))
-            columns = sample_rows(plan, mine, steps, lambda n, scale=scale: progress.advance(n * scale))  # type: ignore[misc]
+            columns = sample_rows(plan, mine, how, lambda n, scale=scale: progress.advance(n * scale))  # type: ignore[misc]
             columns["energy"] = total_energy(columns["positions"], columns["gamma"], plan.system.mie)
             path = folder / SEGMENT_FOLDER / segment_name(k)
             write_segment(path, segments[k], mine, columns, plan.fingerprint(), world.hdf5(), world.agree)
@@ -69,6 +84,7 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
             if len(done) < len(segments) and world.stop_requested():
                 raise Stopped(f"{sum(map(len, done.values()))} of {plan.rows} configurations are in {folder}")
     if world.is_root:
+        shutil.rmtree(folder / "pilots", ignore_errors=True)  # they are in the index now
         print(f"{label}: {plan.rows} configurations in {folder}", flush=True)
 
 

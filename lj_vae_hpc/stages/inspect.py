@@ -1,7 +1,10 @@
 """Prints what is inside a data set, and verifies it."""
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +12,13 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config import RunConfig, System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
-from lj_vae_hpc.physics.energies import total_energy
+from lj_vae_hpc.physics.energies import height_sum, total_energy
+from lj_vae_hpc.sampling.equilibration import verdict
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns
 from lj_vae_hpc.store.verifier import damage, row_digest
+
+WATCHED = ("energy", "gamma", "ensemble", "chain", "acceptance")
 
 
 def inspect(world: World, path: Path, config: RunConfig | None = None) -> None:
@@ -78,23 +84,70 @@ def _inspect(path: Path, config: RunConfig | None) -> None:
         if "protocol" in a:
             print(f"protocol {a['protocol']}; {_system(data)}")
         digest = hashlib.sha256()
-        energies, gammas, acceptances, ensembles = [], [], [], []
+        parts: list[Columns] = []
         for _, columns in data.blocks(range(data.rows), tuple(COLUMNS)):
             digest.update(row_digest(columns))
-            energies.append(columns["energy"])
-            gammas.append(columns["gamma"])
-            ensembles.append(columns["ensemble"])
-            acceptances.append(columns["acceptance"])
-        energy, gamma, ensemble = np.concatenate(energies), np.concatenate(gammas), np.concatenate(ensembles)
-        acceptance = np.concatenate(acceptances)
-        steps = data.ensembles().get("step")
-        print(f"{'gamma':>8} {'count':>8} {'mean U (eps)':>20} {'s.d.':>8} {'acceptance':>10} {'step (sigma)':>12}")
-        for k, e in enumerate(np.unique(ensemble)):
-            u = energy[ensemble == e]
-            error = u.std(ddof=1) / np.sqrt(len(u)) if len(u) > 1 else np.nan
-            step = f"{steps[k]:12.4g}" if steps is not None and k < len(steps) else ""
+            parts.append({name: columns[name] for name in WATCHED} | {"height": height_sum(columns["positions"])})
+        ensembles = data.ensembles()
+        print(f"{'gamma':>8} {'count':>8} {'mean U (eps)':>18} {'s.d.':>7} {'acceptance':>10} {'step':>7} {'sweeps':>7} "
+              f"{'equilibrium U':>18}  verdict")  # fmt: skip
+        for e in summarize({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, a, ensembles):
             print(
-                f"{gamma[ensemble == e][0]:8.4g} {len(u):8d} {f'{u.mean():.3f} ± {error:.3f}':>20} {u.std():8.3f} "
-                f"{acceptance[ensemble == e].mean():10.3f} {step}"
+                f"{e.gamma:8.4g} {e.count:8d} {f'{e.mean[0]:.3f} ± {e.error[0]:.3f}':>18} {e.deviation:7.3f} "
+                f"{e.acceptance:10.3f} {e.step:7.4g} {e.sweeps:7d} {e.equilibrium:>18}  {e.verdict}"
             )
         print(f"content sha256 {digest.hexdigest()}")
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What is in a data set of one ensemble; mean and error are of U (ε) and Σy (σ)."""
+
+    gamma: float
+    count: int
+    mean: NDArray[np.float64]
+    error: NDArray[np.float64]
+    deviation: float
+    acceptance: float
+    step: float
+    sweeps: int
+    equilibrium: str
+    verdict: str
+
+
+def summarize(
+    columns: Columns, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]
+) -> Iterator[Ensemble]:
+    """Every ensemble of a data set, with the verdict on its equilibrium where pilots were run.
+
+    Args:
+        columns: energy, gamma, ensemble, chain, acceptance and height (Σy) of every configuration.
+        attributes: the data set's.
+        ensembles: what is stored of each ensemble.
+    """
+    first = columns["ensemble"].min() if len(columns["ensemble"]) else 0
+    for number in np.unique(columns["ensemble"]):
+        k, here = int(number - first), columns["ensemble"] == number
+        watched = np.stack([columns["energy"][here], columns["height"][here]])
+        # Chains are independent, the configurations of one chain are not.
+        _, chain, sizes = np.unique(columns["chain"][here], return_inverse=True, return_counts=True)
+        chain_means = np.stack([np.bincount(chain, series) / sizes for series in watched])
+        mean = watched.mean(axis=1)
+        error = chain_means.std(axis=1, ddof=1) / np.sqrt(len(sizes)) if len(sizes) > 1 else np.full(2, np.nan)
+        equilibrium, judged = "", ""
+        if "pilot/mean" in ensembles:
+            pilot = ensembles["pilot/mean"][k], ensembles["pilot/error"][k]
+            equilibrium = f"{pilot[0][0]:.3f} ± {pilot[1][0]:.3f}"
+            judged = verdict(attributes["protocol"], bool(ensembles["pilot/converged"][k]), pilot, (mean, error))
+        yield Ensemble(
+            gamma=float(columns["gamma"][here][0]),
+            count=int(here.sum()),
+            mean=mean,
+            error=error,
+            deviation=float(watched[0].std()),
+            acceptance=float(columns["acceptance"][here].mean()),
+            step=float(ensembles["step"][k]) if "step" in ensembles else np.nan,
+            sweeps=int(ensembles["sweeps"][k]) if "sweeps" in ensembles else 0,
+            equilibrium=equilibrium,
+            verdict=judged,
+        )

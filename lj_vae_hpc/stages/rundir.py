@@ -9,6 +9,7 @@ from lj_vae_hpc.config import RunConfig, load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.files import write_text
 from lj_vae_hpc.parallel import World
+from lj_vae_hpc.store.schema import INDEX_NAME
 
 # Changing these continues the same run.
 FREE: Any = {"training": {"epochs", "device", "precision"}}
@@ -48,7 +49,7 @@ class RunDir:
     def products(self) -> dict[Path, set[str]]:
         """What was made with which sections; they may be changed until it exists."""
         return {
-            self.data: {"seed", "system", "sampling"},
+            self.data / INDEX_NAME: {"seed", "system", "sampling"},
             self.model: {"representation", "model", "objective", "training"},
             self.evaluation: {"evaluation"},
         }

@@ -52,7 +52,7 @@ def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path
     world.on_root(check)
     module = load_model(world, run, config)
     with Dataset(run.data, check_segments=False) as data, Dataset(path, check_segments=False) as foreign:
-        splits = Splits.of(data.rows, len(config.sampling.gamma_values), config.training)
+        splits = Splits.of(data.rows, config.sampling.turn, config.training)
         scorer = fitted_scorer(world, module, config, data, splits.training)
         with Progress("scoring", foreign.rows, "configurations", world.is_root) as progress:
             suite = Suite(path.name, foreign.rows, reader(foreign))

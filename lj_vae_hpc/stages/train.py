@@ -50,7 +50,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         checkpoint.restore(tensors, module, optimizer, path)
         state = State(**stored["state"])
     with Dataset(run.data, check_segments=False) as data:
-        splits = Splits.of(data.rows, len(config.sampling.gamma_values), config.training)
+        splits = Splits.of(data.rows, config.sampling.turn, config.training)
         batches = Batches(splits.training, config.training.batch_size, config.seed)
         if world.is_root:
             done = f", continuing after epoch {state.epoch} step {state.step}" if path.exists() else ""

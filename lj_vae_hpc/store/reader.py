@@ -91,8 +91,16 @@ class Dataset:
             yield block, self.read(block, names)
 
     def ensembles(self) -> dict[str, NDArray[Any]]:
-        """What is stored of each ensemble."""
-        return {name: np.asarray(data) for name, data in self._file.get("ensembles", {}).items()}
+        """What is stored of each ensemble: gamma, step, sweeps, interval and, where pilots were run, pilot/NAME."""
+        found: dict[str, NDArray[Any]] = {}
+
+        def collect(name: str, item: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(item, h5py.Dataset):
+                found[name] = np.asarray(item)
+
+        if "ensembles" in self._file:
+            self._file["ensembles"].visititems(collect)
+        return found
 
     def segments(self) -> dict[Path, int]:
         """Files of the segments of an index and the first row of each, in order; none for a segment."""

@@ -6,16 +6,21 @@ import pytest
 
 from lj_vae_hpc.config import Sampling, System
 from lj_vae_hpc.physics.energies import total_energy
-from lj_vae_hpc.sampling.chains import Chains, sample_rows
-from lj_vae_hpc.sampling.metropolis import LANES, _exp_negative
+from lj_vae_hpc.sampling.chains import Chains, Schedule, sample_rows
+from lj_vae_hpc.sampling.equilibration import tuned_step
+from lj_vae_hpc.sampling.metropolis import exp_negative
 from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.sampling.streams import philox
-from lj_vae_hpc.sampling.tuning import tuned_steps
+from lj_vae_hpc.sampling.streams import philox, trial_numbers
+from lj_vae_hpc.sampling.vectors import LANES, load, store, words
 
 
 @numba.njit
-def draw(c0, c1, c2, c3, k0, k1):
-    return philox(c0, c1, c2, c3, k0, k1)
+def draw(c0, c1, c2, c3, k0, k1, out):
+    a, b, c, d = philox(words(c0), words(c1), words(c2), words(c3), k0, k1)
+    store(out, 0, a)
+    store(out, 1, b)
+    store(out, 2, c)
+    store(out, 3, d)
 
 
 @pytest.mark.parametrize(
@@ -31,53 +36,97 @@ def draw(c0, c1, c2, c3, k0, k1):
     ],
 )
 def test_philox_known_answers(counter: list[int], key: list[int], expected: list[int]) -> None:
-    assert list(draw(*(np.uint32(v) for v in counter + key))) == expected
+    drawn = np.empty((4, LANES), np.uint32)
+    draw(*(np.uint32(v) for v in counter + key), drawn)
+    assert (drawn.T == expected).all()
+
+
+def test_numbers_of_a_trial_are_centred_and_never_reach_their_bounds() -> None:
+    @numba.njit
+    def evaluate(given, out):
+        right, up, threshold = trial_numbers(load(given, 0), load(given, 1))
+        store(out, 0, right)
+        store(out, 1, up)
+        store(out, 2, threshold)
+
+    given, out = np.zeros((2, LANES), np.uint32), np.empty((3, LANES), np.float32)
+    given[:, 1] = 0xFFFFFFFF
+    evaluate(given, out)
+    assert out[:, 0].tolist() == [2.0**-21 - 1, 2.0**-21 - 1, 2.0**-23]
+    assert out[:, 1].tolist() == [1 - 2.0**-21, 1 - 2.0**-21, 1 - 2.0**-23]
 
 
 def test_exponential() -> None:
     @numba.njit
     def evaluate(x):
         out = np.empty_like(x)
-        for i in range(len(x)):
-            out[i] = _exp_negative(x[i])
+        for row in range(len(x)):
+            store(out, row, exp_negative(load(x, row)))
         return out
 
-    x = np.linspace(-20, 0, 10_001).astype(np.float32)
+    x = np.linspace(-20, 0, 640 * LANES).astype(np.float32).reshape(-1, LANES)
     np.testing.assert_allclose(evaluate(x), np.exp(x.astype(np.float64)), rtol=1e-5)
-    np.testing.assert_allclose(evaluate(np.array([3.0, 0.0], np.float32)), 1.0, rtol=1e-5)
-    assert evaluate(np.array([-1e30, -np.inf], np.float32)).max() < 1e-10
+    np.testing.assert_allclose(evaluate(np.full((1, LANES), 3.0, np.float32)), 1.0, rtol=1e-5)
+    for rejected in (-1e30, -np.inf, np.nan):
+        assert evaluate(np.full((1, LANES), rejected, np.float32)).max() < 1e-10
 
 
 def plan(**sampling: object) -> Plan:
     return Plan(11, System(n_particles=12, box_side=6.0), Sampling(**{"configurations": 300, "sweeps": 30, **sampling}))
 
 
+def schedule(ensembles: int = 4, sweeps: int = 30) -> Schedule:
+    """Another number of sweeps for each ensemble."""
+    return Schedule(np.full(ensembles, 0.3), sweeps + np.arange(ensembles), 7 + np.arange(ensembles))
+
+
 def nothing(_: int) -> None:
     pass
 
 
-def test_a_chain_does_not_depend_on_its_company() -> None:
-    p = plan()
-    steps = np.full(4, 0.3)
-    together = sample_rows(p, range(1200), steps, nothing)
+@pytest.mark.parametrize("samples", [1, 3])
+def test_a_chain_does_not_depend_on_its_company(samples: int) -> None:
+    p = plan(samples_per_chain=samples)
+    together = sample_rows(p, range(1200), schedule(), nothing)
     for rows in (range(0, 1), range(7, 11), range(250, 700)):
-        alone = sample_rows(p, rows, steps, nothing)
+        alone = sample_rows(p, rows, schedule(), nothing)
         for name, values in alone.items():
             np.testing.assert_array_equal(values, together[name][rows.start : rows.stop], err_msg=name)
 
 
 def test_sweeps_may_be_divided() -> None:
     p = plan()
-    ensemble, chain, gamma = p.identity(range(5))
+    ensemble, chain, _, gamma = p.identity(range(5))
     whole, parts = (Chains(p.seed, p.system, gamma, np.full(5, 0.3), ensemble, chain) for _ in range(2))
     accepted = whole.run(30)
-    np.testing.assert_array_equal(parts.run(12) + parts.run(18), accepted)
+    first = np.array([12, 0, 30, 1, 29])
+    np.testing.assert_array_equal(parts.run(first) + parts.run(30 - first), accepted)
     np.testing.assert_array_equal(parts.positions, whole.positions)
+    np.testing.assert_array_equal(parts.energy, whole.energy)
+
+
+def test_samples_of_a_chain_are_its_states_an_interval_apart() -> None:
+    p = plan(samples_per_chain=3)
+    rows = sample_rows(p, range(p.rows), schedule(), nothing)
+    ensemble, chain, sample, gamma = p.identity(range(p.rows))
+    assert len(set(zip(ensemble, chain, sample, strict=True))) == p.rows and sample.max() == 2
+    alone = Chains(p.seed, p.system, np.full(100, p.gammas[2]), np.full(100, 0.3), np.full(100, 2), np.arange(100))
+    for k in range(3):
+        alone.run(9 if k else 32)
+        np.testing.assert_array_equal(rows["positions"][(ensemble == 2) & (sample == k)], alone.positions)
+
+
+def test_kept_pair_energies_do_not_drift() -> None:
+    system = System()
+    chains = Chains(5, system, np.full(32, 0.4), np.full(32, 0.6), np.zeros(32), np.arange(32))
+    chains.run(10_000)
+    exact = total_energy(chains.positions, 0.4, system.mie)
+    np.testing.assert_allclose(chains.energy, exact, atol=1e-4 * system.n_particles)
 
 
 def test_rows_are_distinct_chains_in_the_box() -> None:
     p = plan()
-    rows = sample_rows(p, range(p.rows), np.full(4, 0.3), nothing)
+    rows = sample_rows(p, range(p.rows), schedule(), nothing)
     assert len(np.unique(rows["positions"].reshape(p.rows, -1), axis=0)) == p.rows
     assert rows["positions"].min() >= 0 and rows["positions"].max() <= p.system.box_side
     assert ((rows["acceptance"] > 0) & (rows["acceptance"] < 1)).all()
@@ -102,7 +151,8 @@ def test_overlapping_start_gives_finite_energies() -> None:
     system = System(n_particles=4, box_side=5.0)
     zeros = np.zeros(LANES, np.int32)
     chains = Chains(5, system, np.zeros(LANES), np.full(LANES, 0.5), zeros, np.arange(LANES))
-    chains._x[:], chains._y[:] = 2.5, 2.5  # all particles in one point
+    chains.positions = np.full((LANES, 4, 2), 2.5)  # all particles in one point
+    assert np.isfinite(chains.energy).all()
     chains.run(200)
     energy = total_energy(chains.positions, 0.0, system.mie)
     assert np.isfinite(energy).all() and energy.max() < 20
@@ -122,10 +172,8 @@ def test_fingerprint_tells_plans_apart() -> None:
     assert len(prints) == 5
 
 
-def test_tuning_reaches_its_target_and_reference_keeps_its_step() -> None:
-    p = plan(target_acceptance=0.3, sweeps=200)
-    steps = tuned_steps(p, range(4))
-    acceptance = sample_rows(p, range(p.rows), steps, nothing)["acceptance"].mean()
-    assert acceptance == pytest.approx(0.3, abs=0.06)
-    np.testing.assert_array_equal(tuned_steps(p, range(2, 4)), steps[2:])
-    assert tuned_steps(plan(protocol="reference"), range(2)).tolist() == [0.2, 0.2]
+def test_tuning_reaches_its_target() -> None:
+    p = plan(target_acceptance=0.3)
+    step = np.array([tuned_step(p, e) for e in range(4)])
+    how = Schedule(step, np.full(4, 200), np.full(4, 200))
+    assert sample_rows(p, range(p.rows), how, nothing)["acceptance"].mean() == pytest.approx(0.3, abs=0.06)

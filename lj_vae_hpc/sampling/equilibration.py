@@ -1,0 +1,204 @@
+"""The pilot: it tunes an ensemble's step size and proves how long a chain takes to equilibrium.
+
+Pilot chains start from two opposite states, uniformly random and a lattice settled on the floor. Their length doubles
+until, after some burn-in, nothing tells where they started.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.physics.observables import close_pairs, settled_lattice
+from lj_vae_hpc.sampling.chains import Chains
+from lj_vae_hpc.sampling.plan import Plan
+
+OBSERVABLES = ("energy", "height", "close_pairs")
+"""U in ε, Σy in σ, number of pairs closer than 1.5 σ."""
+
+CLOSE = np.float32(1.5)
+CHAINS_PER_START = 64
+PILOT_CHAIN = 1 << 31  # pilot chains are numbered from here: their streams are no production chain's
+TUNING_ROUNDS, SWEEPS_PER_ROUND = 40, 50
+FIRST_LENGTH, MOST_RECORDS = 2048, 512
+TRACE_POINTS = 128
+RHAT_MAX = 1.01  # Vehtari, Gelman, Simpson, Carpenter and Bürkner, Bayesian Analysis 16, 667 (2021)
+ERRORS_APART = 4.0  # the two starts' means may differ by this many standard errors
+RELAXATIONS = 5.0  # least burn-in in autocorrelation times: a start's memory has decayed to exp(-2 * 5)
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """What is known of an ensemble before it is sampled. Arrays have an entry per observable.
+
+    Attributes:
+        step: largest trial displacement of the pilot, in σ.
+        acceptance: of the pilot's chains.
+        converged: whether equilibrium was proved within the budget.
+        burn_in: proved sweeps to equilibrium; all that were tried where it was not.
+        length: sweeps of each pilot chain.
+        interval: sweeps between samples of one chain that are as good as independent.
+        rhat: rank-normalised split R-hat of all chains after the burn-in.
+        tau: integrated autocorrelation time 1 + 2 Σ ρ(t), in sweeps.
+        ess: effective sample size of the pilot after the burn-in.
+        mean, error: equilibrium mean over the pilot's second half, and its standard error from the independent chains.
+        difference, difference_error: between the means of the two starts in the first sweeps after the burn-in.
+        trace_sweeps: (TRACE_POINTS,) when the traces were recorded.
+        traces: (2, 3, TRACE_POINTS) mean over chains from each start, uniform first.
+    """
+
+    step: float
+    acceptance: float
+    converged: bool
+    burn_in: int
+    length: int
+    interval: int
+    rhat: NDArray[np.float64]
+    tau: NDArray[np.float64]
+    ess: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    error: NDArray[np.float64]
+    difference: NDArray[np.float64]
+    difference_error: NDArray[np.float64]
+    trace_sweeps: NDArray[np.int64]
+    traces: NDArray[np.float64]
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """Every attribute as an array."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def of(cls, columns: dict[str, NDArray[np.generic]]) -> "Pilot":
+        """The inverse of columns()."""
+        return cls(**{name: value.item() if value.ndim == 0 else value for name, value in columns.items()})
+
+
+def run_pilot(plan: Plan, ensemble: int) -> Pilot:
+    """Tunes and proves one ensemble of a plan; the result depends on nothing else."""
+    step = tuned_step(plan, ensemble)
+    count, n = 2 * CHAINS_PER_START, plan.system.n_particles
+    chains = _chains(plan, ensemble, step, count, first=0)
+    positions = chains.positions
+    positions[CHAINS_PER_START:] = settled_lattice(n, plan.system.box_side)
+    chains.positions = positions
+    every, records, accepted = FIRST_LENGTH * 2 // MOST_RECORDS, [_observe(chains)], 0.0
+    length = FIRST_LENGTH
+    while True:
+        while (len(records) - 1) * every < length:
+            accepted += float(chains.run(every).mean())
+            records.append(_observe(chains))
+        acceptance = accepted / (length * n)
+        pilot = _judge(np.stack(records, axis=-1), every, step, acceptance)
+        if pilot.converged or 2 * length > plan.sampling.max_pilot_sweeps:
+            return pilot
+        length *= 2
+        if length // every > MOST_RECORDS:
+            records, every = records[::2], 2 * every
+
+
+def tuned_step(plan: Plan, ensemble: int) -> float:
+    """Step size in σ at which the target share of trial moves is accepted.
+
+    log(step) follows the acceptance (Robbins and Monro, Ann. Math. Stat. 22, 400, 1951); the mean of the last half is
+    taken.
+    """
+    log_step, history = np.log(plan.sampling.step), []
+    chains = _chains(plan, ensemble, plan.sampling.step, CHAINS_PER_START, first=2 * CHAINS_PER_START)
+    for _ in range(TUNING_ROUNDS):
+        chains.step = np.exp(log_step)
+        acceptance = chains.run(SWEEPS_PER_ROUND).mean() / (SWEEPS_PER_ROUND * plan.system.n_particles)
+        log_step += 1.5 * (acceptance - plan.sampling.target_acceptance)
+        log_step = float(np.clip(log_step, np.log(1e-3), np.log(plan.system.box_side / 2)))
+        history.append(log_step)
+    return float(f"{np.exp(np.mean(history[TUNING_ROUNDS // 2 :])):.4g}")
+
+
+def _chains(plan: Plan, ensemble: int, step: float, count: int, first: int) -> Chains:
+    gamma, identity = np.full(count, plan.gammas[ensemble]), np.full(count, plan.first_ensemble + ensemble)
+    chain = PILOT_CHAIN + first + np.arange(count, dtype=np.int64)
+    return Chains(plan.seed, plan.system, gamma, np.full(count, step), identity, chain)
+
+
+def _observe(chains: Chains) -> NDArray[np.float64]:
+    """(3, chains) observables."""
+    positions = chains.positions
+    return np.stack(
+        [chains.energy, positions[..., 1].sum(axis=1, dtype=np.float64), close_pairs(positions, CLOSE)]
+    )
+
+
+def _judge(records: NDArray[np.float64], every: int, step: float, acceptance: float) -> Pilot:
+    """The verdict on records (3, chains, times) taken every so many sweeps."""
+    times = records.shape[-1]
+    half = records[..., times // 2 :]
+    ess = np.array([_ess(series) for series in half])
+    tau = every * half[0].size / ess
+    chain_means = half.mean(axis=-1)
+    at = min(max(1, int(np.ceil(RELAXATIONS * tau.max() / every))), times // 2)
+    while True:
+        first = records[..., at : 2 * at].mean(axis=-1)
+        uniform, lattice = first[:, :CHAINS_PER_START], first[:, CHAINS_PER_START:]
+        difference = uniform.mean(axis=1) - lattice.mean(axis=1)
+        error = np.sqrt((uniform.var(axis=1, ddof=1) + lattice.var(axis=1, ddof=1)) / CHAINS_PER_START)
+        agree = bool((abs(difference) <= ERRORS_APART * error).all())
+        if agree or at == times // 2:
+            break
+        at = min(int(np.ceil(at * 1.4)), times // 2)
+    rhat = np.array([_rhat(series) for series in records[..., at:]])
+    long_enough = at * every >= RELAXATIONS * tau.max()
+    shown = np.unique(np.geomspace(1, times, TRACE_POINTS).astype(int) - 1)
+    shown = np.r_[shown, np.full(TRACE_POINTS - len(shown), times - 1)]
+    starts = records.reshape(3, 2, CHAINS_PER_START, times)[..., shown].mean(axis=2)
+    return Pilot(
+        step=step,
+        acceptance=acceptance,
+        converged=agree and long_enough and bool((rhat < RHAT_MAX).all()),
+        burn_in=at * every,
+        length=(times - 1) * every,
+        interval=int(np.ceil(tau.max())),
+        rhat=rhat,
+        tau=tau,
+        ess=ess,
+        mean=chain_means.mean(axis=1),
+        error=chain_means.std(axis=1, ddof=1) / np.sqrt(chain_means.shape[1]),
+        difference=difference,
+        difference_error=error,
+        trace_sweeps=shown * every,
+        traces=starts.swapaxes(0, 1),
+    )
+
+
+def verdict(
+    protocol: str, converged: bool, pilot: tuple[NDArray[np.float64], NDArray[np.float64]],
+    data: tuple[NDArray[np.float64], NDArray[np.float64]],
+) -> str:  # fmt: skip
+    """Whether sampled data are equilibrated: their means of U and Σy against the pilot's, at ERRORS_APART errors.
+
+    Args:
+        protocol: that the data were sampled with.
+        converged: whether the pilot proved equilibrium.
+        pilot: means and standard errors of the pilot's observables.
+        data: means and standard errors of U and Σy of the data.
+    """
+    if not converged:
+        return "not proved"
+    error = np.hypot(pilot[1][:2], data[1])
+    apart = np.divide(data[0] - pilot[0][:2], error, out=np.zeros(2), where=error > 0)
+    for k, name in enumerate(("U", "sum y")):
+        if abs(apart[k]) > ERRORS_APART:
+            return f"NOT equilibrated: {name} is {data[0][k] - pilot[0][k]:+.2f} ± {error[k]:.2f} off"
+    return "equilibrated" if protocol == "equilibrated" else "not told from equilibrium"
+
+
+def _rhat(series: NDArray[np.float64]) -> float:
+    from arviz_stats.base import array_stats  # late: it takes a second to load
+
+    return 1.0 if np.ptp(series) == 0.0 else float(array_stats.rhat(series, chain_axis=0, draw_axis=1, method="rank"))
+
+
+def _ess(series: NDArray[np.float64]) -> float:
+    from arviz_stats.base import array_stats
+
+    if np.ptp(series) == 0.0:
+        return float(series.size)
+    return float(array_stats.ess(series, chain_axis=0, draw_axis=1, method="mean"))
