@@ -116,8 +116,9 @@ Gammas = Annotated[
 class Sampling(Section):
     """How configurations are drawn. Each is the last state of its own Markov chain."""
 
-    protocol: Literal["equilibrated", "reference"] = "equilibrated"
-    """reference: the published protocol with its fixed step. equilibrated: the step is tuned during a pilot, per γ."""
+    protocol: Literal["equilibrated", "reference", "imported"] = "equilibrated"
+    """reference: the published protocol with its fixed step. equilibrated: the step is tuned during a pilot, per γ.
+    imported: set by `lj-vae import`; the anomaly suites are then sampled as under `equilibrated`."""
     gammas: Gammas = (0.1, 0.4, 0.7, 1.0)
     """γ = m g σ / ε: a list of values, or {start, stop, num, spacing}. One ensemble each."""
     configurations: Annotated[int, Field(ge=10, lt=2**31, strict=True)] = 10_000

@@ -49,13 +49,19 @@ def sampled_plans(config: RunConfig) -> dict[str, Plan]:
         unseen_name(gamma): (config.system, gamma, config.sampling.sweeps) for gamma in config.evaluation.unseen_gammas
     }
     wanted[SOFT] = (soft_system(config.system), config.evaluation.soft_gamma, config.sampling.sweeps)
+    protocol = "reference" if config.sampling.protocol == "reference" else "equilibrated"  # also beside imported data
     wanted[UNIFORM] = (config.system, 0.0, 0)  # the uniform start itself
     return {
         name: Plan(
             config.seed,
             system,
             config.sampling.model_copy(
-                update={"gammas": (gamma,), "configurations": config.evaluation.configurations, "sweeps": sweeps}
+                update={
+                    "protocol": protocol,
+                    "gammas": (gamma,),
+                    "configurations": config.evaluation.configurations,
+                    "sweeps": sweeps,
+                }
             ),
             FIRST_SUITE_ENSEMBLE + k,
         )
