@@ -42,8 +42,8 @@ class Configuration(NamedTuple):
 def write_extxyz(path: Path, data: Dataset, box_side: float, advance: Advance) -> None:
     """Writes extended XYZ: a frame per row, the cell L x L x 1 σ³, not periodic, the other columns as frame properties.
 
-    Every number is written so that it reads back as the same float. The writer of the extxyz library, which reads
-    these files below, rounds frame properties to 8 decimals and integers to 32 bits.
+    Every number reads back as the same float. The extxyz library, which reads such files below, would round frame
+    properties to 8 decimals and wrap integers to 32 bits. Particles are of species X, no element.
 
     Args:
         path: the file.
@@ -53,7 +53,7 @@ def write_extxyz(path: Path, data: Dataset, box_side: float, advance: Advance) -
     """
     head = f'{data.n_particles}\nLattice="{box_side} 0 0 0 {box_side} 0 0 0 1" pbc="F F F" '
     head += "Properties=species:S:1:pos:R:3 " + " ".join(f"{name}={{}}" for name in SCALARS) + "\n"
-    atoms = "A %.9g %.9g 0\n" * data.n_particles
+    atoms = "X %.9g %.9g 0\n" * data.n_particles
     with path.open("w", encoding="utf-8") as file:
         for block, columns in data.blocks(range(data.rows)):
             scalars = zip(*(columns[name].tolist() for name in SCALARS), strict=True)
@@ -66,7 +66,8 @@ def write_gsd(path: Path, data: Dataset, box_side: float, advance: Advance) -> N
     """Writes GSD with the two-dimensional HOOMD schema: a frame per row, its number as time step, log/COLUMN.
 
     A GSD box is centred on the origin, so L/2 is subtracted from every coordinate; in double precision, so that adding
-    it gives the same float32. The schema knows only periodic boxes: ours is not. Arguments as of write_extxyz.
+    it gives the same float32. The schema knows only periodic boxes: ours is not. The library holds the index of its
+    file in memory, about 350 bytes per row. Arguments as of write_extxyz.
     """
     frame = gsd.hoomd.Frame()
     frame.configuration.box, frame.configuration.dimensions = [box_side, box_side, 0, 0, 0, 0], 2

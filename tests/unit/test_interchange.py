@@ -67,7 +67,7 @@ def take(files: tuple[Path, ...], run: Path, *overrides: str) -> None:
 def read_extxyz(path: Path) -> dict[str, np.ndarray]:
     frames = list(extxyz.iread_dicts(path))
     assert all((f.cell == np.diag([SIDE, SIDE, 1])).all() and not f.pbc.any() for f in frames)
-    assert not any(f.arrays["pos"][:, 2].any() for f in frames)
+    assert not any(f.arrays["pos"][:, 2].any() or (f.arrays["species"] != "X").any() for f in frames)  # X: for ASE
     found = {name: np.array([float(f.info[name]) for f in frames]) for name in COLUMNS if name != "positions"}
     words = [line for line in path.read_text().splitlines() if "chain=" in line]
     found["chain"] = np.array([int(w.split("chain=")[1].split()[0]) for w in words])  # more than the library's 32 bits
