@@ -107,20 +107,16 @@ def _checked(
 
 def _problem(configuration: Configuration, system: System) -> str | None:
     """Why a configuration is not one of a system, if it is not."""
-    r, side = configuration.positions, configuration.box_side
-    if r.shape != (system.n_particles, 2):
-        return (
-            f"positions have shape {r.shape}, not ({system.n_particles}, 2); system.n_particles is {system.n_particles}"
-        )
+    r, side, n, box = configuration.positions, configuration.box_side, system.n_particles, system.box_side
+    if r.shape != (n, 2):
+        return f"positions have shape {r.shape}, not ({n}, 2); system.n_particles is {n}"
     if not np.isfinite(r).all():
         return "a coordinate is not finite"
-    if side is not None and not math.isclose(side, system.box_side, rel_tol=1e-6):
-        return f"the box has side {side}, system.box_side is {system.box_side:g}"
+    if side is not None and not math.isclose(side, box, rel_tol=1e-6):
+        return f"the box has side {side}, system.box_side is {box:g}"
     stored = r.astype(np.float32)  # as which a coordinate at the wall may be a little more than L
-    for k in np.flatnonzero(((stored < 0) | (stored > np.float32(system.box_side))).any(axis=1))[:1]:
-        return (
-            f"particle {k} at ({r[k, 0]:g}, {r[k, 1]:g}) is outside the box [0, {system.box_side:g}], system.box_side"
-        )
+    for k in np.flatnonzero(((stored < 0) | (stored > np.float32(box))).any(axis=1))[:1]:
+        return f"particle {k} at ({r[k, 0]:g}, {r[k, 1]:g}) is outside the box [0, {box:g}], system.box_side"
     return None
 
 
