@@ -35,9 +35,8 @@ def import_files(
     Raises:
         UserError: the run has data, or a configuration is not one of the run's system; names file and place.
     """
-    run = RunDir(path)
     with tempfile.TemporaryDirectory(prefix="lj-vae-import-") as scratch:
-        count = world.on_root(lambda: _collect(files, run, config_file, overrides, Path(scratch)))
+        count = world.on_root(lambda: _collect(files, RunDir(path), config_file, overrides, Path(scratch)))
         found = ("sampling.protocol=imported", f"sampling.configurations={count}")
         run, config = open_run(world, path, config_file, (*overrides, *found))
         world.on_root(lambda: _write(run, config, Path(scratch)))
