@@ -13,7 +13,9 @@ def table(title: str, section: type[BaseModel]) -> str:
         shown = "required" if field.is_required() else f"`{default}`"
         if isinstance(default, dict):
             shown = ", ".join(f"`{k}`: {{{v}}}" for k, v in default.items())
-        lines.append(f"| `{name}` | {shown} | {(field.description or '').replace('|', chr(92) + '|')} |")
+        lines.append(
+            f"| `{name}` | {shown} | {' '.join((field.description or '').split()).replace('|', chr(92) + '|')} |"
+        )
     return "\n".join(lines)
 
 

@@ -120,10 +120,16 @@ def _data_command(
     def command(
         world: World, data: Path | None, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
     ) -> None:
-        run = RunDir(_run_path(output, config_file))
-        base = config_file or (run.config if overrides and run.config.exists() else None)
-        config = world.on_root(lambda: load(base, overrides)) if base else None
-        execute(world, data or run.data, config)
+        execute(world, *_data_of(world, data, config_file, output, overrides))
+
+
+def _data_of(
+    world: World, data: Path | None, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
+) -> tuple[Path, RunConfig | None]:
+    """The data set given, or the run's; and the configuration it must agree with, if one is given."""
+    run = RunDir(_run_path(output, config_file))
+    base = config_file or (run.config if overrides and run.config.exists() else None)
+    return data or run.data, world.on_root(lambda: load(base, overrides)) if base else None
 
 
 def _inspect(world: World, data: Path, config: RunConfig | None) -> None:
@@ -161,6 +167,44 @@ def score(
     from lj_vae_hpc.stages.score import score as score_file
 
     score_file(world, *open_run(world, _run_path(output, config_file), config_file, overrides), data, target)
+
+
+@cli.command(epilog="\b\nExamples:\n  lj-vae export -o runs/quick --to quick.gsd")
+@click.argument("data", required=False, type=click.Path(path_type=Path), metavar="[DATA.h5]")
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, metavar="FILE",
+              help="A new file: .xyz or .extxyz, .gsd or .npz.")  # fmt: skip
+@_options
+@click.pass_obj
+def export(
+    world: World, data: Path | None, target: Path, config_file: Path | None, output: Path | None,
+    overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Writes a data set, RUN_DIR's or the file given, as extended XYZ, GSD or NumPy archive."""
+    from lj_vae_hpc.stages.export import export as write
+
+    path, config = _data_of(world, data, config_file, output, overrides)
+    write(world, path, target, config)
+
+
+@cli.command(
+    "import",
+    epilog="\b\nExamples:\n  lj-vae import g01.txt g04.txt -o runs/mine -s sampling.gammas=[0.1,0.4]\n"
+    "  lj-vae import mine.xyz -o runs/mine -s system.n_particles=60 -s system.box_side=14",
+)
+@click.argument("files", required=True, nargs=-1, type=click.Path(path_type=Path), metavar="FILE...")
+@_options
+@click.pass_obj
+def import_files(
+    world: World, files: tuple[Path, ...], config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """Makes the data set of a new run from configurations of other programs: text, extended XYZ, NumPy archive.
+
+    Text holds one configuration per line, x1 y1 x2 y2 ... in units of sigma, and one file per value of sampling.gammas,
+    in their order. The other formats may tell gamma themselves.
+    """
+    from lj_vae_hpc.stages.importing import import_files as read
+
+    read(world, files, _run_path(output, config_file), config_file, overrides)
 
 
 @cli.command(epilog="\b\nExamples:\n  lj-vae doctor\n  mpirun -n 2 lj-vae doctor -o /scratch/runs/test")

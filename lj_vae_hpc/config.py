@@ -116,9 +116,10 @@ Gammas = Annotated[
 class Sampling(Section):
     """How configurations are drawn."""
 
-    protocol: Literal["equilibrated", "reference"] = "equilibrated"
+    protocol: Literal["equilibrated", "reference", "imported"] = "equilibrated"
     """equilibrated: a pilot tunes the step and proves the burn-in of each γ. reference: the published protocol, which
-    keeps its step and does not ask whether equilibrium is reached."""
+    keeps its step and does not ask whether equilibrium is reached. imported: set by `lj-vae import`; the anomaly suites
+    are then sampled as under `equilibrated`."""
     gammas: Gammas = (0.1, 0.4, 0.7, 1.0)
     """γ = m g σ / ε: a list of values, or {start, stop, num, spacing}. One ensemble each."""
     configurations: Annotated[int, Field(ge=10, lt=2**31, strict=True)] = 10_000
@@ -153,8 +154,8 @@ class Sampling(Section):
                 f"samples_per_chain: configurations {self.configurations} is not a multiple of {self.samples_per_chain}"
                 ", or makes less than 10 chains"
             )
-        if self.samples_per_chain > 1 and self.protocol == "reference":
-            raise ValueError("samples_per_chain: protocol reference takes one configuration from each chain")
+        if self.samples_per_chain > 1 and self.protocol != "equilibrated":
+            raise ValueError(f"samples_per_chain: protocol {self.protocol} has one configuration of each chain")
         return self
 
     @property

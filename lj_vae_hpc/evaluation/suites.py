@@ -50,15 +50,19 @@ def sampled_plans(config: RunConfig) -> dict[str, Plan]:
     }
     wanted[SOFT] = (soft_system(config.system), config.evaluation.soft_gamma, {})
     wanted[UNIFORM] = (config.system, 0.0, {"protocol": "reference", "sweeps": 0})  # the uniform start itself
+    protocol = "reference" if config.sampling.protocol == "reference" else "equilibrated"  # also beside imported data
     return {
         name: Plan(
             config.seed,
             system,
             config.sampling.model_copy(
                 update={
-                    "gammas": (gamma,), "configurations": config.evaluation.configurations, "samples_per_chain": 1,
+                    "protocol": protocol,
+                    "gammas": (gamma,),
+                    "samples_per_chain": 1,
+                    "configurations": config.evaluation.configurations,
                     **changes,
-                }  # fmt: skip
+                }
             ),
             FIRST_SUITE_ENSEMBLE + k,
         )

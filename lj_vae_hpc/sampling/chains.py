@@ -94,7 +94,8 @@ class Chains:
     def energy(self) -> NDArray[np.float64]:
         """(k,) total energy in ε, from the pair energies kept while moving, each in single precision."""
         pairs = self._pairs.sum(axis=1, dtype=np.float64) * self._system.mie.prefactor
-        return (pairs + self._gamma * self._y.sum(axis=1, dtype=np.float64)).ravel()[: self._count]
+        total = pairs + self._gamma * self._y.sum(axis=1, dtype=np.float64)
+        return np.asarray(total.ravel()[: self._count])
 
     @property
     def step(self) -> NDArray[np.float32]:
@@ -111,7 +112,7 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
-    return raw[start : start + size].view(dtype).reshape(shape)
+    return np.asarray(raw[start : start + size].view(dtype).reshape(shape))
 
 
 @dataclass(frozen=True)

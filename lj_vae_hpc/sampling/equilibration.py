@@ -5,11 +5,12 @@ until, after some burn-in, nothing tells where they started.
 """
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.physics.observables import close_pairs, settled_lattice
+from lj_vae_hpc.physics.observables import close_pairs
 from lj_vae_hpc.sampling.chains import Chains
 from lj_vae_hpc.sampling.plan import Plan
 
@@ -70,7 +71,8 @@ class Pilot:
     @classmethod
     def of(cls, columns: dict[str, NDArray[np.generic]]) -> "Pilot":
         """The inverse of columns()."""
-        return cls(**{name: value.item() if value.ndim == 0 else value for name, value in columns.items()})
+        values: dict[str, Any] = {name: v.item() if v.ndim == 0 else v for name, v in columns.items()}
+        return cls(**values)
 
 
 def run_pilot(plan: Plan, ensemble: int) -> Pilot:
@@ -113,6 +115,24 @@ def tuned_step(plan: Plan, ensemble: int) -> float:
     return float(f"{np.exp(np.mean(history[TUNING_ROUNDS // 2 :])):.4g}")
 
 
+def settled_lattice(n_particles: int, box_side: float) -> NDArray[np.float32]:
+    """(N, 2) positions in σ on a triangular lattice that fills the box from the floor up.
+
+    Neighbours are at the distance of the Lennard-Jones minimum, 2^(1/6) σ, closer where the box would be too low.
+    """
+    spacing = 2.0 ** (1 / 6)
+    while True:
+        columns = int(box_side / spacing) + 1
+        rows = -(-n_particles // columns)
+        if (rows - 1) * spacing * np.sqrt(3) / 2 <= box_side:
+            break
+        spacing *= 0.99
+    row, column = np.divmod(np.arange(n_particles), columns)
+    gap = (box_side - (columns - 1) * spacing) / 2 if columns > 1 else 0.0
+    x = np.clip(column * spacing + gap + (row % 2 - 0.5) * min(gap, spacing / 2), 0.0, box_side)
+    return np.stack([x, row * spacing * np.sqrt(3) / 2], axis=1).astype(np.float32)
+
+
 def _chains(plan: Plan, ensemble: int, step: float, count: int, first: int) -> Chains:
     gamma, identity = np.full(count, plan.gammas[ensemble]), np.full(count, plan.first_ensemble + ensemble)
     chain = PILOT_CHAIN + first + np.arange(count, dtype=np.int64)
@@ -122,9 +142,7 @@ def _chains(plan: Plan, ensemble: int, step: float, count: int, first: int) -> C
 def _observe(chains: Chains) -> NDArray[np.float64]:
     """(3, chains) observables."""
     positions = chains.positions
-    return np.stack(
-        [chains.energy, positions[..., 1].sum(axis=1, dtype=np.float64), close_pairs(positions, CLOSE)]
-    )
+    return np.stack([chains.energy, positions[..., 1].sum(axis=1, dtype=np.float64), close_pairs(positions, CLOSE)])
 
 
 def _judge(records: NDArray[np.float64], every: int, step: float, acceptance: float) -> Pilot:
@@ -193,7 +211,9 @@ def verdict(
 def _rhat(series: NDArray[np.float64]) -> float:
     from arviz_stats.base import array_stats  # late: it takes a second to load
 
-    return 1.0 if np.ptp(series) == 0.0 else float(array_stats.rhat(series, chain_axis=0, draw_axis=1, method="rank"))
+    if np.ptp(series) == 0.0:
+        return 1.0
+    return float(array_stats.rhat(series, chain_axis=0, draw_axis=1, method="rank"))
 
 
 def _ess(series: NDArray[np.float64]) -> float:

@@ -14,7 +14,7 @@ from numba import float32, uint32
 
 from lj_vae_hpc.physics.potentials import Mie
 from lj_vae_hpc.sampling.streams import START, philox, trial_numbers
-from lj_vae_hpc.sampling.vectors import LANES, fma, load, maximum, minimum, select, store, to_float, words
+from lj_vae_hpc.sampling.vectors import fma, load, maximum, minimum, select, store, to_float, words
 
 # exp on [-1.5, 0] by a polynomial through the Chebyshev points, coefficients from low to high.
 _P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7 = (

@@ -23,7 +23,10 @@ from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
 def generate(world: World, run: RunDir, config: RunConfig) -> None:
     """The command: samples the run's data set into RUN_DIR/data, or what of it is still missing."""
     plan = Plan(config.seed, config.system, config.sampling)
-    sample(world, plan, run.data, config, "sampling", pilots_always=True)
+    if config.sampling.protocol == "imported":
+        world.on_root(lambda: _check_imported(plan, run.data))
+    else:
+        sample(world, plan, run.data, config, "sampling", pilots_always=True)
 
 
 def sample(
@@ -86,6 +89,15 @@ def sample(
     if world.is_root:
         shutil.rmtree(folder / "pilots", ignore_errors=True)  # they are in the index now
         print(f"{label}: {plan.rows} configurations in {folder}", flush=True)
+
+
+def _check_imported(plan: Plan, folder: Path) -> None:
+    """There is nothing to sample, but all must be there."""
+    if len(finished_segments(folder, plan.fingerprint(), plan.segments())) < len(plan.segments()):
+        raise UserError(
+            f"sampling.protocol is imported, and {folder} is missing or incomplete: delete it and give `lj-vae import`"
+        )
+    print(f"sampling: {plan.rows} configurations in {folder} were imported, nothing to sample", flush=True)
 
 
 def _prepare(world: World, plan: Plan, folder: Path, segments: list[range]) -> dict[int, range]:

@@ -35,12 +35,12 @@ def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
 
     def segments() -> tuple[list[tuple[Path, int | None]], System, int, str]:
         with Dataset(path, check_segments=False) as data:
-            _check(data, config)
+            check_system(data, config)
             if not data.segments():
                 raise UserError(f"{data.path} is a segment or has none; give its dataset.h5")
             # Only in a complete data set is a segment's place in the index that of its rows.
             places = [(p, first if data.attributes["complete"] else None) for p, first in data.segments().items()]
-            return places, _system(data), data.rows, data.attributes["fingerprint"]
+            return places, system_of(data), data.rows, data.attributes["fingerprint"]
 
     places, system, rows, fingerprint = world.on_root(segments)
 
@@ -63,34 +63,36 @@ def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
     world.on_root(lambda: judge(everything))
 
 
-def _system(data: Dataset) -> System:
+def system_of(data: Dataset) -> System:
     """The fluid that a data set was sampled from; a data set of a suite has its own, unlike its run."""
     if "system" not in data.attributes:
         raise UserError(f"{data.path} does not tell its system: give the dataset.h5 of a data set")
     return System.model_validate_json(data.attributes["system"])
 
 
-def _check(data: Dataset, config: RunConfig | None) -> None:
+def check_system(data: Dataset, config: RunConfig | None) -> None:
     """Where a configuration is given, the data set must be one of its system."""
-    if config and _system(data) != config.system:
-        raise UserError(f"{data.path} was sampled from another system than the configuration's: {_system(data)}")
+    if config and system_of(data) != config.system:
+        raise UserError(f"{data.path} was sampled from another system than the configuration's: {system_of(data)}")
 
 
 def _inspect(path: Path, config: RunConfig | None) -> None:
     with Dataset(path) as data:
-        _check(data, config)
+        check_system(data, config)
         a = data.attributes
         print(f"{data.path}: {data.rows} of {a.get('total_rows', data.rows)} configurations, N = {data.n_particles}")
         if "protocol" in a:
-            print(f"protocol {a['protocol']}; {_system(data)}")
+            print(f"protocol {a['protocol']}; {system_of(data)}")
         digest = hashlib.sha256()
         parts: list[Columns] = []
         for _, columns in data.blocks(range(data.rows), tuple(COLUMNS)):
             digest.update(row_digest(columns))
             parts.append({name: columns[name] for name in WATCHED} | {"height": height_sum(columns["positions"])})
         ensembles = data.ensembles()
-        print(f"{'gamma':>8} {'count':>8} {'mean U (eps)':>18} {'s.d.':>7} {'acceptance':>10} {'step':>7} {'sweeps':>7} "
-              f"{'equilibrium U':>18}  verdict")  # fmt: skip
+        print(
+            f"{'gamma':>8} {'count':>8} {'mean U (eps)':>18} {'s.d.':>7} {'acceptance':>10} {'step':>7} "
+            f"{'sweeps':>7} {'equilibrium U':>18}  verdict"
+        )
         for e in summarize({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, a, ensembles):
             print(
                 f"{e.gamma:8.4g} {e.count:8d} {f'{e.mean[0]:.3f} ± {e.error[0]:.3f}':>18} {e.deviation:7.3f} "
@@ -115,9 +117,7 @@ class Ensemble:
     verdict: str
 
 
-def summarize(
-    columns: Columns, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]
-) -> Iterator[Ensemble]:
+def summarize(columns: Columns, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]) -> Iterator[Ensemble]:
     """Every ensemble of a data set, with the verdict on its equilibrium where pilots were run.
 
     Args:

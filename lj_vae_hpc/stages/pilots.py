@@ -37,7 +37,7 @@ def run_pilots(world: World, plan: Plan, folder: Path, label: str) -> list[Pilot
     lost = [(g, p) for g, p in zip(plan.gammas, pilots, strict=True) if not p.converged]
     if lost and not plan.sampling.allow_unconverged:
         raise UserError(
-            f"{label}: equilibrium was not proved within sampling.max_pilot_sweeps {plan.sampling.max_pilot_sweeps} for "
+            f"{label}: equilibrium was not proved within {plan.sampling.max_pilot_sweeps} sweeps for "
             + "; ".join(f"gamma {g:g} ({_why(p)})" for g, p in lost[:5])
             + (f" and {len(lost) - 5} more values" if len(lost) > 5 else "")
             + ". Raise sampling.max_pilot_sweeps, or set sampling.allow_unconverged=true to sample them all the same",

@@ -74,7 +74,8 @@ def _report(run: RunDir, config: RunConfig) -> None:
     facts = {
         "configurations": f"{rows:,} at {len(config.sampling.gamma_values)} values of γ",
         "system": f"N = {s.n_particles}, L = {s.box_side:g} σ, T = {s.temperature:g} ε",
-        "protocol": f"{config.sampling.protocol}, {config.sampling.sweeps:,} sweeps",
+        "protocol": config.sampling.protocol
+        + (f", {config.sampling.sweeps:,} sweeps" if config.sampling.protocol != "imported" else ""),
         "model": f"latent dimension {config.model.latent_dim}, {len(history)} epochs",
         "test error": f"RMSE {np.sqrt(np.mean(normal['rmse'] ** 2)):.4f} (units of L√2)",
         "best score": f"{best.replace('_', ' ')}, mean AUROC {summary['mean_auroc'][best]:.3f}",

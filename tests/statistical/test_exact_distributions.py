@@ -111,7 +111,9 @@ WRONG = {
     ),
     "correlated random numbers": ("fma(up, largest, y_old)", "fma(right, largest, y_old)", independence_p_values),
     "old energy left out": ("prefactor * (new - old)", "prefactor * new", lennard_jones_p_values),
-    "pair energies not kept up": ("fma(kept, load(ub, row + j), ", "fma(kept, load(trial, j), ", lennard_jones_p_values),
+    "pair energies not kept up": (
+        "fma(kept, load(ub, row + j), ", "fma(kept, load(trial, j), ", lennard_jones_p_values
+    ),
     "wrong exponent": ("range(half_difference - 1)", "range(half_difference)", lennard_jones_p_values),
 }  # fmt: skip
 

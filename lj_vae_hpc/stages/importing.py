@@ -1,0 +1,149 @@
+"""Makes a run's data set from configurations of other programs; rank 0 works alone."""
+
+import math
+import shutil
+import tempfile
+from functools import cache
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.config import RunConfig, System, load
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.physics.energies import total_energy
+from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.stages.rundir import RunDir, open_run
+from lj_vae_hpc.store.formats import Configuration, read_configurations
+from lj_vae_hpc.store.schema import SEGMENT_FOLDER, segment_name
+from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
+
+PARTICLES_AT_ONCE = 1 << 17  # of the configurations in memory
+
+
+def import_files(
+    world: World, files: tuple[Path, ...], path: Path, config_file: Path | None, overrides: tuple[str, ...]
+) -> None:
+    """The command: makes the data set of a new run from files of configurations.
+
+    Checked configurations wait in the temporary folder (TMPDIR), since rows interleave γ while files need not; the run
+    folder is touched only when all are good, and its data appears by rename.
+
+    Raises:
+        UserError: the run has data, or a configuration is not one of the run's system; names file and place.
+    """
+    with tempfile.TemporaryDirectory(prefix="lj-vae-import-") as scratch:
+        count = world.on_root(lambda: _collect(files, RunDir(path), config_file, overrides, Path(scratch)))
+        found = ("sampling.protocol=imported", f"sampling.configurations={count}")
+        run, config = open_run(world, path, config_file, (*overrides, *found))
+        world.on_root(lambda: _write(run, config, Path(scratch)))
+
+
+def _record(n_particles: int) -> np.dtype[np.void]:
+    """A checked configuration in the scratch folder, which has one file of them per γ."""
+    return np.dtype([("positions", "<f4", (n_particles, 2)), ("energy", "<f8")])
+
+
+def _collect(
+    files: tuple[Path, ...], run: RunDir, config_file: Path | None, overrides: tuple[str, ...], scratch: Path
+) -> int:
+    """Checks every configuration and adds it to its ensemble's file; returns the number per γ."""
+    if run.data.exists():
+        raise UserError(f"{run.path} already has data; choose another output folder (-o)")
+    config = load(config_file or (run.config if run.config.exists() else None), overrides)
+    gammas = config.sampling.gamma_values
+    at_once = max(1, PARTICLES_AT_ONCE // config.system.n_particles)
+    counts = np.zeros(len(gammas), np.int64)
+    with Progress("importing", len(files), "files", True) as progress:
+        for k, path in enumerate(files):
+            default = gammas[k] if len(files) == len(gammas) else None
+            configurations = read_configurations(path)
+            while block := list(islice(configurations, at_once)):
+                ensembles, records = _checked(path, block, default, config)
+                counts += np.bincount(ensembles, minlength=len(gammas))
+                for e in np.unique(ensembles):
+                    with (scratch / str(e)).open("ab") as file:
+                        file.write(records[ensembles == e].tobytes())
+            progress.advance(1)
+    if len(set(counts.tolist())) > 1:
+        text = ", ".join(f"{n} of gamma {gamma:g}" for n, gamma in zip(counts, gammas, strict=True))
+        raise UserError(f"every value of sampling.gammas needs equally many configurations; the files hold {text}")
+    return int(counts[0])
+
+
+def _checked(
+    path: Path, block: list[Configuration], default: float | None, config: RunConfig
+) -> tuple[NDArray[np.intp], NDArray[np.void]]:
+    """Ensemble and record of each configuration of a block."""
+    system, gammas = config.system, config.sampling.gamma_values
+
+    @cache
+    def ensemble(gamma: float) -> int:
+        return [math.isclose(g, gamma, rel_tol=1e-6) for g in gammas].index(True)
+
+    ensembles = np.empty(len(block), np.intp)
+    records = np.empty(len(block), _record(system.n_particles))
+    for k, c in enumerate(block):
+        if problem := _problem(c, system):
+            raise UserError(f"{path}, {c.place}: {problem}")
+        gamma = default if c.gamma is None else c.gamma
+        if gamma is None:
+            raise UserError(f"{path} does not tell gamma: give one file per value of sampling.gammas, in their order")
+        try:
+            ensembles[k] = ensemble(gamma)
+        except (TypeError, ValueError):
+            raise UserError(f"{path}, {c.place}: gamma {gamma} is not in sampling.gammas {list(gammas)}") from None
+        records["positions"][k] = c.positions
+    with np.errstate(all="ignore"):
+        records["energy"] = total_energy(records["positions"], np.array(gammas)[ensembles], system.mie)
+    for k in np.flatnonzero(~np.isfinite(records["energy"]))[:1]:
+        raise UserError(f"{path}, {block[k].place}: the energy is not finite: two particles at the same point")
+    return ensembles, records
+
+
+def _problem(configuration: Configuration, system: System) -> str | None:
+    """Why a configuration is not one of a system, if it is not."""
+    r, side, n, box = configuration.positions, configuration.box_side, system.n_particles, system.box_side
+    if r.shape != (n, 2):
+        return f"positions have shape {r.shape}, not ({n}, 2); system.n_particles is {n}"
+    if not np.isfinite(r).all():
+        return "a coordinate is not finite"
+    if side is not None and not math.isclose(side, box, rel_tol=1e-6):
+        return f"the box has side {side}, system.box_side is {box:g}"
+    stored = r.astype(np.float32)  # as which a coordinate at the wall may be a little more than L
+    for k in np.flatnonzero(((stored < 0) | (stored > np.float32(box))).any(axis=1))[:1]:
+        return f"particle {k} at ({r[k, 0]:g}, {r[k, 1]:g}) is outside the box [0, {box:g}], system.box_side"
+    return None
+
+
+def _write(run: RunDir, config: RunConfig, scratch: Path) -> None:
+    """Writes the segments and the index; the folder gets its name last."""
+    plan, folder = Plan(config.seed, config.system, config.sampling), run.path / "data.partial"
+    record, segments = _record(config.system.n_particles), dict(enumerate(plan.segments()))
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / SEGMENT_FOLDER).mkdir(parents=True)
+    for k, rows in segments.items():
+        ensemble, chain, _, gamma = plan.identity(rows)
+        records = np.empty(len(rows), record)
+        for e in np.unique(ensemble):
+            at = np.flatnonzero(ensemble == e)
+            records[at] = np.fromfile(scratch / str(e), record, len(at), offset=chain[at[0]] * record.itemsize)
+        columns = {
+            "positions": records["positions"], "energy": records["energy"], "gamma": gamma, "ensemble": ensemble,
+            "chain": chain, "acceptance": np.full(len(rows), np.nan, np.float32),
+        }  # fmt: skip
+        path = folder / SEGMENT_FOLDER / segment_name(k)
+        write_segment(path, rows, rows, columns, plan.fingerprint(), {}, World().agree)
+        finish_segment(path)
+    write_index(
+        folder, segments, plan.rows, plan.system.n_particles, {"gamma": np.array(plan.gammas)},
+        {
+            "config": config.to_yaml(), "system": plan.system.model_dump_json(),
+            "protocol": plan.sampling.protocol, "fingerprint": plan.fingerprint(),
+        },
+    )  # fmt: skip
+    folder.rename(run.data)
+    print(f"imported: {plan.rows} configurations in {run.data}")

@@ -1,0 +1,282 @@
+"""Data sets in the formats of other programs, there and back."""
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import extxyz
+import gsd.hoomd
+import h5py
+import numpy as np
+import pytest
+
+from lj_vae_hpc.config import load
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.physics.energies import total_energy
+from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.stages.export import export
+from lj_vae_hpc.stages.generate import generate
+from lj_vae_hpc.stages.importing import import_files
+from lj_vae_hpc.stages.inspect import verify
+from lj_vae_hpc.stages.rundir import RunDir
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.schema import COLUMNS, Columns
+from tests.conftest import TINY
+
+N, SIDE, GAMMAS, CHAINS = 8, 5.0, (0.1, 1.0), 60
+WORLD = World()
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of the sampler with hard cases: coordinates that need all digits, large identities, no acceptance."""
+    folder = tmp_path_factory.mktemp("sampled")
+    (folder / "tiny.yaml").write_text(TINY)
+    config = load(folder / "tiny.yaml")
+    generate(WORLD, RunDir(folder), config)
+    segment = folder / "data" / "segments" / "000000.h5"
+    with h5py.File(segment, "r+") as file:
+        file["positions"][0, 0] = 1e-7 / 3, np.nextafter(np.float32(SIDE), np.float32(0))
+        file["acceptance"][1], file["chain"][2] = np.nan, 2**40
+        file["energy"][:1] = total_energy(file["positions"][:1], file["gamma"][:1], config.system.mie)
+    return folder
+
+
+@pytest.fixture
+def files(sampled: Path, tmp_path: Path) -> tuple[Path, ...]:
+    """The same configurations as text, one file per γ."""
+    return tuple(as_text(tmp_path / f"{e}.txt", columns(sampled / "data")["positions"][e::2]) for e in range(2))
+
+
+def as_text(path: Path, positions: np.ndarray) -> Path:
+    np.savetxt(path, positions.reshape(len(positions), -1), fmt="%.9g", header="x1 y1 x2 y2 ...")
+    return path
+
+
+def columns(path: Path) -> Columns:
+    with Dataset(path) as data:
+        return data.read(range(data.rows))
+
+
+def take(files: tuple[Path, ...], run: Path, *overrides: str) -> None:
+    (run.parent / "tiny.yaml").write_text(TINY)
+    import_files(WORLD, files, run, run.parent / "tiny.yaml", overrides)
+
+
+def read_extxyz(path: Path) -> dict[str, np.ndarray]:
+    frames = list(extxyz.iread_dicts(path))
+    assert all((f.cell == np.diag([SIDE, SIDE, 1])).all() and not f.pbc.any() for f in frames)
+    assert not any(f.arrays["pos"][:, 2].any() or (f.arrays["species"] != "X").any() for f in frames)  # X: for ASE
+    found = {name: np.array([float(f.info[name]) for f in frames]) for name in COLUMNS if name != "positions"}
+    words = [line for line in path.read_text().splitlines() if "chain=" in line]
+    found["chain"] = np.array([int(w.split("chain=")[1].split()[0]) for w in words])  # more than the library's 32 bits
+    return found | {"positions": np.array([f.arrays["pos"][:, :2] for f in frames])}
+
+
+def read_gsd(path: Path) -> dict[str, np.ndarray]:
+    with gsd.hoomd.open(path) as file:
+        frames = list(file)
+    for row, frame in enumerate(frames):
+        assert (frame.particles.N, frame.configuration.step, frame.configuration.dimensions) == (N, row, 2)
+        assert frame.configuration.box.tolist() == [SIDE, SIDE, 0, 0, 0, 0]
+        assert (np.abs(frame.particles.position) <= [SIDE / 2, SIDE / 2, 0]).all()
+    found = {name: np.concatenate([f.log[name] for f in frames]) for name in COLUMNS if name != "positions"}
+    return found | {"positions": np.array([f.particles.position[:, :2] for f in frames]) + SIDE / 2}
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as file:
+        assert file["box_side"] == SIDE
+        return {name: file[name] for name in COLUMNS}
+
+
+@pytest.mark.parametrize(
+    ("name", "read"), [("a.xyz", read_extxyz), ("a.EXTXYZ", read_extxyz), ("a.gsd", read_gsd), ("a.npz", read_npz)]
+)
+def test_every_column_survives_bit_for_bit(
+    sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, read: Callable[[Path], Columns]
+) -> None:
+    monkeypatch.setattr("lj_vae_hpc.store.reader.ROWS_AT_ONCE", 7)  # many blocks, the last one shorter
+    export(WORLD, sampled / "data", tmp_path / "new" / name)
+    found, wanted = read(tmp_path / "new" / name), columns(sampled / "data")
+    for column, values in wanted.items():
+        np.testing.assert_array_equal(found[column].astype(values.dtype), values, err_msg=column, strict=True)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("suffix", ["txt", "xyz", "npz"])
+def test_an_import_of_an_export_is_the_same_data(
+    sampled: Path, tmp_path: Path, files: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr("lj_vae_hpc.stages.importing.PARTICLES_AT_ONCE", 7 * N)
+    monkeypatch.setattr("lj_vae_hpc.store.formats.BYTES_AT_ONCE", 1000)
+    if suffix != "txt":
+        files = (tmp_path / f"a.{suffix}",)
+        export(WORLD, sampled / "data", *files)
+    take(files, tmp_path / "run")
+    found, wanted = columns(tmp_path / "run" / "data"), columns(sampled / "data")
+    for name in ("positions", "energy", "gamma", "ensemble"):
+        assert found[name].tobytes() == wanted[name].tobytes(), name
+    np.testing.assert_array_equal(found["chain"], np.repeat(np.arange(CHAINS), 2))
+    assert np.isnan(found["acceptance"]).all()
+    verify(WORLD, tmp_path / "run" / "data")
+
+
+def test_rows_interleave_gamma_whatever_the_order_of_the_files(sampled: Path, tmp_path: Path) -> None:
+    wanted = columns(sampled / "data")
+    order = np.argsort(wanted["gamma"], kind="stable")[::-1]  # all of γ = 1, then all of γ = 0.1
+    parts = [tmp_path / "first.npz", tmp_path / "second.npz", tmp_path / "third.npz"]
+    for path, rows in zip(parts, np.array_split(order, 3), strict=True):
+        np.savez(path, positions=wanted["positions"][rows], gamma=wanted["gamma"][rows].astype("f4"))
+    take(tuple(parts), tmp_path / "run")
+    found = columns(tmp_path / "run" / "data")
+    np.testing.assert_array_equal(found["gamma"], np.tile(GAMMAS, CHAINS))
+    for e in range(2):
+        np.testing.assert_array_equal(found["positions"][e::2], wanted["positions"][e::2][::-1])
+
+
+def test_a_run_goes_on_from_imported_data(tmp_path: Path, files: tuple[Path, ...], lj_vae: Callable) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    run, few = tmp_path / "run", "sampling.configurations=11"  # the files say how many there are
+    done = lj_vae("import", *files, "-c", tmp_path / "tiny.yaml", "-o", run, "-s", few, ranks=2)
+    assert done.returncode == 0 and done.stdout.count("imported: 120 configurations") == 1, done.stderr
+    config = load(run / "config.yaml")
+    assert (config.sampling.protocol, config.sampling.configurations) == ("imported", CHAINS)
+    with h5py.File(run / "data" / "dataset.h5") as file:
+        assert file.attrs["fingerprint"] == Plan(config.seed, config.system, config.sampling).fingerprint()
+    done = lj_vae("run", "-o", run)
+    assert done.returncode == 0 and "were imported, nothing to sample" in done.stdout, done.stderr
+    assert "imported<" in (run / "report" / "index.html").read_text().replace(" ", "")
+    with Dataset(run / "evaluation" / "suites" / "gamma_3") as suite:
+        assert suite.attributes["protocol"] == "equilibrated"
+    assert "nan" in lj_vae("inspect", "-o", run).stdout
+    done = lj_vae("import", *files, "-o", run)
+    assert done.returncode == 2 and f"{run} already has data" in done.stderr
+    (run / "data" / "segments" / "000001.h5").unlink()
+    done = lj_vae("generate", "-o", run)
+    assert done.returncode == 2 and "missing or incomplete" in done.stderr
+
+
+def test_imported_data_is_never_sampled(tmp_path: Path, lj_vae: Callable) -> None:
+    done = lj_vae("generate", "-o", tmp_path / "run", "-s", "sampling.protocol=imported")
+    assert done.returncode == 2 and "give `lj-vae import`" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run" / "data").exists()
+
+
+def test_an_import_that_was_killed_is_done_again(tmp_path: Path, files: tuple[Path, ...]) -> None:
+    leftover = tmp_path / "run" / "data.partial" / "segments" / "000009.h5"
+    leftover.parent.mkdir(parents=True)
+    leftover.touch()
+    take(files, tmp_path / "run")
+    assert sorted(p.name for p in (tmp_path / "run" / "data" / "segments").iterdir()) == [
+        "000000.h5", "000001.h5", "000002.h5"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["a.pdb", "a", "there.npz", "file/a.xyz"])
+def test_exports_that_are_refused(sampled: Path, tmp_path: Path, target: str) -> None:
+    (tmp_path / "there.npz").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    words = {"there.npz": "exists", "file/a.xyz": "cannot write"}.get(target, "one of .xyz, .extxyz, .gsd, .npz")
+    with pytest.raises(UserError, match=words):
+        export(WORLD, sampled / "data", tmp_path / target)
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"there.npz": "mine", "file": "mine"}
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a.gsd", "a.npz"])
+def test_an_export_that_cannot_be_finished_leaves_nothing(sampled: Path, tmp_path: Path, name: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # like a disk that fills up
+    try:
+        with pytest.raises(UserError, match=f"cannot write .*{name}: File too large"):
+            export(WORLD, sampled / "data", tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.iterdir())
+
+
+GOOD = "0.5 0.5 1.5 0.5 2.5 0.5 3.5 0.5 0.5 2 1.5 2 2.5 2 3.5 2\n"
+FRAME = "8\n{}\n" + "".join(f"A {x} {y} 0\n" for x in (1, 2, 3, 4) for y in (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.txt", GOOD * 4 + GOOD[:-3] + "\n", "line 5: 15 numbers, x and y do not pair up"),
+        ("a.txt", "# x y\n\n" + GOOD + GOOD[:-6] + "\n", r"line 4: positions have shape \(7, 2\), not \(8, 2\)"),
+        ("a.txt", GOOD + GOOD.replace("3.5", "x"), "line 2: could not convert .*'x'"),
+        ("a.txt", GOOD + GOOD.replace("3.5", "nan", 1), "line 2: a coordinate is not finite"),
+        ("a.txt", GOOD + GOOD.replace("3.5", "-inf", 1), "line 2: a coordinate is not finite"),
+        ("a.txt", GOOD.replace("3.5 2", "3.5 5.01"), r"line 1: particle 7 at \(3.5, 5.01\) is outside .* \[0, 5\]"),
+        ("a.txt", GOOD.replace("3.5 2", "-1e-9 2"), "line 1: particle 7 .* is outside the box"),
+        ("a.txt", GOOD.replace("1.5 0.5", "0.5 0.5"), "line 1: the energy is not finite: two particles"),
+        ("a.txt", "# nothing\n", "holds no configuration"),
+        ("a.txt", GOOD * 59, "59 of gamma 0.1, 60 of gamma 1$"),
+        ("a.npz", GOOD, "not a NumPy archive"),
+        ("a.xyz", "", "holds no configuration"),
+        ("a.xyz", FRAME + FRAME[:-8], "configuration 2, line 11: it is cut short"),
+        ("a.xyz", FRAME.replace("8\n", "88888888888\n", 1), "configuration 1, line 1: it is cut short"),
+        ("a.xyz", FRAME + "\n" + FRAME, r"line 11: expected a number of particles, not '\\n'"),
+        ("a.xyz", FRAME + FRAME.replace("A 2 1", "A x 1"), "configuration 2, line 11: not extended XYZ: .*'x'"),
+        ("a.xyz", FRAME.replace("A 2 1 0", "A 2 1 1"), r"configuration 1, line 1: positions have shape \(8, 3\)"),
+        ("a.xyz", FRAME.format("gamma=0.4"), r"line 1: gamma 0.4 is not in sampling.gammas \[0.1, 1.0\]"),
+        ("a.xyz", FRAME.format("gamma=[1, 2]"), r"gamma \[1 2\] is not in"),
+        ("a.xyz", FRAME.format('Lattice="6 0 0 0 6 0 0 0 1"'), "the box has side 6.0, system.box_side is 5"),
+        ("a.xyz", FRAME.format('Lattice="5 0 0 0 6 0 0 0 1"'), "the lattice is not a square"),
+        ("a.xyz", FRAME.format('Lattice="a b c"'), "configuration 1, line 1: not extended XYZ"),
+    ],
+)  # fmt: skip
+def test_bad_configurations_are_named(
+    tmp_path: Path, files: tuple[Path, ...], name: str, text: str, words: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=words) as raised:
+        take((tmp_path / name, files[1]), tmp_path / "run")
+    assert name in str(raised.value) or "sampling.gammas" in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"x": np.zeros(3)}, "no array positions, only: x"),
+        ({"positions": np.ones((60, N, 3))}, r"configuration 1: positions have shape \(8, 3\)"),
+        ({"positions": np.asfortranarray(np.ones((60, N, 2)))}, "in Fortran order"),
+        ({"positions": np.array([{}])}, "positions is object"),
+        ({"positions": np.ones((60, N, 2)), "gamma": np.ones(59)}, r"gamma has shape \(59,\), expected .* \(60,\)"),
+        ({"positions": np.ones((60, N, 2)), "box_side": 6.0}, "the box has side 6.0"),
+        ({"positions": np.ones((0, N, 2))}, "holds no configuration"),
+    ],
+)
+def test_bad_archives_are_named(
+    tmp_path: Path, files: tuple[Path, ...], arrays: dict[str, np.ndarray], words: str
+) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(UserError, match=words):
+        take((tmp_path / "a.npz", files[1]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_files_that_do_not_fit_gamma_or_are_missing(tmp_path: Path, files: tuple[Path, ...]) -> None:
+    for given, words in (
+        (files[:1], "does not tell gamma: give one file per value of sampling.gammas"),
+        ((files[0], tmp_path / "no.txt"), "cannot read .*no.txt: No such file"),
+        ((files[0], tmp_path), "cannot read .*: Is a directory"),
+    ):
+        with pytest.raises(UserError, match=words):
+            take(given, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    few = as_text(tmp_path / "few.txt", np.loadtxt(files[0])[:9])
+    with pytest.raises(UserError, match=r"sampling.configurations: .* 10, not 9"):
+        take((few,), tmp_path / "run", "sampling.gammas=[0.1]")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_input_ends_with_status_2_and_one_line(tmp_path: Path, lj_vae: Callable) -> None:
+    (tmp_path / "a.txt").write_text(GOOD[:-2])
+    done = lj_vae("import", tmp_path / "a.txt", "-o", tmp_path / "run", "-s", "sampling.gammas=[1]", ranks=2)
+    assert "a.txt, line 1: 15 numbers" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and done.stderr.count("lj-vae: error") == 1
+    done = lj_vae("export", "-o", tmp_path / "run", "--to", tmp_path / "a.pdb")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
