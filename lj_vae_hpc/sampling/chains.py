@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lj_vae_hpc.config import System
+from lj_vae_hpc.sampling.cells import make_cells
 from lj_vae_hpc.sampling.metropolis import make_sweeps, uniform_start
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.sampling.streams import key
 from lj_vae_hpc.sampling.vectors import LANES
 
 MOVES_PER_CALL = 10_000_000  # trial moves between two reports of progress
+CELLS_FROM = 600  # particles from which on cell lists are faster
 PAIRS_IN_MEMORY = 32_000_000  # of all chains that run at once
 
 
@@ -39,9 +41,10 @@ class Chains:
         self._ensemble, self._chain = self._lanes(ensemble, np.uint32), self._lanes(chain, np.uint32)
         self._first, self._accepted = self._lanes(np.zeros(1), np.uint32), self._lanes(np.zeros(1), np.float32)
         self._x, self._y = (_aligned((self._blocks, n, LANES), np.float32) for _ in range(2))
-        self._pairs = _aligned((self._blocks, n * (n - 1) // 2, LANES), np.float32)
+        many = n >= CELLS_FROM and system.cutoff is not None
+        self._pairs = _aligned((self._blocks, 1 if many else n * (n - 1) // 2, LANES), np.float32)
         self._trial, self._drawn = _aligned((n, LANES), np.float32), _aligned((4, LANES), np.uint32)
-        self._advance, self._fill = make_sweeps(system.mie)
+        self._advance, self._fill = make_cells(system.mie, system.box_side) if many else make_sweeps(system.mie)
         uniform_start(self._x, self._y, self._ensemble, self._chain, *self._key, np.float32(system.box_side))
         self._fill(self._x, self._y, self._pairs)
 

@@ -38,6 +38,26 @@ def exp_negative(x):  # type: ignore[no-untyped-def]
     return p * p
 
 
+@numba.njit(inline="always")
+def distance_squared(xi, yi, xj, yj):  # type: ignore[no-untyped-def]
+    """Squared distances in σ²."""
+    dx, dy = xi - xj, yi - yj
+    return fma(dx, dx, dy * dy)
+
+
+@numba.njit(inline="always")
+def pair_energy(r2, half_m, half_difference, truncated, r2_cut):  # type: ignore[no-untyped-def]
+    """u(r) / C of Mie at squared distances, from constants that make_sweeps derives from it."""
+    q = float32(1.0) / r2
+    s = t = q
+    for _ in range(half_m - 1):
+        s = s * q
+    for _ in range(half_difference - 1):
+        t = t * q
+    u = fma(s, t, -s)
+    return select(r2 < r2_cut, u, float32(0.0)) if truncated else u
+
+
 @numba.njit(cache=True)
 def uniform_start(x, y, ensemble, chain, key0, key1, box_side):  # type: ignore[no-untyped-def]
     """Fills x and y, each (blocks, N, LANES) float32, with independent uniform positions in the box (σ)."""
@@ -49,6 +69,20 @@ def uniform_start(x, y, ensemble, chain, key0, key1, box_side):  # type: ignore[
             a, b, _, _ = philox(chains, ensembles, words(uint32(0)), particle, key0, key1)
             store(x[block], i, to_float(a >> uint32(8)) * to_box)
             store(y[block], i, to_float(b >> uint32(8)) * to_box)
+
+
+def constants(potential: Mie) -> tuple[int, int, np.float32, np.float32, bool, np.float32]:
+    """m / 2, (n - m) / 2, C, the least squared distance, whether there is a cutoff, and its square.
+
+    Plain numbers, since numba keys its cache by the values that a function closes over. Starting positions may overlap:
+    their squared distances are taken as the least one, so that sums stay finite.
+    """
+    least = max(1e-4, 10.0 ** (-68 / potential.repulsive))
+    cutoff = potential.cutoff
+    return (
+        potential.attractive // 2, (potential.repulsive - potential.attractive) // 2, np.float32(potential.prefactor),
+        np.float32(least), cutoff is not None, np.float32((cutoff or 0.0) ** 2),
+    )  # fmt: skip
 
 
 @cache
@@ -66,31 +100,7 @@ def make_sweeps(potential: Mie) -> tuple[Callable[..., None], Callable[..., None
             (Metropolis et al., J. Chem. Phys. 21, 1087, 1953).
         fill: computes pairs from x and y; must be called before where positions were set.
     """
-    half_m = potential.attractive // 2
-    half_difference = (potential.repulsive - potential.attractive) // 2
-    prefactor = np.float32(potential.prefactor)
-    # Starting positions may overlap: their squared distances are taken as r2_min at least, so that sums stay finite.
-    r2_min = np.float32(max(1e-4, 10.0 ** (-68 / potential.repulsive)))
-    truncated = potential.cutoff is not None
-    r2_cut = np.float32((potential.cutoff or 0.0) ** 2)
-
-    @numba.njit(inline="always")
-    def distance_squared(xi, yi, xj, yj):  # type: ignore[no-untyped-def]
-        dx, dy = xi - xj, yi - yj
-        return fma(dx, dx, dy * dy)
-
-    @numba.njit(inline="always")
-    def pair_energy(r2):  # type: ignore[no-untyped-def]
-        q = float32(1.0) / r2
-        s = t = q
-        for _ in range(half_m - 1):
-            s = s * q
-        for _ in range(half_difference - 1):
-            t = t * q
-        u = fma(s, t, -s)
-        if truncated:  # a constant of the machine code
-            return select(r2 < r2_cut, u, float32(0.0))
-        return u
+    half_m, half_difference, prefactor, r2_min, truncated, r2_cut = constants(potential)
 
     @numba.njit(cache=True, error_model="numpy")
     def fill(x, y, pairs):  # type: ignore[no-untyped-def]
@@ -99,7 +109,11 @@ def make_sweeps(potential: Mie) -> tuple[Callable[..., None], Callable[..., None
             for i in range(x.shape[1]):
                 for j in range(i):
                     r2 = distance_squared(load(xb, i), load(yb, i), load(xb, j), load(yb, j))
-                    store(ub, i * (i - 1) // 2 + j, pair_energy(maximum(r2, r2_min)))
+                    store(
+                        ub,
+                        i * (i - 1) // 2 + j,
+                        pair_energy(maximum(r2, r2_min), half_m, half_difference, truncated, r2_cut),
+                    )
 
     @numba.njit(cache=True, error_model="numpy")
     def advance(  # type: ignore[no-untyped-def]
@@ -131,12 +145,14 @@ def make_sweeps(potential: Mie) -> tuple[Callable[..., None], Callable[..., None
                     old = new = x_old - x_old
                     row = i * (i - 1) // 2
                     for j in range(i):
-                        u = pair_energy(distance_squared(x_new, y_new, load(xb, j), load(yb, j)))
+                        r2 = distance_squared(x_new, y_new, load(xb, j), load(yb, j))
+                        u = pair_energy(r2, half_m, half_difference, truncated, r2_cut)
                         new, old = new + u, old + load(ub, row + j)
                         store(trial, j, u)
                     row = i * (i + 1) // 2 + i
                     for j in range(i + 1, n_particles):
-                        u = pair_energy(distance_squared(x_new, y_new, load(xb, j), load(yb, j)))
+                        r2 = distance_squared(x_new, y_new, load(xb, j), load(yb, j))
+                        u = pair_energy(r2, half_m, half_difference, truncated, r2_cut)
                         new, old = new + u, old + load(ub, row)
                         store(trial, j, u)
                         row += j

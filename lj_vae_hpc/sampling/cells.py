@@ -1,0 +1,168 @@
+"""The Metropolis kernel for many particles: one chain after another, neighbours from cell lists.
+
+The particles of a cell lie side by side in vectors, so that a trial move looks at all particles of a cell at once; free
+places hold a particle too far away to interact. It draws the same random numbers as the kernel of blocks and takes the
+same arrays, but keeps of the pair energies only their sum.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+
+import numba
+import numpy as np
+from numba import float32, uint32
+
+from lj_vae_hpc.physics.potentials import Mie
+from lj_vae_hpc.sampling.metropolis import constants, distance_squared, pair_energy
+from lj_vae_hpc.sampling.streams import philox, trial_numbers
+from lj_vae_hpc.sampling.vectors import LANES, load, maximum, store, words
+
+FAR = np.float32(1e9)
+
+
+@numba.njit(cache=True)
+def _draw(numbers, counter, chain, ensemble, sweep, pair, key0, key1):  # type: ignore[no-untyped-def]
+    """Fills numbers (6, LANES) with those of the trial moves of LANES consecutive pairs of particles."""
+    a, b, c, d = philox(words(chain), words(ensemble), words(sweep), load(counter, 0) + uint32(pair), key0, key1)
+    right, up, threshold = trial_numbers(a, b)
+    store(numbers, 0, right)
+    store(numbers, 1, up)
+    store(numbers, 2, threshold)
+    right, up, threshold = trial_numbers(c, d)
+    store(numbers, 3, right)
+    store(numbers, 4, up)
+    store(numbers, 5, threshold)
+
+
+@numba.njit(cache=True)
+def _cell(x, y, per_length, per_side):  # type: ignore[no-untyped-def]
+    """Number of the cell of a point."""
+    return min(int(y * per_length), per_side - 1) * per_side + min(int(x * per_length), per_side - 1)
+
+
+@numba.njit(cache=True)
+def _fill_cells(x, y, per_length, per_side):  # type: ignore[no-untyped-def]
+    """Positions by cell and place, (cells, places) each, which particle has a place, and each particle's place.
+
+    A cell has a multiple of LANES places, enough for the fullest one to take in another particle.
+    """
+    occupied = np.zeros(per_side * per_side, np.int64)
+    for i in range(len(x)):
+        occupied[_cell(x[i], y[i], per_length, per_side)] += 1
+    places = (occupied.max() // LANES + 1) * LANES
+    cell_x, cell_y = np.full((len(occupied), places), FAR), np.full((len(occupied), places), FAR)
+    owner, place = np.zeros((len(occupied), places), np.int64), np.zeros(len(x), np.int64)
+    occupied[:] = 0
+    for i in range(len(x)):
+        cell = _cell(x[i], y[i], per_length, per_side)
+        cell_x[cell, occupied[cell]], cell_y[cell, occupied[cell]] = x[i], y[i]
+        owner[cell, occupied[cell]], place[i] = i, occupied[cell]
+        occupied[cell] += 1
+    return cell_x, cell_y, owner, place, occupied
+
+
+@cache
+def make_cells(potential: Mie, box_side: float) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The compiled kernel for one pair potential with a cutoff, and one box.
+
+    Returns:
+        advance: as that of metropolis.make_sweeps, but pairs (blocks, 1, LANES) hold the sum of all pair energies.
+        fill: likewise.
+    """
+    assert potential.cutoff is not None
+    half_m, half_difference, prefactor, r2_min, truncated, r2_cut = constants(potential)
+    per_side = max(1, int(box_side / potential.cutoff))
+    per_length = np.float32(per_side / box_side)
+
+    @numba.njit(cache=True, error_model="numpy")
+    def pair_sums(x, y, vectors_x, vectors_y, scratch):  # type: ignore[no-untyped-def]
+        """A vector whose sum is Σ_j u / C of a particle at a point; the particle must not itself be in the cells."""
+        column, row = min(int(x * per_length), per_side - 1), min(int(y * per_length), per_side - 1)
+        rows_per_cell = len(vectors_x) // (per_side * per_side)
+        store(scratch, 0, float32(0.0))
+        total = load(scratch, 0)
+        for r in range(max(0, row - 1), min(per_side, row + 2)):
+            first, last = r * per_side + max(0, column - 1), r * per_side + min(per_side, column + 2)
+            for k in range(first * rows_per_cell, last * rows_per_cell):
+                r2 = maximum(distance_squared(load(vectors_x, k), load(vectors_y, k), x, y), r2_min)
+                total = total + pair_energy(r2, half_m, half_difference, truncated, r2_cut)
+        return total
+
+    @numba.njit(cache=True, error_model="numpy")
+    def fill(x, y, pairs):  # type: ignore[no-untyped-def]
+        scratch = np.empty((1, LANES), np.float32)
+        for block in range(x.shape[0]):
+            for lane in range(LANES):
+                px, py = x[block, :, lane].copy(), y[block, :, lane].copy()
+                cell_x, cell_y, _, place, _ = _fill_cells(px, py, per_length, per_side)
+                vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
+                total = 0.0
+                for i in range(len(px)):
+                    cell = _cell(px[i], py[i], per_length, per_side)
+                    cell_x[cell, place[i]] = FAR
+                    store(scratch, 0, pair_sums(px[i], py[i], vectors_x, vectors_y, scratch))
+                    total += scratch[0].sum()
+                    cell_x[cell, place[i]] = px[i]
+                pairs[block, 0, lane] = total / 2
+
+    @numba.njit(cache=True, error_model="numpy")
+    def advance(  # type: ignore[no-untyped-def]
+        x, y, pairs, accepted, gamma, step, ensemble, chain, key0, key1, first, count, box_side, inverse_temperature,
+        trial, drawn,
+    ):  # fmt: skip
+        numbers, scratch = np.empty((6, LANES), np.float32), np.empty((1, LANES), np.float32)
+        drawn[0] = np.arange(LANES).astype(np.uint32)
+        for block in range(x.shape[0]):
+            for lane in range(LANES):
+                px, py = x[block, :, lane].copy(), y[block, :, lane].copy()
+                cell_x, cell_y, owner, place, occupied = _fill_cells(px, py, per_length, per_side)
+                vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
+                largest, g, taken = step[block, lane], gamma[block, lane], 0
+                for sweep in range(first[block, lane], first[block, lane] + count[block, lane]):
+                    for i in range(len(px)):
+                        k = i % (2 * LANES)
+                        if k == 0:
+                            _draw(numbers, drawn, chain[block, lane], ensemble[block, lane], uint32(sweep),
+                                  uint32(i // 2), key0, key1)  # fmt: skip
+                        word = 3 * (k % 2)
+                        old_x, old_y = px[i], py[i]
+                        new_x = float32(old_x + numbers[word, k // 2] * largest)
+                        new_y = float32(old_y + numbers[word + 1, k // 2] * largest)
+                        new_x = new_x if float32(0.0) <= new_x <= box_side else old_x
+                        new_y = new_y if float32(0.0) <= new_y <= box_side else old_y
+                        here = _cell(old_x, old_y, per_length, per_side)
+                        cell_x[here, place[i]] = FAR
+                        new = pair_sums(new_x, new_y, vectors_x, vectors_y, scratch)
+                        old = pair_sums(old_x, old_y, vectors_x, vectors_y, scratch)
+                        store(scratch, 0, new - old)
+                        for half in (8, 4, 2, 1):  # LANES is 16
+                            for w in range(half):
+                                scratch[0, w] += scratch[0, w + half]
+                        du = prefactor * scratch[0, 0] + g * (new_y - old_y)
+                        if not numbers[word + 2, k // 2] < math.exp(min(float32(0.0), -du * inverse_temperature)):
+                            cell_x[here, place[i]] = old_x
+                            continue
+                        taken += 1
+                        px[i], py[i] = new_x, new_y
+                        there = _cell(new_x, new_y, per_length, per_side)
+                        if there != here:
+                            occupied[here] -= 1  # the last particle of the cell takes the place that is left
+                            last, hole = occupied[here], place[i]
+                            cell_x[here, hole], cell_y[here, hole] = cell_x[here, last], cell_y[here, last]
+                            owner[here, hole] = owner[here, last]
+                            place[owner[here, last]] = hole
+                            cell_x[here, last] = FAR
+                            if occupied[there] == cell_x.shape[1]:
+                                cell_x, cell_y, owner, place, occupied = _fill_cells(px, py, per_length, per_side)
+                                vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
+                                continue
+                            place[i] = occupied[there]
+                            owner[there, place[i]] = i
+                            occupied[there] += 1
+                        cell_x[there, place[i]], cell_y[there, place[i]] = new_x, new_y
+                accepted[block, lane] += taken
+                x[block, :, lane], y[block, :, lane] = px, py
+        fill(x, y, pairs)
+
+    return advance, fill
