@@ -25,8 +25,8 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
     sample(world, plan, run.data, config, "sampling")
 
 
-def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str) -> None:
-    """Samples a plan into a folder; segments that are finished there are kept.
+def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str) -> bool:
+    """Samples a plan into a folder; segments that are finished there are kept. Tells whether any was missing.
 
     Raises:
         UserError: more ranks than rows, not enough disk, a folder that cannot be written or holds other data.
@@ -37,7 +37,9 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
     if not todo and world.on_root((folder / INDEX_NAME).exists):
         if world.is_root:
             print(f"{label}: {plan.rows} configurations in {folder}, already complete", flush=True)
-        return
+        return False
+    if done and world.is_root:
+        print(f"{label}: {sum(map(len, done.values()))} of {plan.rows} configurations in {folder} are kept", flush=True)
     world.node_by_node(lambda: warm_up(plan))
     steps = np.concatenate(world.gather(tuned_steps(plan, world.shard(len(plan.gammas)))))
 
@@ -70,6 +72,7 @@ def sample(world: World, plan: Plan, folder: Path, config: RunConfig, label: str
                 raise Stopped(f"{sum(map(len, done.values()))} of {plan.rows} configurations are in {folder}")
     if world.is_root:
         print(f"{label}: {plan.rows} configurations in {folder}", flush=True)
+    return True
 
 
 def _prepare(world: World, plan: Plan, folder: Path, segments: list[range]) -> dict[int, range]:
