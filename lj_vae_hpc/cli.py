@@ -49,8 +49,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         help="Folder of the run.  [default: runs/NAME-OF-CONFIG]",
     )(command)  # fmt: skip
     return click.option(
-        "-c", "--config", "config_file", type=click.Path(path_type=Path), envvar="LJ_VAE_CONFIG", show_envvar=True, metavar="FILE.yaml",
-        help="Configuration.  [default: the one in RUN_DIR, else the built-in defaults]",
+        "-c", "--config", "config_file", type=click.Path(path_type=Path), envvar="LJ_VAE_CONFIG", show_envvar=True,
+        metavar="FILE.yaml", help="Configuration.  [default: the one in RUN_DIR, else the built-in defaults]",
     )(command)  # fmt: skip
 
 
@@ -67,9 +67,10 @@ def _stage_command(name: str, text: str, examples: str, execute: Callable[[World
     @cli.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")
     @_options
     @click.option(  # also of report, so that a job may hand its arguments to more than one command
-        "--max-hours", type=float, envvar="LJ_VAE_MAX_HOURS", metavar="H", callback=_limit, expose_value=False, show_envvar=True,
-        help="Time that the run may take, such as the job's time limit: stops with status 75 and everything saved "
-        "where the next piece of work, as long as the last, would not end in time (up to a minute is kept free).",
+        "--max-hours", type=float, envvar="LJ_VAE_MAX_HOURS", metavar="H", callback=_limit, expose_value=False,
+        show_envvar=True, help="Time that the run may take, such as the job's time limit: stops with status 75 and "
+        "everything saved where the next segment, 20 training steps or suite, taking as long as the last, would not "
+        "end in time. Up to a minute is kept free.",
     )  # fmt: skip
     @click.pass_obj
     def command(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
