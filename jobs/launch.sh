@@ -49,9 +49,11 @@ launch() {
             srun --mpi=pmix --ntasks="$ranks" "${nodes[@]}" "$root/bin/lj-vae" "$@"
             ;;
         mpirun)
-            [ -z "${SLURM_JOB_END_TIME:-}" ] || export LJ_VAE_MAX_HOURS=${LJ_VAE_MAX_HOURS:-$(
-                awk "BEGIN { print ($SLURM_JOB_END_TIME - $(date +%s)) / 3600 }"
-            )}
+            local end
+            [ -n "${SLURM_JOB_ID:-}" ] &&
+                end=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e 2>/dev/null) &&
+                end=$(date -d "${end:-unknown}" +%s 2>/dev/null) &&
+                export LJ_VAE_MAX_HOURS=${LJ_VAE_MAX_HOURS:-$(awk "BEGIN { print ($end - $(date +%s)) / 3600 }")}
             # As root, as in a container, mpirun wants to be told twice.
             [ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
             # Not bound: lj-vae divides the cores it finds among its ranks, mpirun would leave each one core.

@@ -92,7 +92,7 @@ def test_a_campaign_killed_twenty_times(lj_vae: Run, tmp_path: Path) -> None:
         process, place = start(run, RANKS[number % len(RANKS)]), PLACES[number % len(PLACES)]
         wait_for(place, chance, run, process)
         said = (tmp_path / "log").read_text()
-        assert process.poll() is None, f"ended before it was killed; a longer campaign is needed: {said}"
+        assert process.poll() is None, f"ended before it was killed (a longer campaign?): {said}"
         if kept and place != "starting":
             assert f"{ROWS * len(kept)} of {ROWS * SEGMENTS} configurations in {run / 'data'} are kept" in said
         kill(chance, process)

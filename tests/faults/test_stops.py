@@ -54,10 +54,13 @@ def test_hours_that_make_no_sense(lj_vae: Run, hours: str, ranks: int, tmp_path:
 
 
 def test_a_job_that_mpirun_starts_knows_its_time_limit(tiny: Path, tmp_path: Path) -> None:
-    """Slurm signals only what srun started."""
+    """Slurm signals only what srun started; so the job asks for its end, here three seconds from now."""
+    (tmp_path / "squeue").write_text("#!/bin/sh\ndate --iso-8601=seconds -d '3 seconds'\n")
+    (tmp_path / "squeue").chmod(0o755)
     job = {
         "LJ_VAE_LAUNCHER": "mpirun", "LJ_VAE_ROOT": str(ROOT), "LJ_VAE_OUTPUT": str(tmp_path / "run"),
-        "LJ_VAE_CONFIG": str(tiny), "SLURM_NTASKS": "1", "SLURM_JOB_END_TIME": str(int(time.time()) + 3),
+        "LJ_VAE_CONFIG": str(tiny), "SLURM_NTASKS": "1", "SLURM_JOB_ID": "1",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
     }  # fmt: skip
     done = subprocess.run(
         ["bash", ROOT / "jobs/generate.slurm", "-s", "sampling.configurations=200000"], env=os.environ | job,
