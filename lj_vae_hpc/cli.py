@@ -1,6 +1,7 @@
 """The command line: arguments to one stage."""
 
 import errno
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -44,13 +45,20 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         "-s", "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Changes one key; repeatable."
     )(command)
     command = click.option(
-        "-o", "--output", type=click.Path(path_type=Path), envvar="LJ_VAE_OUTPUT", metavar="RUN_DIR",
+        "-o", "--output", type=click.Path(path_type=Path), envvar="LJ_VAE_OUTPUT", show_envvar=True, metavar="RUN_DIR",
         help="Folder of the run.  [default: runs/NAME-OF-CONFIG]",
     )(command)  # fmt: skip
     return click.option(
-        "-c", "--config", "config_file", type=click.Path(path_type=Path), envvar="LJ_VAE_CONFIG", metavar="FILE.yaml",
-        help="Configuration.  [default: the one in RUN_DIR, else the built-in defaults]",
+        "-c", "--config", "config_file", type=click.Path(path_type=Path), envvar="LJ_VAE_CONFIG", show_envvar=True,
+        metavar="FILE.yaml", help="Configuration.  [default: the one in RUN_DIR, else the built-in defaults]",
     )(command)  # fmt: skip
+
+
+def _limit(context: click.Context, _: click.Parameter, hours: float | None) -> None:
+    if hours is not None and not 0 < hours < math.inf:
+        raise click.BadParameter(f"{hours:g} is not a positive number of hours.")
+    if hours is not None:
+        context.obj.limit_hours(hours)
 
 
 def _stage_command(name: str, text: str, examples: str, execute: Callable[[World, RunDir, RunConfig], None]) -> None:
@@ -58,6 +66,12 @@ def _stage_command(name: str, text: str, examples: str, execute: Callable[[World
 
     @cli.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")
     @_options
+    @click.option(  # also of report, so that a job may hand its arguments to more than one command
+        "--max-hours", type=float, envvar="LJ_VAE_MAX_HOURS", metavar="H", callback=_limit, expose_value=False,
+        show_envvar=True, help="Time that the run may take, such as the job's time limit: stops with status 75 and "
+        "everything saved where the next segment, 20 training steps or suite, taking as long as the last, would not "
+        "end in time. Up to a minute is kept free.",
+    )  # fmt: skip
     @click.pass_obj
     def command(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
         execute(world, *open_run(world, _run_path(output, config_file), config_file, overrides))
@@ -166,7 +180,8 @@ def score(
     """Scores the configurations of any data set with the model trained in RUN_DIR."""
     from lj_vae_hpc.stages.score import score as score_file
 
-    score_file(world, *open_run(world, _run_path(output, config_file), config_file, overrides), data, target)
+    run, config = open_run(world, _run_path(output, config_file), config_file, overrides, writing=False)
+    score_file(world, run, config, data, target)
 
 
 @cli.command(epilog="\b\nExamples:\n  lj-vae export -o runs/quick --to quick.gsd")

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from lj_vae_hpc.errors import UserError
 
 T = TypeVar("T")
+
+RESERVE = 60.0  # seconds kept free before the end of the hours that are given, to save and to leave
 
 
 class World:
@@ -30,6 +33,8 @@ class World:
     def __init__(self, comm: Any = None) -> None:
         self._comm = comm
         self._stop = False
+        self._started = self._asked = time.monotonic()
+        self._deadline = float("inf")
         self.rank = comm.rank if comm else 0
         self.size = comm.size if comm else 1
         self.local_rank, self.local_size = 0, 1
@@ -68,6 +73,11 @@ class World:
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, handler)
 
+    def limit_hours(self, hours: float) -> None:
+        """From now on stop_requested tells to stop early enough to have ended these hours after the start."""
+        seconds = 3600.0 * hours
+        self._deadline = self._started + seconds - min(RESERVE, 0.05 * seconds)
+
     @property
     def is_root(self) -> bool:
         """Whether this is rank 0, which prints, lists folders and writes the small files."""
@@ -105,8 +115,15 @@ class World:
             raise UserError(problems[0], everywhere=True)
 
     def stop_requested(self) -> bool:
-        """Whether any rank has been told to stop by SIGTERM or SIGUSR2; the same answer on every rank."""
-        return any(self.gather(self._stop))
+        """Whether to stop, asked after each piece of work; the same answer on every rank.
+
+        Any rank has been told to by SIGTERM or SIGUSR2, or another piece as long as the one since the last call would
+        not end before the deadline.
+        """
+        now = time.monotonic()
+        late = now + (now - self._asked) > self._deadline
+        self._asked = now
+        return any(self.gather(self._stop or late))
 
     def sum(self, array: NDArray[Any]) -> NDArray[Any]:
         """Sum over ranks of equally shaped arrays, on every rank."""

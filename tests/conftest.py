@@ -41,3 +41,16 @@ def lj_vae() -> Callable[..., subprocess.CompletedProcess[str]]:
         )  # fmt: skip
 
     return run
+
+
+def children(process: int) -> list[int]:
+    """Numbers of the processes that a process has started; those of mpirun are the ranks, in order."""
+    return [int(c) for task in Path(f"/proc/{process}/task").glob("*/children") for c in task.read_text().split()]
+
+
+def alive(process: int) -> bool:
+    """Whether a process has not ended; one that only waits to be noticed has."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -72,7 +72,7 @@ def uniform_start(x, y, ensemble, chain, key0, key1, box_side):  # type: ignore[
 
 
 def constants(potential: Mie) -> tuple[int, int, np.float32, np.float32, bool, np.float32]:
-    """m / 2, (n - m) / 2, C, the least squared distance, whether there is a cutoff, and its square.
+    """Half of m and of n - m, C, the least squared distance, whether there is a cutoff, and its square.
 
     Plain numbers, since numba keys its cache by the values that a function closes over. Starting positions may overlap:
     their squared distances are taken as the least one, so that sums stay finite.

@@ -1,12 +1,17 @@
 """Scores the test split and every anomaly suite, divided over ranks."""
 
+import hashlib
 import json
+import shutil
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from lj_vae_hpc import __version__
 from lj_vae_hpc.config import Corruption, RunConfig
 from lj_vae_hpc.errors import Stopped
 from lj_vae_hpc.evaluation.scores import SCORES, Scorer
@@ -24,7 +29,7 @@ from lj_vae_hpc.store.reader import Dataset
 
 
 def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
-    """The command: writes evaluation/scores.h5 and evaluation/summary.json.
+    """The command: writes evaluation/scores.h5 and evaluation/summary.json; what was scored before a stop is kept.
 
     Raises:
         UserError: no data set, no trained weights, or weights of another architecture.
@@ -32,7 +37,10 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     world.on_root(lambda: check_data(run, config, 1))
     module = load_model(world, run, config)
     for name, plan in sampled_plans(config).items():
-        sample(world, plan, run.evaluation / "suites" / name, config, f"suite {name}")
+        sampled = sample(world, plan, run.evaluation / "suites" / name, config, f"suite {name}")
+        if sampled and world.stop_requested():
+            raise Stopped(f"suite {name} is sampled in {run.evaluation}")
+    kept = world.on_root(lambda: _folder_of_scores(run, config))
     with ExitStack() as files, Dataset(run.data, check_segments=False) as data:
         splits = Splits.of(data.rows, config.sampling.turn, config.training)
         scorer = fitted_scorer(world, module, config, data, splits.training)
@@ -40,9 +48,15 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         results = {}
         with Progress("scoring", sum(s.rows for s in suites), "configurations", world.is_root) as progress:
             for suite in suites:
-                results[suite.name] = score_suite(world, suite, scorer, config, progress.advance)
+                path = kept / f"{suite.name}.h5"
+                if world.on_root(path.exists):
+                    results[suite.name] = _read_scores(path, suite.name) if world.is_root else {}
+                    progress.advance(suite.rows)
+                    continue
+                result = results[suite.name] = score_suite(world, suite, scorer, config, progress.advance)
+                world.on_root(lambda p=path, r={suite.name: result}: write_scores(p, r))  # type: ignore[misc]
                 if world.stop_requested():
-                    raise Stopped(f"the suites sampled so far are in {run.evaluation}; scoring starts again")
+                    raise Stopped(f"{len(results)} of {len(suites)} suites are scored in {run.evaluation}")
         examples = _examples(scorer, suites) if world.is_root else {}
         if world.is_root:
             results[NORMAL]["gamma"] = data.read(splits.test, ("gamma",))["gamma"]
@@ -51,9 +65,27 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         summary = summarize(results, config)
         write_scores(run.evaluation / "scores.h5", results | examples)
         write_text(run.evaluation / "summary.json", json.dumps(summary, indent=1))
+        shutil.rmtree(kept.parent)
         _print(summary)
 
     world.on_root(finish)
+
+
+def _folder_of_scores(run: RunDir, config: RunConfig) -> Path:
+    """Where the scores of each suite wait for the others; named after all they depend on. Others' are removed."""
+    weights = (run.model / "best.safetensors").read_bytes()
+    name = hashlib.sha256(weights + f"{__version__} {config.to_yaml()}".encode()).hexdigest()
+    folder = run.evaluation / "unfinished" / name
+    for other in folder.parent.glob("*"):
+        if other != folder:
+            shutil.rmtree(other)
+    return folder
+
+
+def _read_scores(path: Path, name: str) -> Arrays:
+    """The scores of a suite, as write_scores wrote them."""
+    with h5py.File(path, "r") as file:
+        return {column: values[:] for column, values in file[name].items()}
 
 
 def _suites(config: RunConfig, run: RunDir, data: Dataset, test: range, files: ExitStack) -> list[Suite]:

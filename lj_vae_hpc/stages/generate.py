@@ -31,8 +31,8 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
 
 def sample(
     world: World, plan: Plan, folder: Path, config: RunConfig, label: str, *, pilots_always: bool = False
-) -> None:
-    """Samples a plan into a folder; segments that are finished there are kept.
+) -> bool:
+    """Samples a plan into a folder; segments that are finished there are kept. Tells whether any was missing.
 
     Args:
         world: the ranks.
@@ -52,7 +52,9 @@ def sample(
     if not todo and world.on_root((folder / INDEX_NAME).exists):
         if world.is_root:
             print(f"{label}: {plan.rows} configurations in {folder}, already complete", flush=True)
-        return
+        return False
+    if done and world.is_root:
+        print(f"{label}: {sum(map(len, done.values()))} of {plan.rows} configurations in {folder} are kept", flush=True)
     world.node_by_node(lambda: warm_up(plan))
     wanted = pilots_always or plan.sampling.protocol == "equilibrated"
     pilots = run_pilots(world, plan, folder, label) if wanted else []
@@ -89,6 +91,7 @@ def sample(
     if world.is_root:
         shutil.rmtree(folder / "pilots", ignore_errors=True)  # they are in the index now
         print(f"{label}: {plan.rows} configurations in {folder}", flush=True)
+    return True
 
 
 def _check_imported(plan: Plan, folder: Path) -> None:

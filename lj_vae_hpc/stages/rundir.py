@@ -8,6 +8,7 @@ from typing import Any
 from lj_vae_hpc.config import RunConfig, load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.files import write_text
+from lj_vae_hpc.lock import lock
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.store.schema import INDEX_NAME
 
@@ -61,25 +62,48 @@ class RunDir:
 
 
 def open_run(
-    world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...]
+    world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...], writing: bool = True
 ) -> tuple[RunDir, RunConfig]:
-    """The folder and configuration of a run, the same on every rank; makes the folder if it is new.
+    """The folder and configuration of a run, the same on every rank; makes the folder if it is new, and locks it.
 
     A folder belongs to the configuration it was made with: a section is fixed once something was made with it. Without
     a configuration file an existing folder's own is taken.
 
+    Args:
+        world: the ranks.
+        path: the folder.
+        config_file: the configuration, if one is given.
+        overrides: `section.key=value` each.
+        writing: whether the command writes in the folder; one that only reads neither makes nor locks it.
+
     Raises:
-        UserError: bad configuration, the folder holds another one, or cannot be written.
+        UserError: bad configuration, the folder holds another one, is in use, or cannot be written.
     """
     run = RunDir(path)
-    return run, world.on_root(lambda: _adopt(run, config_file, overrides))
+    return run, world.on_root(lambda: _adopt(run, config_file, overrides, writing))
 
 
-def _adopt(run: RunDir, config_file: Path | None, overrides: tuple[str, ...]) -> RunConfig:
-    stored = load(run.config) if run.config.exists() else None
-    if config_file is None and stored:
+def _adopt(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], writing: bool) -> RunConfig:
+    if config_file is None and run.config.exists():
         config_file = run.config
     config = load(config_file, overrides)
+    try:
+        if writing:
+            run.path.mkdir(parents=True, exist_ok=True)
+            lock(run.path)
+        stored = _check(run, config)
+        if writing and config != stored:
+            write_text(run.config, config.to_yaml())
+    except OSError as error:
+        raise UserError(f"cannot write the output folder {run.path}: {error.strerror}") from None
+    if writing and not os.access(run.path, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write the output folder {run.path}: no permission")
+    return config
+
+
+def _check(run: RunDir, config: RunConfig) -> RunConfig | None:
+    """The configuration that the folder holds, if any; what was made with it must be the same in the new one."""
+    stored = load(run.config) if run.config.exists() else None
     if stored:
         differences = [
             line
@@ -92,15 +116,7 @@ def _adopt(run: RunDir, config_file: Path | None, overrides: tuple[str, ...]) ->
                 f"{run.path} holds another configuration: {'; '.join(differences)}. "
                 "Choose another output folder with -o, or leave out what differs"
             )
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        if config != stored:
-            write_text(run.config, config.to_yaml())
-    except OSError as error:
-        raise UserError(f"cannot write the output folder {run.path}: {error.strerror}") from None
-    if not os.access(run.path, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write the output folder {run.path}: no permission")
-    return config
+    return stored
 
 
 def _fixed(config: RunConfig, sections: set[str]) -> dict[str, Any]:

@@ -97,6 +97,8 @@ class Trainer:
             self.save(state)
             if self.world.is_root:
                 self.report(state.history)
+            if state.epoch < epochs and self.world.stop_requested():
+                raise Stopped(f"checkpoint after epoch {state.epoch} in {self.folder}")
         return state
 
     def save(self, state: State) -> None:

@@ -51,35 +51,6 @@ def test_bad_configuration_is_said_once_by_all_ranks(lj_vae: Run, ranks: int, tm
     assert done.returncode == 2 and done.stderr.count("No such option") == 1
 
 
-def digest(lj_vae: Run, run: Path) -> str:
-    return next(line for line in lj_vae("inspect", "-o", run).stdout.splitlines() if line.startswith("content"))
-
-
-def test_a_killed_generate_continues_to_the_same_bytes(lj_vae: Run, tmp_path: Path) -> None:
-    settings = ["-s", "sampling.configurations=2000", "-s", "sampling.sweeps=600", "-s", "sampling.segment_rows=500"]
-    assert lj_vae("generate", "-o", tmp_path / "whole", *settings).returncode == 0
-    for delay in (0.0, 0.6):
-        run = tmp_path / f"killed-{delay}"
-        process = subprocess.Popen(
-            ["mpirun", "--oversubscribe", "-n", "2", ROOT / "bin/lj-vae", "generate", "-o", run, *settings],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        segments = run / "data/segments"
-        while process.poll() is None and not list(segments.glob("*.h5")):
-            time.sleep(0.02)
-        time.sleep(delay)
-        assert process.poll() is None, "finished before it could be killed: make the run longer"
-        os.killpg(process.pid, signal.SIGKILL)
-        subprocess.run(["pkill", "-KILL", "-f", str(run)], check=False)
-        process.wait()
-        kept = {p.name: p.stat().st_mtime_ns for p in segments.glob("*.h5")}
-        assert lj_vae("inspect", "-o", run).returncode == 0, "what was done is readable"
-        assert lj_vae("generate", "-o", run, ranks=3).returncode == 0
-        assert kept.items() <= {p.name: p.stat().st_mtime_ns for p in segments.glob("*.h5")}.items(), "redone"
-        assert digest(lj_vae, run) == digest(lj_vae, tmp_path / "whole")
-        assert not list((run / "data").rglob("*.partial"))
-
-
 def test_a_signal_stops_with_status_75(lj_vae: Run, tmp_path: Path) -> None:
     settings = ["-s", "sampling.configurations=2000", "-s", "sampling.sweeps=600", "-s", "sampling.segment_rows=500"]
     process = subprocess.Popen(

@@ -14,7 +14,7 @@ import pytest
 from mpi4py import MPI
 
 from lj_vae_hpc.config import RunConfig, load
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
@@ -97,6 +97,31 @@ def test_scores_agree_and_are_complete(runs: tuple[RunDir, RunDir]) -> None:
             assert together[f"{suite}/row"][:].tolist() == alone[f"{suite}/row"][:].tolist()
             np.testing.assert_array_equal(together[f"{suite}/pair_energy"][:], alone[f"{suite}/pair_energy"][:])
             np.testing.assert_allclose(together[f"{suite}/rmse"][:], alone[f"{suite}/rmse"][:], rtol=2e-3)
+
+
+def test_a_deadline_on_one_rank_stops_all(world: World, folder: Path, runs: tuple[RunDir, RunDir]) -> None:
+    late = World(MPI.COMM_WORLD)
+    if late.rank == late.size - 1:
+        late.limit_hours(1e-9)
+    assert late.stop_requested() and not world.stop_requested()
+    if world.is_root:
+        shutil.copytree(runs[0].path, folder / "late", ignore=shutil.ignore_patterns("segments", "evaluation"))
+    run, config = open_run(world, folder / "late", None, ())
+    stops, done = 0, False
+    while not done:
+        try:
+            generate(late, run, config)
+            evaluate(late, run, config)
+            done = True
+        except Stopped:
+            stops += 1
+    assert stops == 6 + 3 * 3 + 6  # all but the last of the data's segments, those of three suites, six scored suites
+    if world.is_root:
+        for file in runs[0].data.glob("**/*.h5"):
+            assert file.read_bytes() == (run.path / file.relative_to(runs[0].path)).read_bytes()
+        with h5py.File(runs[0].evaluation / "scores.h5") as whole, h5py.File(run.evaluation / "scores.h5") as stopped:
+            assert set(whole) == set(stopped)
+            assert (whole["soft/rmse"][:] == stopped["soft/rmse"][:]).all()
 
 
 def test_shards_are_disjoint_and_complete(world: World) -> None:

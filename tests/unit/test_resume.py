@@ -1,11 +1,14 @@
 """A run that stops at any step continues to the same bytes."""
 
+import shutil
 from pathlib import Path
 
+import h5py
 import pytest
 
 from lj_vae_hpc.errors import Stopped
 from lj_vae_hpc.parallel import World
+from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.stages.train import train
@@ -24,9 +27,10 @@ def test_training_stopped_within_an_epoch(tiny: Path, tmp_path: Path, monkeypatc
     whole, config = make(tmp_path / "whole", tiny, world)
     train(world, whole, config)
     stopped, _ = make(tmp_path / "stopped", tiny, world)
-    answers = iter([False, True, False, True] + [False] * 99)
+    # Asked after 2 and 4 of the 5 steps of an epoch, and after the first of the two epochs.
+    answers = iter([False, True, True, False, True] + [False] * 99)
     monkeypatch.setattr(world, "stop_requested", lambda: next(answers))
-    for expected in ((0, 4), (1, 4)):  # after 2 and 4 of 5 steps of an epoch, twice
+    for expected in ((0, 4), (1, 0), (1, 4)):
         with pytest.raises(Stopped):
             train(world, stopped, config)
         _, facts = checkpoint.load(stopped.model / "checkpoint.safetensors")
@@ -49,3 +53,57 @@ def test_sampling_stopped_between_segments(tiny: Path, tmp_path: Path, monkeypat
     generate(world, run, config)
     for segment in (whole.data / "segments").iterdir():
         assert segment.read_bytes() == (run.data / "segments" / segment.name).read_bytes()
+
+
+def scores(run: RunDir) -> dict[str, bytes]:
+    """Every column of every suite."""
+    columns: dict[str, bytes] = {}
+    with h5py.File(run.evaluation / "scores.h5") as file:
+        file.visititems(lambda name, x: columns.update({name: x[()].tobytes()} if isinstance(x, h5py.Dataset) else {}))
+    return columns
+
+
+def test_evaluation_stopped_after_each_suite(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(None)
+    run, config = make(tmp_path / "run", tiny, world)
+    train(world, run, config)
+    evaluate(world, run, config)
+    whole, summary = scores(run), (run.evaluation / "summary.json").read_bytes()
+    shutil.rmtree(run.evaluation)
+    monkeypatch.setattr(world, "stop_requested", lambda: True)
+    unfinished = run.evaluation / "unfinished"
+    for k in range(9):  # three suites are sampled, six are scored
+        with pytest.raises(Stopped, match=f"{k - 2} of 6 suites are scored" if k > 2 else "is sampled"):
+            evaluate(world, run, config)
+        kept = list(unfinished.glob("*/*.h5"))
+        assert len(kept) == max(0, k - 2)
+    (unfinished / "of other weights").mkdir()
+    evaluate(world, run, config)
+    assert scores(run) == whole and (run.evaluation / "summary.json").read_bytes() == summary
+    assert not unfinished.exists()
+
+
+def test_scores_of_other_weights_are_not_kept(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(None)
+    run, config = make(tmp_path / "run", tiny, world)
+    train(world, run, config)
+    monkeypatch.setattr(world, "stop_requested", lambda: (run.evaluation / "unfinished").exists())
+    with pytest.raises(Stopped, match="1 of 6 suites"):
+        evaluate(world, run, config)
+    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 3})})
+    monkeypatch.setattr(world, "stop_requested", lambda: False)
+    train(world, run, longer)
+    monkeypatch.setattr(world, "stop_requested", lambda: True)
+    with pytest.raises(Stopped, match="1 of 6 suites"):
+        evaluate(world, run, longer)
+
+
+def test_a_deadline_stops_before_the_piece_that_would_pass_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("lj_vae_hpc.parallel.time.monotonic", lambda: now)
+    world = World(None)
+    world.limit_hours(1.0)  # and a minute is kept free
+    for now, stop in ((1200.0, False), (2300.0, False), (3000.0, True), (3010.0, False), (3539.0, True)):
+        assert world.stop_requested() == stop, now
+    world.limit_hours(2.0)
+    assert not world.stop_requested()

@@ -1,0 +1,45 @@
+"""One writer per folder: a lock that the operating system drops when its process ends, however it ends."""
+
+import errno
+import fcntl
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+from lj_vae_hpc.errors import UserError
+
+NAME = ".lock"
+NO_LOCKING = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # some network file systems are mounted without
+
+
+def lock(folder: Path) -> None:
+    """Makes this process the only writer of a folder until it ends; again in the same process it changes nothing.
+
+    Where the file system knows no locks it goes on with a warning.
+
+    Raises:
+        UserError: another process writes there; its host, process, Slurm job and start are named.
+        OSError: the folder cannot be written.
+    """
+    file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)  # never closed: that would drop the lock
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            holder = os.read(file, 1000).decode(errors="replace") or "another lj-vae"
+            raise UserError(
+                f"{folder} is in use by {holder}; wait until that has ended, or choose another output folder with -o"
+            ) from None
+        if error.errno not in NO_LOCKING:
+            raise
+        print(
+            f"lj-vae: warning: no file locks in {folder} ({error.strerror}); start only one job at a time there",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+    job = f" of Slurm job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
+    os.ftruncate(file, 0)
+    os.pwrite(
+        file, f"process {os.getpid()} on {socket.gethostname()}{job} since {time.strftime('%F %T %Z')}".encode(), 0
+    )

@@ -1,0 +1,110 @@
+"""One campaign that is killed twenty times, each time at another place: nothing finished is lost or made twice."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.conftest import alive, children
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).parents[2]
+
+SEGMENTS, ROWS = 90, 40
+SETTINGS = (
+    "system.n_particles=8", "system.box_side=5", "sampling.protocol=reference", "sampling.gammas=[0.1]",
+    "sampling.sweeps=400", f"sampling.configurations={SEGMENTS * ROWS}", f"sampling.segment_rows={ROWS}",
+)  # fmt: skip
+ARGUMENTS = [word for setting in SETTINGS for word in ("-s", setting)]
+PATIENCE = ("--mca", "odls_base_sigkill_timeout", "0")  # seconds for which mpirun lets the other ranks live
+PLACES, RANKS, KILLS = ("starting", "sampling", "writing"), (1, 2, 3, 7), 20
+
+
+def finished(run: Path) -> dict[str, tuple[int, int]]:
+    """The finished segments; a file that was written again has another identity."""
+    files = (run / "data/segments").glob("*.h5")
+    return {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in files}
+
+
+def start(run: Path, ranks: int) -> "subprocess.Popen[bytes]":
+    with (run.parent / "log").open("wb") as log:
+        command = ["mpirun", "--oversubscribe", *PATIENCE, "-n", str(ranks), ROOT / "bin/lj-vae", "generate", "-o", run]
+        return subprocess.Popen([*command, *ARGUMENTS], stdout=log, stderr=log)
+
+
+def wait_for(place: str, chance: random.Random, run: Path, process: "subprocess.Popen[bytes]") -> None:
+    """Until the ranks are somewhere at random in their start, in sampling a segment, or in writing one."""
+    folder, before, started = run / "data/segments", len(finished(run)), time.monotonic()
+    wanted, share, times = chance.randint(2, 4), chance.random(), [started]
+    while process.poll() is None:
+        names = [path.name for path in folder.glob("*")]
+        new = sum(name.endswith(".h5") for name in names) - before
+        times += [time.monotonic()] * (new + 1 - len(times))
+        if place == "starting" and (new or time.monotonic() - started > 2.5 * share):
+            break
+        if place == "sampling" and new >= wanted:
+            time.sleep(share * (times[-1] - times[-2]))
+            break
+        if place == "writing" and new >= wanted and any(name.endswith(".partial") for name in names):
+            time.sleep(0.01 * share)
+            break
+        time.sleep(0.001)
+
+
+def kill(chance: random.Random, process: "subprocess.Popen[bytes]") -> None:
+    """Ends mpirun or one of the ranks at once; the others, which would notice within some seconds, soon after."""
+    ranks = children(process.pid)
+    victim = chance.choice([process.pid, *ranks])
+    os.kill(victim, signal.SIGKILL)
+    if victim == process.pid:
+        time.sleep(0.03 * chance.random())
+        for rank in filter(alive, ranks):
+            os.kill(rank, signal.SIGKILL)
+    process.wait()
+    while any(map(alive, ranks)):
+        time.sleep(0.01)
+
+
+def check(run: Path, kept: dict[str, tuple[int, int]]) -> None:
+    """What must hold after every kill."""
+    assert kept.items() <= finished(run).items(), "a finished segment is gone or was made again"
+    assert len(list((run / "data").glob("segments/*.partial"))) <= 1
+    if (run / "data/dataset.h5").exists():
+        with h5py.File(run / "data/dataset.h5") as file:
+            rows = len(file["energy"])
+            assert {len(file[name]) for name in file if name != "ensembles"} == {rows}
+            assert 0 < rows <= ROWS * len(finished(run)) and rows % ROWS == 0
+            assert (file["gamma"][:] == 0.1).all() and np.isfinite(file["energy"][:]).all()
+
+
+@pytest.mark.timeout(300)
+def test_a_campaign_killed_twenty_times(lj_vae: Run, tmp_path: Path) -> None:
+    chance, run, kept = random.Random(1), tmp_path / "run", finished(tmp_path)
+    assert lj_vae("generate", "-o", tmp_path / "whole", *ARGUMENTS).returncode == 0
+    for number in range(KILLS):
+        process, place = start(run, RANKS[number % len(RANKS)]), PLACES[number % len(PLACES)]
+        wait_for(place, chance, run, process)
+        said = (tmp_path / "log").read_text()
+        assert process.poll() is None, f"ended before it was killed (a longer campaign?): {said}"
+        if kept and place != "starting":
+            assert f"{ROWS * len(kept)} of {ROWS * SEGMENTS} configurations in {run / 'data'} are kept" in said
+        kill(chance, process)
+        check(run, kept)
+        kept = finished(run)
+        if number in (4, 11, 18):
+            assert "checksums and energies agree" in lj_vae("verify", "-o", run).stdout
+    process = start(run, 2)
+    process.wait()
+    check(run, kept)
+    kept = finished(run)
+    assert process.returncode == 0 and len(kept) == SEGMENTS
+    for file in (tmp_path / "whole/data").rglob("*"):
+        assert file.is_dir() or (run / file.relative_to(tmp_path / "whole")).read_bytes() == file.read_bytes(), file
+    assert len(list((run / "data").rglob("*"))) == len(list((tmp_path / "whole/data").rglob("*")))
