@@ -63,8 +63,8 @@ def _fill_cells(x, y, per_length, per_side):  # type: ignore[no-untyped-def]
 
 
 @cache
-def make_cells(potential: Mie, box_side: float) -> tuple[Callable[..., None], Callable[..., None]]:
-    """The compiled kernel for one pair potential with a cutoff, and one box.
+def make_cells(potential: Mie, box_side: float, n_particles: int) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The compiled kernel for one pair potential with a cutoff, one box and number of particles.
 
     Returns:
         advance: as that of metropolis.make_sweeps, but pairs (blocks, 1, LANES) hold the sum of all pair energies.
@@ -72,7 +72,7 @@ def make_cells(potential: Mie, box_side: float) -> tuple[Callable[..., None], Ca
     """
     assert potential.cutoff is not None
     half_m, half_difference, prefactor, r2_min, truncated, r2_cut = constants(potential)
-    per_side = max(1, int(box_side / potential.cutoff))
+    per_side = max(1, min(int(box_side / potential.cutoff), math.isqrt(n_particles)))  # not more cells than particles
     per_length = np.float32(per_side / box_side)
 
     @numba.njit(cache=True, error_model="numpy")

@@ -44,7 +44,7 @@ class Chains:
         many = n >= CELLS_FROM and system.cutoff is not None
         self._pairs = _aligned((self._blocks, 1 if many else n * (n - 1) // 2, LANES), np.float32)
         self._trial, self._drawn = _aligned((n, LANES), np.float32), _aligned((4, LANES), np.uint32)
-        self._advance, self._fill = make_cells(system.mie, system.box_side) if many else make_sweeps(system.mie)
+        self._advance, self._fill = make_cells(system.mie, system.box_side, n) if many else make_sweeps(system.mie)
         uniform_start(self._x, self._y, self._ensemble, self._chain, *self._key, np.float32(system.box_side))
         self._fill(self._x, self._y, self._pairs)
 

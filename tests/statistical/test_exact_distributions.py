@@ -12,9 +12,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.stats import kstest
+from scipy.stats import kstest, norm
 
 from lj_vae_hpc.config import System
+from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling import metropolis
 from lj_vae_hpc.sampling.chains import Chains
@@ -89,11 +90,38 @@ def soft_p_values() -> list[float]:
     return pair_p_values("soft", None)
 
 
-TESTS = [barometric_p_values, wall_p_values, independence_p_values, lennard_jones_p_values, soft_p_values]
+def fluctuation_p_values() -> list[float]:
+    """p-value of dU/d(1/T) = -var(U), by differences between two temperatures: (Landau and Lifshitz 5, §112)."""
+    n, temperatures, means, variances, errors = 20_000, (0.75, 0.85), [], [], []
+    for temperature in temperatures:
+        system = System(n_particles=6, box_side=SIDE, temperature=temperature)
+        u = total_energy(final_positions(system, 1.0, n, 400, 0.6), 1.0, system.mie)
+        centred = u - u.mean()
+        means.append(u.mean())
+        variances.append(u.var())
+        errors.append((u.std() / np.sqrt(n), (centred**2).std() / np.sqrt(n)))
+    width = 1 / temperatures[0] - 1 / temperatures[1]
+    excess = (means[0] - means[1]) / width + np.mean(variances)
+    error = np.hypot(np.hypot(errors[0][0], errors[1][0]) / width, np.hypot(errors[0][1], errors[1][1]) / 2)
+    return [float(2 * norm.sf(abs(excess / error)))]
+
+
+TESTS = [
+    barometric_p_values, wall_p_values, independence_p_values, lennard_jones_p_values, soft_p_values,
+    fluctuation_p_values,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("p_values", TESTS, ids=lambda f: f.__name__)
 def test_the_kernel_samples_the_exact_distribution(p_values: Callable[[], list[float]]) -> None:
+    assert min(p_values()) > P_MIN
+
+
+@pytest.mark.parametrize("p_values", [t for t in TESTS if t is not soft_p_values], ids=lambda f: f.__name__)
+def test_cell_lists_sample_the_exact_distribution(
+    p_values: Callable[[], list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chains_module, "CELLS_FROM", 0)
     assert min(p_values()) > P_MIN
 
 
@@ -110,6 +138,8 @@ WRONG = {
         "x_new = minimum(maximum(x_new, float32(0.0)), box_side)", wall_p_values,
     ),
     "correlated random numbers": ("fma(up, largest, y_old)", "fma(right, largest, y_old)", independence_p_values),
+    "half the temperature": ("change * -inverse_temperature", "change * float32(-2.0) * inverse_temperature",
+                             fluctuation_p_values),
     "old energy left out": ("prefactor * (new - old)", "prefactor * new", lennard_jones_p_values),
     "pair energies not kept up": (
         "fma(kept, load(ub, row + j), ", "fma(kept, load(trial, j), ", lennard_jones_p_values

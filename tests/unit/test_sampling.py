@@ -6,6 +6,7 @@ import pytest
 
 from lj_vae_hpc.config import Sampling, System
 from lj_vae_hpc.physics.energies import total_energy
+from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling.chains import Chains, Schedule, sample_rows
 from lj_vae_hpc.sampling.equilibration import tuned_step
 from lj_vae_hpc.sampling.metropolis import exp_negative
@@ -114,6 +115,35 @@ def test_samples_of_a_chain_are_its_states_an_interval_apart() -> None:
     for k in range(3):
         alone.run(9 if k else 32)
         np.testing.assert_array_equal(rows["positions"][(ensemble == 2) & (sample == k)], alone.positions)
+
+
+def test_cell_lists_follow_the_same_trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The same random numbers; only the rounding of energies differs. Dense, so that cells fill up and particles cross.
+    system = System(n_particles=60, box_side=8.0, cutoff=2.0)
+    made = []
+    for threshold in (0, 1000):
+        monkeypatch.setattr(chains_module, "CELLS_FROM", threshold)
+        chains = Chains(7, system, np.full(20, 1.0), np.full(20, 0.3), np.zeros(20), np.arange(20))
+        accepted = chains.run(15) + chains.run(5)
+        np.testing.assert_allclose(chains.energy, total_energy(chains.positions, 1.0, system.mie), rtol=1e-5)
+        made.append((accepted, chains.positions))
+    (accepted, positions), (others, elsewhere) = made
+    same = np.abs(positions - elsewhere).max(axis=(1, 2)) < 1e-3
+    assert same.mean() > 0.8 and (accepted == others).mean() > 0.8
+
+
+def test_a_cell_takes_in_more_particles_than_a_vector_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains_module, "CELLS_FROM", 0)
+    system = System(n_particles=60, box_side=9.0, cutoff=4.5)  # 2 x 2 cells, from 15 particles each to 30 at the floor
+    gamma = 20.0
+    chains = Chains(7, system, np.full(2, gamma), np.full(2, 0.5), np.zeros(2), np.arange(2))
+    x, y = np.meshgrid(np.linspace(0.1, 8.9, 10), np.linspace(0.1, 8.9, 6))
+    chains.positions = np.broadcast_to(np.stack([x.ravel(), y.ravel()], axis=-1), (2, 60, 2))
+    chains.run(2000)
+    r = chains.positions
+    assert r.min() >= 0 and r.max() <= 9
+    assert max(((r[..., 1] < 4.5) & (r[..., 0] < 4.5)).sum(axis=1)) > LANES
+    np.testing.assert_allclose(chains.energy, total_energy(r, gamma, system.mie), rtol=1e-5)
 
 
 def test_kept_pair_energies_do_not_drift() -> None:

@@ -1,0 +1,96 @@
+"""The pilot's verdict on series whose truth is known, and on systems that relax and that do not."""
+
+import numpy as np
+import pytest
+
+from lj_vae_hpc.config import Sampling, System
+from lj_vae_hpc.sampling import equilibration
+from lj_vae_hpc.sampling.equilibration import CHAINS_PER_START, Pilot, _judge, run_pilot, settled_lattice, verdict
+from lj_vae_hpc.sampling.plan import Plan
+
+TIMES, MEMORY = 513, 0.6
+
+
+def series(offset: float = 0.0, relaxation: float = 0.0, memory: float = MEMORY) -> np.ndarray:
+    """(3, chains, times) of first-order autoregressive noise with unit variance.
+
+    Args:
+        offset: the lattice's chains stay off by this.
+        relaxation: records in which the uniform start's deviation of 5 decays, if any.
+        memory: correlation of successive records; the autocorrelation time is (1 + memory) / (1 - memory) records.
+    """
+    random = np.random.default_rng(4)
+    values = random.normal(size=(3, 2 * CHAINS_PER_START, TIMES))
+    for t in range(1, TIMES):
+        values[..., t] = memory * values[..., t - 1] + np.sqrt(1 - memory**2) * values[..., t]
+    values[:, CHAINS_PER_START:] += offset
+    if relaxation:
+        values[:, :CHAINS_PER_START] += 5 * np.exp(-np.arange(TIMES) / relaxation)
+    return values
+
+
+def test_stationary_series_are_equilibrium_with_the_known_autocorrelation_time() -> None:
+    pilot = _judge(series(), 8, 0.3, 0.4)
+    assert pilot.converged and (pilot.rhat < 1.01).all()
+    np.testing.assert_allclose(pilot.tau, 8 * (1 + MEMORY) / (1 - MEMORY), rtol=0.1)
+    assert pilot.burn_in >= 5 * pilot.tau.max() and pilot.interval == np.ceil(pilot.tau.max())
+    assert (np.abs(pilot.mean) < 4 * pilot.error).all() and pilot.length == 8 * (TIMES - 1)
+
+
+def test_starts_that_stay_apart_are_not() -> None:
+    pilot = _judge(series(offset=0.3), 8, 0.3, 0.4)
+    assert not pilot.converged and (np.abs(pilot.difference) > 4 * pilot.difference_error).all()
+
+
+def test_burn_in_grows_until_the_starts_agree() -> None:
+    quick, slow = _judge(series(relaxation=5), 8, 0.3, 0.4), _judge(series(relaxation=25), 8, 0.3, 0.4)
+    assert slow.burn_in > quick.burn_in >= 8 * 5
+
+
+def test_series_too_short_for_their_memory_are_not() -> None:
+    pilot = _judge(series(memory=0.99), 8, 0.3, 0.4)
+    assert not pilot.converged and pilot.rhat.max() > 1.01
+
+
+def test_constant_series_are_equilibrium() -> None:
+    assert _judge(np.ones((3, 2 * CHAINS_PER_START, TIMES)), 8, 0.3, 0.4).converged
+
+
+def test_a_pilot_is_a_function_of_its_plan_and_can_be_stored() -> None:
+    plan = Plan(5, System(n_particles=8, box_side=5.0), Sampling(gammas=(0.5, 1.0)))
+    pilot = run_pilot(plan, 1)
+    assert pilot.converged and pilot.acceptance == pytest.approx(0.2, abs=0.04)
+    for again in (run_pilot(plan, 1), Pilot.of(pilot.columns())):
+        for name, values in pilot.columns().items():
+            np.testing.assert_array_equal(values, again.columns()[name], err_msg=name)
+
+
+def test_a_frozen_system_is_not_proved_within_its_budget() -> None:
+    plan = Plan(5, System(n_particles=12, box_side=5.0, temperature=0.02), Sampling(max_pilot_sweeps=4096))
+    pilot = run_pilot(plan, 0)
+    assert not pilot.converged and pilot.length == 4096
+
+
+@pytest.mark.parametrize(("n", "side"), [(2, 3.0), (30, 10.0), (30, 4.6), (200, 12.5), (7, 1.0)])
+def test_the_settled_lattice_lies_in_the_box_without_overlaps(n: int, side: float) -> None:
+    r = settled_lattice(n, side).astype(np.float64)
+    distance = np.linalg.norm(r[:, None] - r[None], axis=-1) + 9 * np.eye(n)
+    assert r.shape == (n, 2) and r.min() >= 0 and r.max() <= side + 1e-6
+    assert distance.min() > 0.5 * min(1.0, side / np.sqrt(n))
+    assert r[:, 1].min() == 0
+
+
+def test_verdicts() -> None:
+    pilot = np.array([-8.0, 70.0, 40.0]), np.array([0.06, 0.1, 0.1])
+    error = np.array([0.07, 0.1])
+    assert verdict("equilibrated", True, pilot, (np.array([-8.1, 70.2]), error)) == "equilibrated"
+    assert verdict("reference", True, pilot, (np.array([-8.1, 70.2]), error)) == "not told from equilibrium"
+    assert verdict("equilibrated", False, pilot, (np.array([-8.1, 70.2]), error)) == "not proved"
+    assert "NOT equilibrated: U is +4.00" in verdict("reference", True, pilot, (np.array([-4.0, 70.2]), error))
+    assert "NOT equilibrated: sum y is +3.00" in verdict("reference", True, pilot, (np.array([-8.1, 73.0]), error))
+
+
+def test_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(equilibration, "RHAT_MAX", 0.0)  # never satisfied
+    plan = Plan(5, System(n_particles=4, box_side=5.0), Sampling(max_pilot_sweeps=10_000))
+    assert run_pilot(plan, 0).length == 8192
