@@ -19,6 +19,7 @@ mpl.rcParams.update({
 # Mean and standard deviation of U over 10,000 configurations, in ε, of the published protocol (LCP-B slides, 2023).
 PUBLISHED = {0.1: (-14.04, 4.69), 0.4: (-3.99, 7.03), 0.7: (-0.78, 6.34), 1.0: (6.09, 6.04)}
 MOST_PANELS = 8
+COLOURS = ("#4c78a8", "#f58518")
 
 
 def loss_curves(history: list[dict[str, float]]) -> str:
@@ -55,6 +56,31 @@ def energy_histograms(energy: NDArray[np.float64], gamma: NDArray[np.float64], p
         axes.set(title=f"γ = {g:g}", xlabel="U (ε)", ylabel="density (1/ε)")
         axes.set_ylim(0, 1.45 * axes.get_ylim()[1])  # room for the legend
         axes.legend(frameon=False, fontsize=7, loc="upper left")
+    return _svg(figure)
+
+
+def relaxation(ensembles: dict[str, NDArray[Any]]) -> str:
+    """Mean U of the pilot's chains from both starts, the equilibrium mean ± 2 standard errors, and the burn-in.
+
+    Args:
+        ensembles: of a data set with pilots (Dataset.ensembles).
+    """
+    gammas = ensembles["gamma"]
+    chosen = np.searchsorted(gammas, _spread(np.unique(gammas)), sorter=np.argsort(gammas))
+    order = np.argsort(gammas)
+    figure, panels = _grid(len(chosen), 2.6, 2.2)
+    for axes, k in zip(panels, order[chosen], strict=True):
+        sweeps, traces = ensembles["pilot/trace_sweeps"][k], ensembles["pilot/traces"][k][:, 0]
+        mean, error = ensembles["pilot/mean"][k][0], ensembles["pilot/error"][k][0]
+        for trace, label, colour in zip(traces, ("random start", "lattice on the floor"), COLOURS, strict=True):
+            axes.plot(sweeps[1:], trace[1:], color=colour, lw=1, label=label)
+        axes.axhspan(mean - 2 * error, mean + 2 * error, color="grey", alpha=0.35, lw=0, label="equilibrium ± 2 s.e.")
+        axes.axvline(ensembles["pilot/burn_in"][k], color="#1b2a41", lw=0.8, ls=":", label="burn-in")
+        shown = traces[:, len(sweeps) // 8 :]
+        low, high = min(shown.min(), mean - 4 * error), max(shown.max(), mean + 4 * error)
+        axes.set(title=f"γ = {gammas[k]:g}", xlabel="sweeps", ylabel="mean U (ε)", xscale="log")
+        axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=4, loc="outside upper center")
     return _svg(figure)
 
 

@@ -9,11 +9,12 @@ from markupsafe import Markup
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence that says what to look for, and a figure as HTML."""
+    """A heading, a sentence that says what to look for, a figure as HTML, and rows of a table, the first its head."""
 
     title: str
     text: str
     figure: str
+    table: tuple[tuple[str, ...], ...] = ()
 
     @property
     def markup(self) -> Markup:

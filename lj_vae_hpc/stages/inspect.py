@@ -1,7 +1,7 @@
 """Prints what is inside a data set, and verifies it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,21 +84,26 @@ def _inspect(path: Path, config: RunConfig | None) -> None:
         if "protocol" in a:
             print(f"protocol {a['protocol']}; {system_of(data)}")
         digest = hashlib.sha256()
-        parts: list[Columns] = []
-        for _, columns in data.blocks(range(data.rows), tuple(COLUMNS)):
-            digest.update(row_digest(columns))
-            parts.append({name: columns[name] for name in WATCHED} | {"height": height_sum(columns["positions"])})
-        ensembles = data.ensembles()
+        columns = watch(data, lambda block: digest.update(row_digest(block)))
         print(
             f"{'gamma':>8} {'count':>8} {'mean U (eps)':>18} {'s.d.':>7} {'acceptance':>10} {'step':>7} "
             f"{'sweeps':>7} {'equilibrium U':>18}  verdict"
         )
-        for e in summarize({name: np.concatenate([p[name] for p in parts]) for name in parts[0]}, a, ensembles):
+        for e in summarize(columns, a, data.ensembles()):
             print(
                 f"{e.gamma:8.4g} {e.count:8d} {f'{e.mean[0]:.3f} ± {e.error[0]:.3f}':>18} {e.deviation:7.3f} "
                 f"{e.acceptance:10.3f} {e.step:7.4g} {e.sweeps:7d} {e.equilibrium:>18}  {e.verdict}"
             )
         print(f"content sha256 {digest.hexdigest()}")
+
+
+def watch(data: Dataset, seen: Callable[[Columns], None] = lambda block: None) -> Columns:
+    """The columns that summarize needs; the whole data set is read in blocks, which `seen` is shown."""
+    parts: list[Columns] = []
+    for _, block in data.blocks(range(data.rows), tuple(COLUMNS)):
+        seen(block)
+        parts.append({name: block[name] for name in WATCHED} | {"height": height_sum(block["positions"])})
+    return {name: np.concatenate([part[name] for part in parts]) for name in (*WATCHED, "height")}
 
 
 @dataclass(frozen=True)

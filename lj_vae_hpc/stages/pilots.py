@@ -26,12 +26,15 @@ def run_pilots(world: World, plan: Plan, folder: Path, label: str) -> list[Pilot
     count, mine = len(plan.gammas), {}
     with Progress(f"{label}, pilot", count, "values of γ", world.is_root) as progress:
         for start in range(0, count, world.size):
-            e = start + world.rank
+            e, fresh = start + world.rank, False
             if e < count:
                 path = folder / "pilots" / f"{e:06d}.h5"
-                mine[e] = _stored(path, plan) or _keep(path, plan, run_pilot(plan, e))
+                stored = _stored(path, plan)
+                fresh = stored is None
+                mine[e] = stored or _keep(path, plan, run_pilot(plan, e))
             progress.advance(min(world.size, count - start))
-            if start + world.size < count and world.stop_requested():
+            # Not where nothing new was done, or a command with too little time would never get on.
+            if start + world.size < count and any(world.gather(fresh)) and world.stop_requested():
                 raise Stopped(f"the pilots so far are in {folder / 'pilots'}")
     pilots = [pilot for _, pilot in sorted(item for rank in world.gather(mine) for item in rank.items())]
     lost = [(g, p) for g, p in zip(plan.gammas, pilots, strict=True) if not p.converged]

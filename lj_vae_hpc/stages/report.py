@@ -1,9 +1,12 @@
 """Writes the page from what the other stages left in the run's folder."""
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from lj_vae_hpc.config import RunConfig, System
 from lj_vae_hpc.errors import UserError
@@ -11,8 +14,10 @@ from lj_vae_hpc.files import write_text
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.report import figures
 from lj_vae_hpc.report.page import Section, render
+from lj_vae_hpc.stages.inspect import summarize, watch
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.schema import Columns
 
 
 def report(world: World, run: RunDir, config: RunConfig) -> None:
@@ -44,8 +49,7 @@ def _report(run: RunDir, config: RunConfig) -> None:
     history = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
     summary = json.loads((run.evaluation / "summary.json").read_text(encoding="utf-8"))
     with Dataset(run.data) as data:
-        columns = data.read(range(data.rows), ("energy", "gamma"))
-        rows = data.rows
+        columns, ensembles, attributes, rows = watch(data), data.ensembles(), data.attributes, data.rows
     with h5py.File(run.evaluation / "scores.h5", "r") as file:
         names = list(summary["mean_auroc"])
         normal = {name: file[f"normal/{name}"][:] for name in names}
@@ -65,20 +69,44 @@ def _report(run: RunDir, config: RunConfig) -> None:
                if published and config.sampling.protocol != "reference" else ""),
             figures.energy_histograms(energy, gammas, published),
         ),
+        *_equilibrium(columns, attributes, ensembles),
         Section("Latent space", "Principal components of the latent means of the test split.",
                 figures.latent_map(latent, gamma)),
         Section("Reconstructions", "The first configuration of some suites: sorted distance matrices in units of L√2.",
                 figures.matrices(ordered)),
     ]  # fmt: skip
     best, s = summary["best_score"], config.system
+    swept = np.unique(ensembles.get("sweeps", []))
     facts = {
         "configurations": f"{rows:,} at {len(config.sampling.gamma_values)} values of γ",
         "system": f"N = {s.n_particles}, L = {s.box_side:g} σ, T = {s.temperature:g} ε",
-        "protocol": config.sampling.protocol
-        + (f", {config.sampling.sweeps:,} sweeps" if config.sampling.protocol != "imported" else ""),
+        "protocol": config.sampling.protocol + (f", {swept[0]:,} to {swept[-1]:,} sweeps" if len(swept) else ""),
         "model": f"latent dimension {config.model.latent_dim}, {len(history)} epochs",
         "test error": f"RMSE {np.sqrt(np.mean(normal['rmse'] ** 2)):.4f} (units of L√2)",
         "best score": f"{best.replace('_', ' ')}, mean AUROC {summary['mean_auroc'][best]:.3f}",
     }
     write_text(run.report, render(run.path.resolve().name, facts, summary, sections, config.to_yaml()))
     print(f"report: open {run.report} in a browser", flush=True)
+
+
+def _equilibrium(columns: Columns, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]) -> Iterator[Section]:
+    """How the pilots relaxed, and the verdict on every ensemble; nothing where no pilots were run."""
+    if "pilot/mean" not in ensembles:
+        return
+    head = ("γ", "verdict", "burn-in (sweeps)", "sweeps", "R-hat", "τ (sweeps)", "pilot ESS", "mean U of the pilot (ε)",
+            "mean U of the data (ε)")  # fmt: skip
+    body = [
+        (
+            f"{e.gamma:g}", e.verdict, f"{ensembles['pilot/burn_in'][k]:,}", f"{e.sweeps:,}",
+            f"{ensembles['pilot/rhat'][k].max():.4f}", f"{ensembles['pilot/tau'][k].max():.0f}",
+            f"{ensembles['pilot/ess'][k].min():,.0f}", e.equilibrium, f"{e.mean[0]:.3f} ± {e.error[0]:.3f}",
+        )
+        for k, e in enumerate(summarize(columns, attributes, ensembles))
+    ]  # fmt: skip
+    yield Section(
+        "Equilibrium",
+        "Pilot chains from two opposite starts: the burn-in ends where they agree. R-hat, autocorrelation time τ and "
+        "effective sample size are the worst of U, Σy and the number of close pairs.",
+        figures.relaxation(ensembles),
+        (head, *body),
+    )

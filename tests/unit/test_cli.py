@@ -211,3 +211,33 @@ def test_help_has_examples(lj_vae: Run) -> None:
     commands = ("generate", "train", "evaluate", "report", "run", "score", "inspect", "verify", "doctor")
     for command in commands:
         assert "Examples:" in lj_vae(command, "--help").stdout
+
+
+FROZEN = ("-s", "system.temperature=0.02", "-s", "sampling.max_pilot_sweeps=4096", "-s", "sampling.gammas=[0.1]")
+
+
+def test_an_ensemble_without_proof_of_equilibrium(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
+    refused = lj_vae("generate", "-c", tiny, "-o", tmp_path / "run", *FROZEN)
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert "equilibrium was not proved" in refused.stderr and "sampling.max_pilot_sweeps" in refused.stderr
+    assert not (tmp_path / "run" / "data" / "dataset.h5").exists()
+    allowed = lj_vae("generate", "-c", tiny, "-o", tmp_path / "run", *FROZEN, "-s", "sampling.allow_unconverged=true")
+    assert allowed.returncode == 0, allowed.stderr
+    assert "not proved" in lj_vae("inspect", "-o", tmp_path / "run").stdout
+    with h5py.File(tmp_path / "run" / "data" / "dataset.h5") as data:
+        assert data["ensembles/pilot/converged"][:].tolist() == [False]
+
+
+def test_inspect_says_that_the_published_protocol_does_not_equilibrate(lj_vae: Run, tmp_path: Path) -> None:
+    done = lj_vae(
+        "generate", "-c", ROOT / "configs/reference.yaml", "-o", tmp_path / "run", "-s", "sampling.configurations=600"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = lj_vae("inspect", "-o", tmp_path / "run").stdout.splitlines()
+    verdicts = {line.split()[0]: "NOT equilibrated" in line for line in lines if "equilib" in line and "±" in line}
+    assert verdicts == {
+        "0.1": True,
+        "0.4": True,
+        "0.7": False,
+        "1": False,
+    }  # 0.7 takes some 3,000 configurations to tell

@@ -46,11 +46,18 @@ def test_sampling_stopped_between_segments(tiny: Path, tmp_path: Path, monkeypat
     whole, config = make(tmp_path / "whole", tiny, world)
     run = RunDir(tmp_path / "stopped")
     monkeypatch.setattr(world, "stop_requested", lambda: True)
+    with pytest.raises(Stopped, match="pilots so far"):
+        generate(world, run, config)
+    kept = {f: f.stat().st_mtime_ns for f in (run.data / "pilots").glob("*.h5")}
+    assert len(kept) == 1
     for segments in (1, 2):
         with pytest.raises(Stopped, match="of 120 configurations"):
             generate(world, run, config)
         assert len(list((run.data / "segments").glob("*.h5"))) == segments
+        assert {f: f.stat().st_mtime_ns for f in kept} == kept  # no pilot was run again
     generate(world, run, config)
+    assert not (run.data / "pilots").exists()
+    assert (run.data / "dataset.h5").read_bytes() == (whole.data / "dataset.h5").read_bytes()
     for segment in (whole.data / "segments").iterdir():
         assert segment.read_bytes() == (run.data / "segments" / segment.name).read_bytes()
 
