@@ -185,14 +185,14 @@ def lj_vae(ranks: int, *arguments: object) -> tuple[str, float, float]:
     command = ["mpirun", "-n", str(ranks), "/usr/bin/env", "bash", "-c"]
     # The shell that is not replaced can ask for the memory of its only child.
     script = f"{sys.executable} -c 'import resource, subprocess, sys; s = subprocess.call(sys.argv[1:]); " + (
-        'print("MB", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3); sys.exit(s)'
+        'sys.stdout.write("\\nMB=%d\\n" % (resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1e3)); sys.exit(s)'
         f"' {ROOT}/bin/lj-vae {' '.join(map(str, arguments))}"
     )
     started = time.perf_counter()
     done = subprocess.run([*command, script], capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
-    return done.stdout, time.perf_counter() - started, max(map(float, re.findall(r"^MB (\S+)", done.stdout, re.M)))
+    return done.stdout, time.perf_counter() - started, max(map(float, re.findall(r"MB=(\d+)", done.stdout)))
 
 
 def ranks() -> None:
@@ -238,7 +238,7 @@ def campaign() -> None:
         print(f"4 x 10,000 in proved equilibrium on 2 ranks: {wall:.1f} s, {memory:.0f} MB per rank")
         _, wall, memory = lj_vae(
             2, "generate", "-o", f"{folder}/scan", "-s sampling.configurations=1000",
-            "-s 'sampling.gammas={start: 0.01, stop: 2.0, num: 200}'",
+            "-s 'sampling.gammas={start: 0.005, stop: 1.995, num: 200}'",
         )  # fmt: skip
         print(f"200 x 1,000 in proved equilibrium on 2 ranks: {wall:.1f} s, {memory:.0f} MB per rank")
 
