@@ -146,6 +146,31 @@ def test_a_cell_takes_in_more_particles_than_a_vector_holds(monkeypatch: pytest.
     np.testing.assert_allclose(chains.energy, total_energy(r, gamma, system.mie), rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("potential", "cutoff", "distance", "expected"),
+    [
+        ("lennard_jones", 3.0, 1.0, 0.0),
+        ("lennard_jones", 3.0, 2 ** (1 / 6), -1.0),
+        ("lennard_jones", 3.0, 0.9, 4 * (0.9**-12 - 0.9**-6)),
+        ("lennard_jones", 3.0, 2.99, 4 * (2.99**-12 - 2.99**-6)),
+        ("lennard_jones", 3.0, 3.01, 0.0),
+        ("soft", 20.0, 2**0.5, -1.0),
+        ("soft", 20.0, 6.0, 4 * (6.0**-4 - 6.0**-2)),
+        ("soft", None, 0.5, 4 * (0.5**-4 - 0.5**-2)),
+        ((18, 6), None, (18 / 6) ** (1 / 12), -1.0),
+    ],
+)
+def test_the_kernels_energies_against_exact_values(
+    potential: object, cutoff: float | None, distance: float, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = System(n_particles=2, box_side=10.0, potential=potential, cutoff=cutoff)
+    for cells_from in (1000, 0) if cutoff else (1000,):
+        monkeypatch.setattr(chains_module, "CELLS_FROM", cells_from)
+        chains = Chains(5, system, np.full(3, 0.4), np.full(3, 0.1), np.zeros(3), np.arange(3))
+        chains.positions = np.broadcast_to([[2.0, 1.0], [2.0 + distance, 1.0]], (3, 2, 2))
+        np.testing.assert_allclose(chains.energy, expected + 0.4 * 2.0, rtol=1e-5, atol=5e-6)
+
+
 def test_kept_pair_energies_do_not_drift() -> None:
     system = System()
     chains = Chains(5, system, np.full(32, 0.4), np.full(32, 0.6), np.zeros(32), np.arange(32))
