@@ -13,7 +13,8 @@ def pair_distances_squared(positions: ArrayLike) -> NDArray[np.float64]:
     r = np.asarray(positions, dtype=np.float64)
     i, j = np.triu_indices(r.shape[1], k=1)
     x, y = r[..., 0], r[..., 1]
-    return np.asarray((x[:, i] - x[:, j]) ** 2 + (y[:, i] - y[:, j]) ** 2)
+    # Contiguous, so that sums over pairs are added in the same order whatever the number of configurations.
+    return np.ascontiguousarray((x[:, i] - x[:, j]) ** 2 + (y[:, i] - y[:, j]) ** 2)
 
 
 def pair_energy(positions: ArrayLike, potential: Mie) -> NDArray[np.float64]:

@@ -36,7 +36,16 @@ class Mie:
         """
         with np.errstate(divide="ignore", over="ignore"):
             q = 1.0 / r_squared
-            u = self.prefactor * q ** (self.attractive // 2) * (q ** ((self.repulsive - self.attractive) // 2) - 1.0)
+            s = _power(q, self.attractive // 2)
+            u = self.prefactor * s * (_power(q, (self.repulsive - self.attractive) // 2) - 1.0)
         if self.cutoff is None:
             return u
         return np.where(r_squared < self.cutoff**2, u, 0.0)
+
+
+def _power(q: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
+    """q^exponent by multiplications: NumPy's power differs in the last bits from one processor to another."""
+    result = q
+    for _ in range(exponent - 1):
+        result = result * q
+    return result

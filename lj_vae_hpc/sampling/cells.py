@@ -14,7 +14,7 @@ import numpy as np
 from numba import float32, uint32
 
 from lj_vae_hpc.physics.potentials import Mie
-from lj_vae_hpc.sampling.metropolis import constants, distance_squared, pair_energy
+from lj_vae_hpc.sampling.metropolis import constants, distance_squared, exp_negative, pair_energy
 from lj_vae_hpc.sampling.streams import philox, trial_numbers
 from lj_vae_hpc.sampling.vectors import LANES, load, maximum, store, words
 
@@ -62,49 +62,65 @@ def _fill_cells(x, y, per_length, per_side):  # type: ignore[no-untyped-def]
     return cell_x, cell_y, owner, place, occupied
 
 
+@numba.njit(inline="always")
+def _pair_sums(  # type: ignore[no-untyped-def]
+    x, y, vectors_x, vectors_y, scratch, per_length, per_side, half_m, half_difference, r2_min, truncated, r2_cut
+):
+    """A vector whose sum is Σ_j u / C of a particle at a point; the particle must not itself be in the cells."""
+    column, row = min(int(x * per_length), per_side - 1), min(int(y * per_length), per_side - 1)
+    rows_per_cell = len(vectors_x) // (per_side * per_side)
+    store(scratch, 0, float32(0.0))
+    total = load(scratch, 0)
+    for r in range(max(0, row - 1), min(per_side, row + 2)):
+        first, last = r * per_side + max(0, column - 1), r * per_side + min(per_side, column + 2)
+        for k in range(first * rows_per_cell, last * rows_per_cell):
+            r2 = maximum(distance_squared(load(vectors_x, k), load(vectors_y, k), x, y), r2_min)
+            total = total + pair_energy(r2, half_m, half_difference, truncated, r2_cut)
+    return total
+
+
+@numba.njit(inline="always")
+def _fill(  # type: ignore[no-untyped-def]
+    x, y, pairs, scratch, per_length, per_side, half_m, half_difference, r2_min, truncated, r2_cut
+):
+    """Sums of all pair energies."""
+    for block in range(x.shape[0]):
+        for lane in range(LANES):
+            px, py = x[block, :, lane].copy(), y[block, :, lane].copy()
+            cell_x, cell_y, _, place, _ = _fill_cells(px, py, per_length, per_side)
+            vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
+            total = 0.0
+            for i in range(len(px)):
+                cell = _cell(px[i], py[i], per_length, per_side)
+                cell_x[cell, place[i]] = FAR
+                sums = _pair_sums(
+                    px[i], py[i], vectors_x, vectors_y, scratch, per_length, per_side, half_m, half_difference, r2_min,
+                    truncated, r2_cut,
+                )  # fmt: skip
+                store(scratch, 0, sums)
+                total += scratch[0].sum()
+                cell_x[cell, place[i]] = px[i]
+            pairs[block, 0, lane] = total / 2
+
+
 @cache
 def make_cells(potential: Mie, box_side: float, n_particles: int) -> tuple[Callable[..., None], Callable[..., None]]:
-    """The compiled kernel for one pair potential with a cutoff, one box and number of particles.
+    """The compiled kernel for one pair potential, one box and number of particles; one cell where there is no cutoff.
 
     Returns:
         advance: as that of metropolis.make_sweeps, but pairs (blocks, 1, LANES) hold the sum of all pair energies.
         fill: likewise.
     """
-    assert potential.cutoff is not None
     half_m, half_difference, prefactor, r2_min, truncated, r2_cut = constants(potential)
-    per_side = max(1, min(int(box_side / potential.cutoff), math.isqrt(n_particles)))  # not more cells than particles
+    per_side = 1
+    if potential.cutoff:
+        per_side = max(1, min(int(box_side / potential.cutoff), math.isqrt(n_particles)))  # not more than particles
     per_length = np.float32(per_side / box_side)
-
-    @numba.njit(cache=True, error_model="numpy")
-    def pair_sums(x, y, vectors_x, vectors_y, scratch):  # type: ignore[no-untyped-def]
-        """A vector whose sum is Σ_j u / C of a particle at a point; the particle must not itself be in the cells."""
-        column, row = min(int(x * per_length), per_side - 1), min(int(y * per_length), per_side - 1)
-        rows_per_cell = len(vectors_x) // (per_side * per_side)
-        store(scratch, 0, float32(0.0))
-        total = load(scratch, 0)
-        for r in range(max(0, row - 1), min(per_side, row + 2)):
-            first, last = r * per_side + max(0, column - 1), r * per_side + min(per_side, column + 2)
-            for k in range(first * rows_per_cell, last * rows_per_cell):
-                r2 = maximum(distance_squared(load(vectors_x, k), load(vectors_y, k), x, y), r2_min)
-                total = total + pair_energy(r2, half_m, half_difference, truncated, r2_cut)
-        return total
 
     @numba.njit(cache=True, error_model="numpy")
     def fill(x, y, pairs):  # type: ignore[no-untyped-def]
         scratch = np.empty((1, LANES), np.float32)
-        for block in range(x.shape[0]):
-            for lane in range(LANES):
-                px, py = x[block, :, lane].copy(), y[block, :, lane].copy()
-                cell_x, cell_y, _, place, _ = _fill_cells(px, py, per_length, per_side)
-                vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
-                total = 0.0
-                for i in range(len(px)):
-                    cell = _cell(px[i], py[i], per_length, per_side)
-                    cell_x[cell, place[i]] = FAR
-                    store(scratch, 0, pair_sums(px[i], py[i], vectors_x, vectors_y, scratch))
-                    total += scratch[0].sum()
-                    cell_x[cell, place[i]] = px[i]
-                pairs[block, 0, lane] = total / 2
+        _fill(x, y, pairs, scratch, per_length, per_side, half_m, half_difference, r2_min, truncated, r2_cut)
 
     @numba.njit(cache=True, error_model="numpy")
     def advance(  # type: ignore[no-untyped-def]
@@ -133,14 +149,22 @@ def make_cells(potential: Mie, box_side: float, n_particles: int) -> tuple[Calla
                         new_y = new_y if float32(0.0) <= new_y <= box_side else old_y
                         here = _cell(old_x, old_y, per_length, per_side)
                         cell_x[here, place[i]] = FAR
-                        new = pair_sums(new_x, new_y, vectors_x, vectors_y, scratch)
-                        old = pair_sums(old_x, old_y, vectors_x, vectors_y, scratch)
+                        new = _pair_sums(
+                            new_x, new_y, vectors_x, vectors_y, scratch, per_length, per_side, half_m, half_difference,
+                            r2_min, truncated, r2_cut,
+                        )  # fmt: skip
+                        old = _pair_sums(
+                            old_x, old_y, vectors_x, vectors_y, scratch, per_length, per_side, half_m, half_difference,
+                            r2_min, truncated, r2_cut,
+                        )  # fmt: skip
                         store(scratch, 0, new - old)
                         for half in (8, 4, 2, 1):  # LANES is 16
                             for w in range(half):
                                 scratch[0, w] += scratch[0, w + half]
                         du = prefactor * scratch[0, 0] + g * (new_y - old_y)
-                        if not numbers[word + 2, k // 2] < math.exp(min(float32(0.0), -du * inverse_temperature)):
+                        store(scratch, 0, -du * inverse_temperature)
+                        store(scratch, 0, exp_negative(load(scratch, 0)))
+                        if not numbers[word + 2, k // 2] < scratch[0, 0]:
                             cell_x[here, place[i]] = old_x
                             continue
                         taken += 1
@@ -163,6 +187,6 @@ def make_cells(potential: Mie, box_side: float, n_particles: int) -> tuple[Calla
                         cell_x[there, place[i]], cell_y[there, place[i]] = new_x, new_y
                 accepted[block, lane] += taken
                 x[block, :, lane], y[block, :, lane] = px, py
-        fill(x, y, pairs)
+        _fill(x, y, pairs, scratch, per_length, per_side, half_m, half_difference, r2_min, truncated, r2_cut)
 
     return advance, fill

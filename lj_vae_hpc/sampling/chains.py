@@ -41,7 +41,7 @@ class Chains:
         self._ensemble, self._chain = self._lanes(ensemble, np.uint32), self._lanes(chain, np.uint32)
         self._first, self._accepted = self._lanes(np.zeros(1), np.uint32), self._lanes(np.zeros(1), np.float32)
         self._x, self._y = (_aligned((self._blocks, n, LANES), np.float32) for _ in range(2))
-        many = n >= CELLS_FROM and system.cutoff is not None
+        many = n >= CELLS_FROM
         self._pairs = _aligned((self._blocks, 1 if many else n * (n - 1) // 2, LANES), np.float32)
         self._trial, self._drawn = _aligned((n, LANES), np.float32), _aligned((4, LANES), np.uint32)
         self._advance, self._fill = make_cells(system.mie, system.box_side, n) if many else make_sweeps(system.mie)

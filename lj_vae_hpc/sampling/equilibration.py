@@ -25,6 +25,7 @@ FIRST_LENGTH, MOST_RECORDS = 2048, 512
 TRACE_POINTS = 128
 RHAT_MAX = 1.01  # Vehtari, Gelman, Simpson, Carpenter and Bürkner, Bayesian Analysis 16, 667 (2021)
 ERRORS_APART = 4.0  # the two starts' means may differ by this many standard errors
+FEWEST_CHAINS = 30  # for a verdict on data
 RELAXATIONS = 5.0  # least burn-in in autocorrelation times: a start's memory has decayed to exp(-2 * 5)
 
 
@@ -38,7 +39,7 @@ class Pilot:
         converged: whether equilibrium was proved within the budget.
         burn_in: proved sweeps to equilibrium; all that were tried where it was not.
         length: sweeps of each pilot chain.
-        interval: sweeps between samples of one chain that are as good as independent.
+        interval: sweeps between samples of one chain: 2 tau, over which a memory has decayed to exp(-4).
         rhat: rank-normalised split R-hat of all chains after the burn-in.
         tau: integrated autocorrelation time 1 + 2 Σ ρ(t), in sweeps.
         ess: effective sample size of the pilot after the burn-in.
@@ -89,11 +90,11 @@ def run_pilot(plan: Plan, ensemble: int) -> Pilot:
         while (len(records) - 1) * every < length:
             accepted += float(chains.run(every).mean())
             records.append(_observe(chains))
-        acceptance = accepted / (length * n)
+        acceptance = accepted / ((len(records) - 1) * every * n)
         pilot = _judge(np.stack(records, axis=-1), every, step, acceptance)
-        if pilot.converged or 2 * length > plan.sampling.max_pilot_sweeps:
+        if pilot.converged or length >= plan.sampling.max_pilot_sweeps:
             return pilot
-        length *= 2
+        length = min(2 * length, plan.sampling.max_pilot_sweeps)
         if length // every > MOST_RECORDS:
             records, every = records[::2], 2 * every
 
@@ -154,11 +155,11 @@ def _judge(records: NDArray[np.float64], every: int, step: float, acceptance: fl
     chain_means = half.mean(axis=-1)
     at = min(max(1, int(np.ceil(RELAXATIONS * tau.max() / every))), times // 2)
     while True:
-        first = records[..., at : 2 * at].mean(axis=-1)
-        uniform, lattice = first[:, :CHAINS_PER_START], first[:, CHAINS_PER_START:]
-        difference = uniform.mean(axis=1) - lattice.mean(axis=1)
-        error = np.sqrt((uniform.var(axis=1, ddof=1) + lattice.var(axis=1, ddof=1)) / CHAINS_PER_START)
-        agree = bool((abs(difference) <= ERRORS_APART * error).all())
+        difference, error = _between_starts(records[..., at : 2 * at])
+        later, later_error = _between_starts(records[..., at:])
+        agree = bool(
+            (abs(difference) <= ERRORS_APART * error).all() and (abs(later) <= ERRORS_APART * later_error).all()
+        )
         if agree or at == times // 2:
             break
         at = min(int(np.ceil(at * 1.4)), times // 2)
@@ -173,7 +174,7 @@ def _judge(records: NDArray[np.float64], every: int, step: float, acceptance: fl
         converged=agree and long_enough and bool((rhat < RHAT_MAX).all()),
         burn_in=at * every,
         length=(times - 1) * every,
-        interval=int(np.ceil(tau.max())),
+        interval=int(np.ceil(2 * tau.max())),
         rhat=rhat,
         tau=tau,
         ess=ess,
@@ -186,9 +187,17 @@ def _judge(records: NDArray[np.float64], every: int, step: float, acceptance: fl
     )
 
 
+def _between_starts(records: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(3,) differences between the means of the two starts' chains, and their standard errors."""
+    means = records.mean(axis=-1)
+    uniform, lattice = means[:, :CHAINS_PER_START], means[:, CHAINS_PER_START:]
+    error = np.sqrt((uniform.var(axis=1, ddof=1) + lattice.var(axis=1, ddof=1)) / CHAINS_PER_START)
+    return uniform.mean(axis=1) - lattice.mean(axis=1), error
+
+
 def verdict(
     protocol: str, converged: bool, pilot: tuple[NDArray[np.float64], NDArray[np.float64]],
-    data: tuple[NDArray[np.float64], NDArray[np.float64]],
+    data: tuple[NDArray[np.float64], NDArray[np.float64]], chains: int,
 ) -> str:  # fmt: skip
     """Whether sampled data are equilibrated: their means of U and Σy against the pilot's, at ERRORS_APART errors.
 
@@ -197,9 +206,12 @@ def verdict(
         converged: whether the pilot proved equilibrium.
         pilot: means and standard errors of the pilot's observables.
         data: means and standard errors of U and Σy of the data.
+        chains: independent chains that the data come from; standard errors of few are not to be trusted.
     """
     if not converged:
         return "not proved"
+    if chains < FEWEST_CHAINS:
+        return "too few chains to tell"
     error = np.hypot(pilot[1][:2], data[1])
     apart = np.divide(data[0] - pilot[0][:2], error, out=np.zeros(2), where=error > 0)
     for k, name in enumerate(("U", "sum y")):

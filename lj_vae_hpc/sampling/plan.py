@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config import Sampling, System
 
+PILOT_BUDGET = ("max_pilot_sweeps", "allow_unconverged")  # keys of sampling that change no configuration
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -46,12 +48,30 @@ class Plan:
         chain, sample = np.divmod(turn, self.sampling.samples_per_chain)
         return (local + self.first_ensemble).astype(np.int32), chain, sample, np.array(self.gammas)[local]
 
+    @property
+    def unit(self) -> int:
+        """Rows that no segment and no rank divides: those of one chain of every γ where a chain has several."""
+        return self.sampling.turn if self.sampling.samples_per_chain > 1 else 1
+
     def segments(self) -> list[range]:
         """The rows of each segment file; as equal as can be."""
-        count = -(-self.rows // self.sampling.segment_rows)
-        return [range(self.rows * k // count, self.rows * (k + 1) // count) for k in range(count)]
+        units = self.rows // self.unit
+        count = -(-units // max(1, self.sampling.segment_rows // self.unit))
+        return [range(units * k // count * self.unit, units * (k + 1) // count * self.unit) for k in range(count)]
 
     def fingerprint(self) -> str:
         """Equal for two plans if and only if they describe the same rows in the same segments."""
-        text = f"{self.seed} {self.first_ensemble} {self.system.model_dump_json()} {self.sampling.model_dump_json()}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        sampling = self.sampling.model_dump_json(exclude=set(PILOT_BUDGET))
+        return _digest(f"{self.seed} {self.first_ensemble} {self.system.model_dump_json()} {sampling}")
+
+    def pilot_fingerprint(self, ensemble: int) -> str:
+        """Equal if and only if the ensemble's pilot takes the same course, however far."""
+        s = self.sampling
+        return _digest(
+            f"{self.seed} {self.first_ensemble + ensemble} {self.system.model_dump_json()} {self.gammas[ensemble]} "
+            f"{s.step} {s.target_acceptance}"
+        )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -22,10 +22,12 @@ from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.representation.batches import Splits
 from lj_vae_hpc.stages.generate import sample
+from lj_vae_hpc.stages.pilots import run_pilots
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.stages.score import Arrays, fitted_scorer, load_model, reader, score_suite, write_scores
 from lj_vae_hpc.stages.train import check_data
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.schema import INDEX_NAME
 
 
 def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
@@ -36,8 +38,13 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     """
     world.on_root(lambda: check_data(run, config, 1))
     module = load_model(world, run, config)
-    for name, plan in sampled_plans(config).items():
-        sampled = sample(world, plan, run.evaluation / "suites" / name, config, f"suite {name}")
+    plans = {run.evaluation / "suites" / name: plan for name, plan in sampled_plans(config).items()}
+    missing = world.on_root(lambda: [f for f in plans if not (f / INDEX_NAME).exists()])
+    needed = {f: plans[f] for f in missing if plans[f].sampling.protocol == "equilibrated"}
+    run_pilots(world, needed, "suites")  # of all together, since each suite has but one
+    for folder, plan in plans.items():
+        name = folder.name
+        sampled = sample(world, plan, folder, config, f"suite {name}")
         if sampled and world.stop_requested():
             raise Stopped(f"suite {name} is sampled in {run.evaluation}")
     kept = world.on_root(lambda: _folder_of_scores(run, config))

@@ -15,8 +15,8 @@ from lj_vae_hpc.sampling.chains import sample_rows, warm_up
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.stages.pilots import run_pilots, schedule, table
 from lj_vae_hpc.stages.rundir import RunDir
-from lj_vae_hpc.store.reader import finished_segments
-from lj_vae_hpc.store.schema import INDEX_NAME, SEGMENT_FOLDER, segment_name
+from lj_vae_hpc.store.reader import Dataset, finished_segments
+from lj_vae_hpc.store.schema import SEGMENT_FOLDER, segment_name
 from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
 
 
@@ -49,7 +49,7 @@ def sample(
     segments = plan.segments()
     done = world.on_root(lambda: _prepare(world, plan, folder, segments))
     todo = [k for k in range(len(segments)) if k not in done]
-    if not todo and world.on_root((folder / INDEX_NAME).exists):
+    if not todo and world.on_root(lambda: _indexed(folder, plan)):
         if world.is_root:
             print(f"{label}: {plan.rows} configurations in {folder}, already complete", flush=True)
         return False
@@ -57,7 +57,7 @@ def sample(
         print(f"{label}: {sum(map(len, done.values()))} of {plan.rows} configurations in {folder} are kept", flush=True)
     world.node_by_node(lambda: warm_up(plan))
     wanted = pilots_always or plan.sampling.protocol == "equilibrated"
-    pilots = run_pilots(world, plan, folder, label) if wanted else []
+    pilots = run_pilots(world, {folder: plan}, label)[folder] if wanted else []
     how = schedule(plan, pilots)
     ensembles = {"gamma": np.array(plan.gammas), **asdict(how), **table(pilots)}
 
@@ -75,8 +75,8 @@ def sample(
     moves = sum(how.moves(plan, segments[k]) for k in todo)
     with Progress(label, moves, "trial moves", world.is_root) as progress:
         for k in todo:
-            shard = world.shard(len(segments[k]))
-            mine = range(segments[k].start + shard.start, segments[k].start + shard.stop)
+            shard = world.shard(len(segments[k]) // plan.unit)
+            mine = segments[k][shard.start * plan.unit : shard.stop * plan.unit]
             # Rank 0 speaks for all: equal shares of equal work.
             scale = len(segments[k]) / max(1, len(mine))
             columns = sample_rows(plan, mine, how, lambda n, scale=scale: progress.advance(n * scale))  # type: ignore[misc]
@@ -92,6 +92,15 @@ def sample(
         shutil.rmtree(folder / "pilots", ignore_errors=True)  # they are in the index now
         print(f"{label}: {plan.rows} configurations in {folder}", flush=True)
     return True
+
+
+def _indexed(folder: Path, plan: Plan) -> bool:
+    """Whether the index is that of the whole plan; it is not after a kill between the last segment and the index."""
+    try:
+        with Dataset(folder, check_segments=False) as data:
+            return bool(data.attributes["complete"]) and data.attributes["fingerprint"] == plan.fingerprint()
+    except (UserError, KeyError):
+        return False
 
 
 def _check_imported(plan: Plan, folder: Path) -> None:

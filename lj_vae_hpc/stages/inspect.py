@@ -143,7 +143,8 @@ def summarize(columns: Columns, attributes: dict[str, Any], ensembles: dict[str,
         if "pilot/mean" in ensembles:
             pilot = ensembles["pilot/mean"][k], ensembles["pilot/error"][k]
             equilibrium = f"{pilot[0][0]:.3f} ± {pilot[1][0]:.3f}"
-            judged = verdict(attributes["protocol"], bool(ensembles["pilot/converged"][k]), pilot, (mean, error))
+            converged = bool(ensembles["pilot/converged"][k])
+            judged = verdict(attributes["protocol"], converged, pilot, (mean, error), len(sizes))
         yield Ensemble(
             gamma=float(columns["gamma"][here][0]),
             count=int(here.sum()),

@@ -1,6 +1,6 @@
 """Runs the pilot of every ensemble, divided over ranks; each is kept as soon as it is done."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import h5py
@@ -13,40 +13,48 @@ from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.sampling.chains import Schedule
 from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot, run_pilot
 from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.store.schema import INDEX_NAME
 from lj_vae_hpc.store.writer import write_small_hdf5
 
 
-def run_pilots(world: World, plan: Plan, folder: Path, label: str) -> list[Pilot]:
-    """The pilot of each ensemble of a plan, the same list on every rank.
+def run_pilots(world: World, plans: Mapping[Path, Plan], label: str) -> dict[Path, list[Pilot]]:
+    """The pilot of each ensemble of some plans, by the folder of their data; the same on every rank.
 
     Raises:
         UserError: equilibrium could not be proved for some ensemble, unless sampling.allow_unconverged.
-        Stopped: a signal came; the pilots that were done are kept.
+        Stopped: a signal or deadline came; the pilots that were done are kept.
     """
-    count, mine = len(plan.gammas), {}
-    with Progress(f"{label}, pilot", count, "values of γ", world.is_root) as progress:
-        for start in range(0, count, world.size):
-            e, fresh = start + world.rank, False
-            if e < count:
-                path = folder / "pilots" / f"{e:06d}.h5"
-                stored = _stored(path, plan)
-                fresh = stored is None
-                mine[e] = stored or _keep(path, plan, run_pilot(plan, e))
-            progress.advance(min(world.size, count - start))
-            # Not where nothing new was done, or a command with too little time would never get on.
-            if start + world.size < count and any(world.gather(fresh)) and world.stop_requested():
-                raise Stopped(f"the pilots so far are in {folder / 'pilots'}")
-    pilots = [pilot for _, pilot in sorted(item for rank in world.gather(mine) for item in rank.items())]
-    lost = [(g, p) for g, p in zip(plan.gammas, pilots, strict=True) if not p.converged]
-    if lost and not plan.sampling.allow_unconverged:
+    everything = [(folder, plan, e) for folder, plan in plans.items() for e in range(len(plan.gammas))]
+    todo = world.on_root(lambda: [k for k, one in enumerate(everything) if _stored(*one) is None])
+    with Progress(f"{label}, pilots", len(todo), "values of γ", world.is_root) as progress:
+        for start in range(0, len(todo), world.size):
+            for k in todo[start + world.rank : start + world.rank + 1]:
+                _run(*everything[k])
+            progress.advance(min(world.size, len(todo) - start))
+            if world.stop_requested():
+                raise Stopped("the pilots so far are kept")
+    world.barrier()
+    pilots = world.on_root(lambda: [pilot for one in everything if (pilot := _stored(*one))])
+    _check(everything, pilots, label)
+    found: dict[Path, list[Pilot]] = {folder: [] for folder in plans}
+    for (folder, _, _), pilot in zip(everything, pilots, strict=True):
+        found[folder].append(pilot)
+    return found
+
+
+def _check(everything: list[tuple[Path, Plan, int]], pilots: list[Pilot], label: str) -> None:
+    lost = [
+        f"gamma {plan.gammas[e]:g} of {folder.name} ({_why(pilot)})"
+        for (folder, plan, e), pilot in zip(everything, pilots, strict=True)
+        if plan.sampling.protocol == "equilibrated" and not (pilot.converged or plan.sampling.allow_unconverged)
+    ]
+    if lost:
         raise UserError(
-            f"{label}: equilibrium was not proved within {plan.sampling.max_pilot_sweeps} sweeps for "
-            + "; ".join(f"gamma {g:g} ({_why(p)})" for g, p in lost[:5])
-            + (f" and {len(lost) - 5} more values" if len(lost) > 5 else "")
-            + ". Raise sampling.max_pilot_sweeps, or set sampling.allow_unconverged=true to sample them all the same",
+            f"{label}: equilibrium was not proved for {'; '.join(lost[:5])}"
+            + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+            + ". Raise sampling.max_pilot_sweeps, or set sampling.allow_unconverged=true to sample all the same",
             everywhere=True,
         )
-    return pilots
 
 
 def schedule(plan: Plan, pilots: list[Pilot]) -> Schedule:
@@ -76,21 +84,36 @@ def _why(pilot: Pilot) -> str:
     )
 
 
-def _keep(path: Path, plan: Plan, pilot: Pilot) -> Pilot:
+def _path(folder: Path, ensemble: int) -> Path:
+    return folder / "pilots" / f"{ensemble:06d}.h5"
+
+
+def _run(folder: Path, plan: Plan, ensemble: int) -> None:
+    pilot = run_pilot(plan, ensemble)
+
     def fill(file: h5py.File) -> None:
-        file.attrs["fingerprint"] = plan.fingerprint()
+        file.attrs["fingerprint"] = plan.pilot_fingerprint(ensemble)
         for name, values in pilot.columns().items():
             file.create_dataset(name, data=values)
 
-    write_small_hdf5(path, fill)
-    return pilot
+    write_small_hdf5(_path(folder, ensemble), fill)
 
 
-def _stored(path: Path, plan: Plan) -> Pilot | None:
+def _stored(folder: Path, plan: Plan, ensemble: int) -> Pilot | None:
+    """The pilot from its own file, or from the index of a data set that was complete; none that may run on."""
+    pilot = None
     try:
-        with h5py.File(path, "r") as file:
-            if file.attrs["fingerprint"] == plan.fingerprint():
-                return Pilot.of({name: np.asarray(data) for name, data in file.items()})
+        with h5py.File(_path(folder, ensemble), "r") as file:
+            if file.attrs["fingerprint"] == plan.pilot_fingerprint(ensemble):
+                pilot = Pilot.of({name: np.asarray(data) for name, data in file.items()})
     except (OSError, KeyError):
-        pass
-    return None
+        try:
+            with h5py.File(folder / INDEX_NAME, "r") as file:
+                if file.attrs["fingerprint"] == plan.fingerprint():
+                    columns = file["ensembles/pilot"]
+                    pilot = Pilot.of({name: np.asarray(data[ensemble]) for name, data in columns.items()})
+        except (OSError, KeyError):
+            pass
+    if pilot and not pilot.converged and pilot.length < plan.sampling.max_pilot_sweeps:
+        return None
+    return pilot

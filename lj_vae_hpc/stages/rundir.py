@@ -10,10 +10,11 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.files import write_text
 from lj_vae_hpc.lock import lock
 from lj_vae_hpc.parallel import World
+from lj_vae_hpc.sampling.plan import PILOT_BUDGET
 from lj_vae_hpc.store.schema import INDEX_NAME
 
 # Changing these continues the same run.
-FREE: Any = {"training": {"epochs", "device", "precision"}}
+FREE: Any = {"training": {"epochs", "device", "precision"}, "sampling": set(PILOT_BUDGET)}
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ def test_a_deadline_on_one_rank_stops_all(world: World, folder: Path, runs: tupl
             done = True
         except Stopped:
             stops += 1
-    assert stops == 6 + 3 * 3 + 6  # all but the last of the data's segments, those of three suites, six scored suites
+    # All but the last of the data's segments, the suites' pilots, the segments of three suites, six scored suites.
+    assert stops == 6 + 1 + 3 * 3 + 6
     if world.is_root:
         for file in runs[0].data.glob("**/*.h5"):
             assert file.read_bytes() == (run.path / file.relative_to(runs[0].path)).read_bytes()

@@ -33,7 +33,7 @@ def test_stationary_series_are_equilibrium_with_the_known_autocorrelation_time()
     pilot = _judge(series(), 8, 0.3, 0.4)
     assert pilot.converged and (pilot.rhat < 1.01).all()
     np.testing.assert_allclose(pilot.tau, 8 * (1 + MEMORY) / (1 - MEMORY), rtol=0.1)
-    assert pilot.burn_in >= 5 * pilot.tau.max() and pilot.interval == np.ceil(pilot.tau.max())
+    assert pilot.burn_in >= 5 * pilot.tau.max() and pilot.interval == np.ceil(2 * pilot.tau.max())
     assert (np.abs(pilot.mean) < 4 * pilot.error).all() and pilot.length == 8 * (TIMES - 1)
 
 
@@ -83,14 +83,19 @@ def test_the_settled_lattice_lies_in_the_box_without_overlaps(n: int, side: floa
 def test_verdicts() -> None:
     pilot = np.array([-8.0, 70.0, 40.0]), np.array([0.06, 0.1, 0.1])
     error = np.array([0.07, 0.1])
-    assert verdict("equilibrated", True, pilot, (np.array([-8.1, 70.2]), error)) == "equilibrated"
-    assert verdict("reference", True, pilot, (np.array([-8.1, 70.2]), error)) == "not told from equilibrium"
-    assert verdict("equilibrated", False, pilot, (np.array([-8.1, 70.2]), error)) == "not proved"
-    assert "NOT equilibrated: U is +4.00" in verdict("reference", True, pilot, (np.array([-4.0, 70.2]), error))
-    assert "NOT equilibrated: sum y is +3.00" in verdict("reference", True, pilot, (np.array([-8.1, 73.0]), error))
+    assert verdict("equilibrated", True, pilot, (np.array([-8.1, 70.2]), error), 99) == "equilibrated"
+    assert verdict("reference", True, pilot, (np.array([-8.1, 70.2]), error), 99) == "not told from equilibrium"
+    assert verdict("equilibrated", False, pilot, (np.array([-8.1, 70.2]), error), 99) == "not proved"
+    assert "NOT equilibrated: U is +4.00" in verdict("reference", True, pilot, (np.array([-4.0, 70.2]), error), 99)
+    assert "NOT equilibrated: sum y is +3.00" in verdict("reference", True, pilot, (np.array([-8.1, 73.0]), error), 99)
+
+
+def test_few_chains_give_no_verdict() -> None:
+    pilot = np.array([-8.0, 70.0, 40.0]), np.array([0.06, 0.1, 0.1])
+    assert verdict("reference", True, pilot, (np.array([-4.0, 70.0]), np.full(2, 0.1)), 29) == "too few chains to tell"
 
 
 def test_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(equilibration, "RHAT_MAX", 0.0)  # never satisfied
     plan = Plan(5, System(n_particles=4, box_side=5.0), Sampling(max_pilot_sweeps=10_000))
-    assert run_pilot(plan, 0).length == 8192
+    assert 10_000 <= run_pilot(plan, 0).length < 10_100

@@ -46,3 +46,9 @@ def test_chunks_do_not_change_the_energy(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = pair_energy(positions, LJ)
     monkeypatch.setattr("lj_vae_hpc.physics.energies.PAIRS_AT_ONCE", 1000)
     np.testing.assert_array_equal(pair_energy(positions, LJ), whole)
+
+
+def test_energies_do_not_depend_on_their_company() -> None:
+    positions = np.random.default_rng(0).uniform(0, 10, (40, 30, 2)).astype(np.float32)
+    alone = np.concatenate([pair_energy(positions[k : k + 1], LJ) for k in range(40)])
+    np.testing.assert_array_equal(alone, pair_energy(positions, LJ))

@@ -46,10 +46,11 @@ def test_sampling_stopped_between_segments(tiny: Path, tmp_path: Path, monkeypat
     whole, config = make(tmp_path / "whole", tiny, world)
     run = RunDir(tmp_path / "stopped")
     monkeypatch.setattr(world, "stop_requested", lambda: True)
-    with pytest.raises(Stopped, match="pilots so far"):
-        generate(world, run, config)
-    kept = {f: f.stat().st_mtime_ns for f in (run.data / "pilots").glob("*.h5")}
-    assert len(kept) == 1
+    for pilots in (1, 2):
+        with pytest.raises(Stopped, match="pilots so far"):
+            generate(world, run, config)
+        kept = {f: f.stat().st_mtime_ns for f in (run.data / "pilots").glob("*.h5")}
+        assert len(kept) == pilots
     for segments in (1, 2):
         with pytest.raises(Stopped, match="of 120 configurations"):
             generate(world, run, config)
@@ -60,6 +61,34 @@ def test_sampling_stopped_between_segments(tiny: Path, tmp_path: Path, monkeypat
     assert (run.data / "dataset.h5").read_bytes() == (whole.data / "dataset.h5").read_bytes()
     for segment in (whole.data / "segments").iterdir():
         assert segment.read_bytes() == (run.data / "segments" / segment.name).read_bytes()
+
+
+def test_a_kill_between_the_last_segment_and_the_index(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(None)
+    whole, config = make(tmp_path / "whole", tiny, world)
+    run = RunDir(tmp_path / "killed")
+    asked = iter([False, False, False, True])  # after two pilots and two of the three segments
+    monkeypatch.setattr(world, "stop_requested", lambda: next(asked, False))
+    with pytest.raises(Stopped, match="80 of 120"):
+        generate(world, run, config)
+    before = (run.data / "dataset.h5").read_bytes()
+    generate(world, run, config)
+    (run.data / "dataset.h5").write_bytes(before)
+    generate(world, run, config)
+    assert (run.data / "dataset.h5").read_bytes() == (whole.data / "dataset.h5").read_bytes()
+
+
+def test_a_segment_made_again_needs_no_pilot(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(None)
+    run, config = make(tmp_path / "run", tiny, world)
+    index, segment = (run.data / "dataset.h5").read_bytes(), run.data / "segments" / "000001.h5"
+    bytes_of_segment = segment.read_bytes()
+    segment.unlink()
+    monkeypatch.setattr("lj_vae_hpc.stages.pilots.run_pilot", None)
+    generate(world, run, config)
+    assert segment.read_bytes() == bytes_of_segment and (run.data / "dataset.h5").read_bytes() == index
 
 
 def scores(run: RunDir) -> dict[str, bytes]:
@@ -79,11 +108,12 @@ def test_evaluation_stopped_after_each_suite(tiny: Path, tmp_path: Path, monkeyp
     shutil.rmtree(run.evaluation)
     monkeypatch.setattr(world, "stop_requested", lambda: True)
     unfinished = run.evaluation / "unfinished"
-    for k in range(9):  # three suites are sampled, six are scored
-        with pytest.raises(Stopped, match=f"{k - 2} of 6 suites are scored" if k > 2 else "is sampled"):
+    expected = ["pilots so far"] * 2 + ["is sampled"] * 3 + [f"{k} of 6 suites are scored" for k in range(1, 7)]
+    for k, message in enumerate(expected):
+        with pytest.raises(Stopped, match=message):
             evaluate(world, run, config)
         kept = list(unfinished.glob("*/*.h5"))
-        assert len(kept) == max(0, k - 2)
+        assert len(kept) == max(0, k - 4)
     (unfinished / "of other weights").mkdir()
     evaluate(world, run, config)
     assert scores(run) == whole and (run.evaluation / "summary.json").read_bytes() == summary

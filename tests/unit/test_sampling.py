@@ -164,7 +164,7 @@ def test_the_kernels_energies_against_exact_values(
     potential: object, cutoff: float | None, distance: float, expected: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = System(n_particles=2, box_side=10.0, potential=potential, cutoff=cutoff)
-    for cells_from in (1000, 0) if cutoff else (1000,):
+    for cells_from in (1000, 0):
         monkeypatch.setattr(chains_module, "CELLS_FROM", cells_from)
         chains = Chains(5, system, np.full(3, 0.4), np.full(3, 0.1), np.zeros(3), np.arange(3))
         chains.positions = np.broadcast_to([[2.0, 1.0], [2.0 + distance, 1.0]], (3, 2, 2))
@@ -218,6 +218,12 @@ def test_segments_cover_the_rows_once() -> None:
     segments = p.segments()
     assert [r for s in segments for r in s] == list(range(p.rows))
     assert max(map(len, segments)) <= 37
+
+
+def test_chains_of_several_samples_are_not_divided() -> None:
+    p = plan(samples_per_chain=5, segment_rows=50)
+    assert p.unit == 20 and {len(s) for s in p.segments()} <= {40, 60} and sum(map(len, p.segments())) == p.rows
+    assert all(s.start % 20 == 0 for s in p.segments())
 
 
 def test_fingerprint_tells_plans_apart() -> None:
