@@ -125,8 +125,8 @@ class Sampling(Section):
     configurations: Annotated[int, Field(ge=10, lt=2**31, strict=True)] = 10_000
     """Configurations per γ."""
     samples_per_chain: Count = 1
-    """Configurations taken from each Markov chain, the autocorrelation time that the pilot measures apart; with more
-    than 1 only neighbouring configurations of a chain are correlated, and `configurations` must be a multiple."""
+    """Configurations taken from each Markov chain, twice the autocorrelation time that the pilot measures apart;
+    `configurations` must be a multiple. No segment and no rank divides the chains of a turn through all γ."""
     sweeps: Annotated[int, Field(gt=0, lt=2**31, strict=True)] = 1_000
     """Sweeps of a chain from its uniform random start to its first configuration; one sweep is one trial move per
     particle. Under `equilibrated` the least: it becomes the proved burn-in where that is longer."""
