@@ -93,8 +93,8 @@ def _equilibrium(columns: Columns, attributes: dict[str, Any], ensembles: dict[s
     """How the pilots relaxed, and the verdict on every ensemble; nothing where no pilots were run."""
     if "pilot/mean" not in ensembles:
         return
-    head = ("γ", "verdict", "burn-in (sweeps)", "sweeps", "R-hat", "τ (sweeps)", "pilot ESS", "mean U of the pilot (ε)",
-            "mean U of the data (ε)")  # fmt: skip
+    head = ("γ", "verdict", "burn-in", "sweeps", "R-hat", "τ", "pilot ESS", "pilot's mean U (ε)",
+            "data's mean U (ε)")  # fmt: skip
     body = [
         (
             f"{e.gamma:g}", e.verdict, f"{ensembles['pilot/burn_in'][k]:,}", f"{e.sweeps:,}",
@@ -106,7 +106,7 @@ def _equilibrium(columns: Columns, attributes: dict[str, Any], ensembles: dict[s
     yield Section(
         "Equilibrium",
         "Pilot chains from two opposite starts: the burn-in ends where they agree. R-hat, autocorrelation time τ and "
-        "effective sample size are the worst of U, Σy and the number of close pairs.",
+        "effective sample size are the worst of U, Σy and the number of close pairs; times are in sweeps.",
         figures.relaxation(ensembles),
         (head, *body),
     )

@@ -20,6 +20,7 @@ from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.representation.batches import Splits
 from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
+from lj_vae_hpc.stages.inspect import system_of
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.stages.train import check_data, model_facts
 from lj_vae_hpc.store.reader import Dataset
@@ -47,6 +48,11 @@ def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path
                 raise UserError(
                     f"{path} holds configurations of {foreign.n_particles} particles, the model in {run.path} was "
                     f"trained on {config.system.n_particles}"
+                )
+            if "system" in foreign.attributes and (side := system_of(foreign).box_side) != config.system.box_side:
+                raise UserError(
+                    f"{path} was sampled in a box of side {side:g}, the model in {run.path} was trained on one of "
+                    f"{config.system.box_side:g}: distances are scaled by it"
                 )
 
     world.on_root(check)

@@ -195,6 +195,12 @@ def test_data_of_another_number_of_particles(finished: Path, lj_vae: Run, tmp_pa
     assert done.returncode == 2 and "30 particles" in done.stderr
 
 
+def test_data_of_another_box(finished: Path, lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
+    assert lj_vae("generate", "-c", tiny, "-o", tmp_path / "run", "-s", "system.box_side=6").returncode == 0
+    done = lj_vae("score", tmp_path / "run/data/dataset.h5", "-o", finished)
+    assert done.returncode == 2 and "a box of side 6" in done.stderr
+
+
 def test_an_output_folder_without_permission(lj_vae: Run, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
