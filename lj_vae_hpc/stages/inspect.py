@@ -1,10 +1,7 @@
 """Prints what is inside a data set, and verifies it."""
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +9,11 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config import RunConfig, System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
-from lj_vae_hpc.physics.energies import height_sum, total_energy
-from lj_vae_hpc.sampling.equilibration import verdict
+from lj_vae_hpc.physics.energies import total_energy
+from lj_vae_hpc.stages.ensembles import summarize, watch
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.store.schema import COLUMNS, Columns
+from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.verifier import damage, row_digest
-
-WATCHED = ("energy", "gamma", "ensemble", "chain", "acceptance")
 
 
 def inspect(world: World, path: Path, config: RunConfig | None = None) -> None:
@@ -95,65 +90,3 @@ def _inspect(path: Path, config: RunConfig | None) -> None:
                 f"{e.acceptance:10.3f} {e.step:7.4g} {e.sweeps:7d} {e.equilibrium:>18}  {e.verdict}"
             )
         print(f"content sha256 {digest.hexdigest()}")
-
-
-def watch(data: Dataset, seen: Callable[[Columns], None] = lambda block: None) -> Columns:
-    """The columns that summarize needs; the whole data set is read in blocks, which `seen` is shown."""
-    parts: list[Columns] = []
-    for _, block in data.blocks(range(data.rows), tuple(COLUMNS)):
-        seen(block)
-        parts.append({name: block[name] for name in WATCHED} | {"height": height_sum(block["positions"])})
-    return {name: np.concatenate([part[name] for part in parts]) for name in (*WATCHED, "height")}
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """What is in a data set of one ensemble; mean and error are of U (ε) and Σy (σ)."""
-
-    gamma: float
-    count: int
-    mean: NDArray[np.float64]
-    error: NDArray[np.float64]
-    deviation: float
-    acceptance: float
-    step: float
-    sweeps: int
-    equilibrium: str
-    verdict: str
-
-
-def summarize(columns: Columns, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]) -> Iterator[Ensemble]:
-    """Every ensemble of a data set, with the verdict on its equilibrium where pilots were run.
-
-    Args:
-        columns: energy, gamma, ensemble, chain, acceptance and height (Σy) of every configuration.
-        attributes: the data set's.
-        ensembles: what is stored of each ensemble.
-    """
-    first = columns["ensemble"].min() if len(columns["ensemble"]) else 0
-    for number in np.unique(columns["ensemble"]):
-        k, here = int(number - first), columns["ensemble"] == number
-        watched = np.stack([columns["energy"][here], columns["height"][here]])
-        # Chains are independent, the configurations of one chain are not.
-        _, chain, sizes = np.unique(columns["chain"][here], return_inverse=True, return_counts=True)
-        chain_means = np.stack([np.bincount(chain, series) / sizes for series in watched])
-        mean = watched.mean(axis=1)
-        error = chain_means.std(axis=1, ddof=1) / np.sqrt(len(sizes)) if len(sizes) > 1 else np.full(2, np.nan)
-        equilibrium, judged = "", ""
-        if "pilot/mean" in ensembles:
-            pilot = ensembles["pilot/mean"][k], ensembles["pilot/error"][k]
-            equilibrium = f"{pilot[0][0]:.3f} ± {pilot[1][0]:.3f}"
-            converged = bool(ensembles["pilot/converged"][k])
-            judged = verdict(attributes["protocol"], converged, pilot, (mean, error), len(sizes))
-        yield Ensemble(
-            gamma=float(columns["gamma"][here][0]),
-            count=int(here.sum()),
-            mean=mean,
-            error=error,
-            deviation=float(watched[0].std()),
-            acceptance=float(columns["acceptance"][here].mean()),
-            step=float(ensembles["step"][k]) if "step" in ensembles else np.nan,
-            sweeps=int(ensembles["sweeps"][k]) if "sweeps" in ensembles else 0,
-            equilibrium=equilibrium,
-            verdict=judged,
-        )

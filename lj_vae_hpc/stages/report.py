@@ -14,7 +14,7 @@ from lj_vae_hpc.files import write_text
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.report import figures
 from lj_vae_hpc.report.page import Section, render
-from lj_vae_hpc.stages.inspect import summarize, watch
+from lj_vae_hpc.stages.ensembles import summarize, watch
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
