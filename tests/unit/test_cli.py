@@ -84,7 +84,7 @@ def test_the_page_needs_nothing_else(finished: Path) -> None:
     page.feed(text)
     assert page.links and all(link.startswith(("data:", "#")) for link in page.links)
     assert "@import" not in text and "<script" not in text
-    assert len(re.findall("<h2>", text)) == 7
+    assert len(re.findall("<h2>", text)) == 8
 
 
 def test_a_second_call_redoes_nothing(finished: Path, lj_vae: Run) -> None:
