@@ -1,6 +1,6 @@
 """The sampler against a plain C++ loop, where its time goes, how it scales with N and ranks, and its memory.
 
-    python benchmarks/sampler.py [core] [parts] [scaling] [ranks] [campaign]      all of them by default
+    python benchmarks/sampler.py [core] [parts] [scaling] [ranks] [campaign] [steps]      all of them by default
 
 Everything that is compared is measured in turns in one run, so that both see the same machine; medians are printed.
 `core` compiles benchmarks/metropolis.cpp with g++ -O3 -march=native.
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numba
 import numpy as np
+from arviz_stats.base import array_stats
 from numba import float32, uint32
 
 from lj_vae_hpc.config import System
@@ -179,6 +180,23 @@ def scaling() -> None:
         print(f"{name}: a sweep costs N^{slope:.2f}; ns per trial move at N = {each}")
 
 
+def steps() -> None:
+    """Autocorrelation time of U against the step and its acceptance: which acceptance the pilot should aim at."""
+    every, records, count = 20, 800, 64
+    for gamma in (0.1, 0.4, 1.0, 3.0):
+        found = []
+        for step in (0.2, 0.3, 0.4, 0.6, 0.9, 1.4, 2.0, 3.0):
+            chains = Chains(3, System(), np.full(count, gamma), np.full(count, step), np.zeros(count), np.arange(count))
+            chains.run(4000)
+            accepted, series = 0, np.empty((count, records))
+            for k in range(records):
+                accepted += chains.run(every).sum()
+                series[:, k] = chains.energy
+            tau = every * series.size / array_stats.ess(series, chain_axis=0, draw_axis=1, method="mean")
+            found.append(f"{step:g}: {tau:.0f} ({accepted / (count * N * every * records):.2f})")
+        print(f"gamma {gamma:g}, step: tau of U in sweeps (acceptance)  {', '.join(found)}")
+
+
 def lj_vae(ranks: int, *arguments: object) -> tuple[str, float, float]:
     """Output, wall seconds and largest resident memory of a process (MB) of the command line on some ranks."""
     environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -244,7 +262,9 @@ def campaign() -> None:
 
 
 if __name__ == "__main__":
-    everything = {"core": core, "parts": parts, "scaling": scaling, "ranks": ranks, "campaign": campaign}
+    everything = {
+        "core": core, "parts": parts, "scaling": scaling, "ranks": ranks, "campaign": campaign, "steps": steps
+    }  # fmt: skip
     chosen = sys.argv[1:] or list(everything)
     if unknown := set(chosen) - set(everything):
         sys.exit(f"unknown {', '.join(sorted(unknown))}; choose from {', '.join(everything)}")
