@@ -1,10 +1,15 @@
 """Packaging: `pip install .` gives the `lj-vae` command. Versions are pinned in bin/requirements for bin/bootstrap."""
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+INIT = (Path(__file__).parent / "lj_vae_hpc" / "__init__.py").read_text(encoding="utf-8")
 
 setup(
     name="lj_vae_hpc",
-    version="0.1.0",
+    version=re.findall(r'__version__ = "(.+)"', INIT)[0],
     description="Sampling, learning and anomaly detection of particle configurations on HPC clusters",
     packages=find_packages(include=["lj_vae_hpc", "lj_vae_hpc.*"]),
     package_data={"lj_vae_hpc.report": ["page.html"]},

@@ -28,6 +28,7 @@ from lj_vae_hpc.stages.score import Arrays, fitted_scorer, load_model, reader, s
 from lj_vae_hpc.stages.train import check_data
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import INDEX_NAME
+from lj_vae_hpc.training import checkpoint
 
 
 def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
@@ -69,7 +70,8 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
             results[NORMAL]["gamma"] = data.read(splits.test, ("gamma",))["gamma"]
 
     def finish() -> None:
-        summary = summarize(results, config)
+        _, weights = checkpoint.load(run.model / "best.safetensors")
+        summary = summarize(results, config) | {"weights_epoch": weights["epoch"]}
         write_scores(run.evaluation / "scores.h5", results | examples)
         write_text(run.evaluation / "summary.json", json.dumps(summary, indent=1))
         shutil.rmtree(kept.parent)

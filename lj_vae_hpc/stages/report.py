@@ -81,7 +81,8 @@ def _report(run: RunDir, config: RunConfig) -> None:
         "configurations": f"{rows:,} at {len(config.sampling.gamma_values)} values of γ",
         "system": f"N = {s.n_particles}, L = {s.box_side:g} σ, T = {s.temperature:g} ε",
         "protocol": config.sampling.protocol + (f", {swept[0]:,} to {swept[-1]:,} sweeps" if len(swept) else ""),
-        "model": f"latent dimension {config.model.latent_dim}, {len(history)} epochs",
+        "model": f"latent dimension {config.model.latent_dim}",
+        "weights": f"of epoch {summary['weights_epoch']} of {len(history)}",
         "test error": f"RMSE {np.sqrt(np.mean(normal['rmse'] ** 2)):.4f} (units of L√2)",
         "best score": f"{best.replace('_', ' ')}, mean AUROC {summary['mean_auroc'][best]:.3f}",
     }

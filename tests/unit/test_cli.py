@@ -57,6 +57,7 @@ def test_the_contract_of_a_finished_run(finished: Path) -> None:
             assert score["auroc_ci"][0] <= score["auroc"] <= score["auroc_ci"][1]
             assert 0 <= score["fpr_at_95_tpr"] <= 1 and 0 <= score["average_precision"] <= 1
     assert summary["best_score"] in summary["suites"]["soft"]["scores"]
+    assert summary["weights_epoch"] in (1, 2)
 
 
 def test_scores_hold_each_configuration_once(finished: Path) -> None:
