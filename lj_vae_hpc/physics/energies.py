@@ -20,9 +20,17 @@ def pair_distances_squared(positions: ArrayLike) -> NDArray[np.float64]:
 def pair_energy(positions: ArrayLike, potential: Mie) -> NDArray[np.float64]:
     """(n,) Σ_{i<j} u(r_ij) in ε of positions (n, N, 2) in σ."""
     r = np.asarray(positions)
-    chunk = max(1, PAIRS_AT_ONCE // max(1, r.shape[1] * (r.shape[1] - 1) // 2))
+    pairs = r.shape[1] * (r.shape[1] - 1) // 2
+    if pairs > PAIRS_AT_ONCE:
+        return np.array([_pair_energy_by_particle(one.astype(np.float64), potential) for one in r])
+    chunk = PAIRS_AT_ONCE // max(1, pairs)
     parts = [potential.energy(pair_distances_squared(r[k : k + chunk])).sum(axis=1) for k in range(0, len(r), chunk)]
     return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _pair_energy_by_particle(r: NDArray[np.float64], potential: Mie) -> float:
+    """The same of one configuration (N, 2) whose pairs are too many to have at once."""
+    return float(sum(potential.energy(((r[i] - r[i + 1 :]) ** 2).sum(axis=1)).sum() for i in range(len(r) - 1)))
 
 
 def height_sum(positions: ArrayLike) -> NDArray[np.float64]:
