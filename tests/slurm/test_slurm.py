@@ -83,7 +83,7 @@ def check_evaluation(run: Path) -> None:
     assert "</html>" in (run / "report" / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(200)
 def test_jobs_without_arguments_run_the_default_configuration(cluster: "Cluster", reference: Path) -> None:
     run = reference / "runs" / "equilibrated"
     check_data(run)
@@ -95,7 +95,7 @@ def test_jobs_without_arguments_run_the_default_configuration(cluster: "Cluster"
     check_evaluation(run)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)
 def test_mpirun_and_srun_make_the_same_data(cluster: "Cluster", reference: Path, tmp_path: Path) -> None:
     """Launched by mpirun, told by the environment which run, and submitted from outside the checkout."""
     (tmp_path / "small.yaml").write_text(CONFIG, encoding="utf-8")
@@ -111,7 +111,7 @@ def test_mpirun_and_srun_make_the_same_data(cluster: "Cluster", reference: Path,
     check_training(tmp_path / "mine", job.log)
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(150)
 def test_a_signalled_job_saves_and_ends_with_75(cluster: "Cluster", reference: Path, tmp_path: Path) -> None:
     """As `#SBATCH --signal` sends before the time limit: to the job's steps, not to its shell."""
     settings = ("-s", "sampling.configurations=4000", "-s", "sampling.segment_rows=500", "-o", "long")
@@ -139,7 +139,7 @@ def pipeline(cluster: "Cluster", folder: Path, *arguments: str, **env: str) -> t
     return ids, done.stdout
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(200)
 def test_pipeline_runs_from_sampling_to_the_page(cluster: "Cluster", tmp_path: Path) -> None:
     """The command line wins over the environment."""
     (tmp_path / "small.yaml").write_text(CONFIG, encoding="utf-8")
@@ -154,7 +154,7 @@ def test_pipeline_runs_from_sampling_to_the_page(cluster: "Cluster", tmp_path: P
     check_evaluation(tmp_path / "runs" / "small")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 def test_bad_configuration_ends_every_job_of_a_pipeline(cluster: "Cluster", tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(CONFIG, encoding="utf-8")
     ids, _ = pipeline(cluster, tmp_path, "-c", "small.yaml", "-s", "sampling.sweeps=0")
@@ -166,7 +166,7 @@ def test_bad_configuration_ends_every_job_of_a_pipeline(cluster: "Cluster", tmp_
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(
     ("env", "message"),
     [
