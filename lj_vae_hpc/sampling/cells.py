@@ -132,10 +132,11 @@ def make_cells(potential: Mie, box_side: float, n_particles: int) -> tuple[Calla
         for block in range(x.shape[0]):
             for lane in range(LANES):
                 px, py = x[block, :, lane].copy(), y[block, :, lane].copy()
-                cell_x, cell_y, owner, place, occupied = _fill_cells(px, py, per_length, per_side)
-                vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
                 largest, g, taken = step[block, lane], gamma[block, lane], 0
                 for sweep in range(first[block, lane], first[block, lane] + count[block, lane]):
+                    # Anew for every sweep: the order of sums then depends on positions alone, not on the calls before.
+                    cell_x, cell_y, owner, place, occupied = _fill_cells(px, py, per_length, per_side)
+                    vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
                     for i in range(len(px)):
                         k = i % (2 * LANES)
                         if k == 0:

@@ -100,14 +100,9 @@ class Chains:
         total = pairs + self._gamma * self._y.sum(axis=1, dtype=np.float64)
         return np.asarray(total.ravel()[: self._count])
 
-    @property
-    def step(self) -> NDArray[np.float32]:
-        """(k,) largest trial displacement of each chain, in σ."""
-        return self._step.ravel()[: self._count].copy()
-
-    @step.setter
-    def step(self, step: ArrayLike) -> None:
-        self._step[:] = self._lanes(np.broadcast_to(step, self._count), np.float32)
+    def set_step(self, step: float) -> None:
+        """Gives every chain the same largest trial displacement, in σ."""
+        self._step[:] = step
 
 
 def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:

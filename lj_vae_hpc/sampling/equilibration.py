@@ -42,7 +42,7 @@ class Pilot:
         interval: sweeps between samples of one chain: 2 tau, over which a memory has decayed to exp(-4).
         rhat: rank-normalised split R-hat of all chains after the burn-in.
         tau: integrated autocorrelation time 1 + 2 Σ ρ(t), in sweeps.
-        ess: effective sample size of the pilot after the burn-in.
+        ess: effective sample size of the pilot's second half.
         mean, error: equilibrium mean over the pilot's second half, and its standard error from the independent chains.
         difference, difference_error: between the means of the two starts in the first sweeps after the burn-in.
         trace_sweeps: (TRACE_POINTS,) when the traces were recorded.
@@ -108,7 +108,7 @@ def tuned_step(plan: Plan, ensemble: int) -> float:
     log_step, history = np.log(plan.sampling.step), []
     chains = _chains(plan, ensemble, plan.sampling.step, CHAINS_PER_START, first=2 * CHAINS_PER_START)
     for _ in range(TUNING_ROUNDS):
-        chains.step = np.exp(log_step)
+        chains.set_step(float(np.exp(log_step)))
         acceptance = chains.run(SWEEPS_PER_ROUND).mean() / (SWEEPS_PER_ROUND * plan.system.n_particles)
         log_step += 1.5 * (acceptance - plan.sampling.target_acceptance)
         log_step = float(np.clip(log_step, np.log(1e-3), np.log(plan.system.box_side / 2)))

@@ -109,11 +109,8 @@ def make_sweeps(potential: Mie) -> tuple[Callable[..., None], Callable[..., None
             for i in range(x.shape[1]):
                 for j in range(i):
                     r2 = distance_squared(load(xb, i), load(yb, i), load(xb, j), load(yb, j))
-                    store(
-                        ub,
-                        i * (i - 1) // 2 + j,
-                        pair_energy(maximum(r2, r2_min), half_m, half_difference, truncated, r2_cut),
-                    )
+                    u = pair_energy(maximum(r2, r2_min), half_m, half_difference, truncated, r2_cut)
+                    store(ub, i * (i - 1) // 2 + j, u)
 
     @numba.njit(cache=True, error_model="numpy")
     def advance(  # type: ignore[no-untyped-def]

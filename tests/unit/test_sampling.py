@@ -106,6 +106,19 @@ def test_sweeps_may_be_divided() -> None:
     np.testing.assert_array_equal(parts.energy, whole.energy)
 
 
+@pytest.mark.parametrize("cells_from", [0, 1000])
+def test_division_of_sweeps_does_not_touch_rounding(cells_from: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Cold, where the rounding of a sum in another order decides moves; progress divides the sweeps by the company.
+    monkeypatch.setattr(chains_module, "CELLS_FROM", cells_from)
+    system = System(n_particles=60, box_side=9.0, temperature=0.01)
+    whole, parts = (Chains(7, system, np.full(32, 0.5), np.full(32, 0.03), np.zeros(32), np.arange(32)) for _ in "ab")
+    whole.run(1000)
+    for _ in range(100):
+        parts.run(10)
+    np.testing.assert_array_equal(parts.positions, whole.positions)
+    np.testing.assert_array_equal(parts.energy, whole.energy)
+
+
 def test_samples_of_a_chain_are_its_states_an_interval_apart() -> None:
     p = plan(samples_per_chain=3)
     rows = sample_rows(p, range(p.rows), schedule(), nothing)
