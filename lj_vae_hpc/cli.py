@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from lj_vae_hpc import __version__
-from lj_vae_hpc.config import RunConfig, load
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.configfile import load
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.stages.rundir import RunDir, open_run

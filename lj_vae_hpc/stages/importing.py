@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.config import RunConfig, System, load
+from lj_vae_hpc.config import RunConfig, System
+from lj_vae_hpc.configfile import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.physics.energies import total_energy

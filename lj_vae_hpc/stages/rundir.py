@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lj_vae_hpc.config import RunConfig, load
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.configfile import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.files import write_text
 from lj_vae_hpc.lock import lock

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from lj_vae_hpc.config import RunConfig, load
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.configfile import load
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.stages.evaluate import evaluate

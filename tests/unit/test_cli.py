@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lj_vae_hpc.config import load
+from lj_vae_hpc.configfile import load
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]

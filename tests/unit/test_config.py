@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lj_vae_hpc.config import RunConfig, load
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.configfile import load
 from lj_vae_hpc.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"

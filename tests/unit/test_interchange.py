@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from lj_vae_hpc.config import load
+from lj_vae_hpc.configfile import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.physics.energies import total_energy
