@@ -1,42 +1,17 @@
 """The configuration: typed, frozen sections."""
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StrictBool,
-    Tag,
-    model_validator,
-)
+from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
+from lj_vae_hpc.configbase import Count, Number, Positive, Section
+from lj_vae_hpc.configmodel import Model, Objective, Representation, Training, contradiction
 from lj_vae_hpc.physics.potentials import Mie
 
 EXPONENTS = {"lennard_jones": (12, 6), "soft": (4, 2)}
-
-
-def _no_bool(value: Any) -> Any:
-    """Refuses true and false where a number is meant; text like 1e-4, which YAML reads as such, is a number."""
-    if isinstance(value, bool):
-        raise ValueError(f"{value} is not a number")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
-Positive = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False, gt=0)]
-Count = Annotated[int, Field(gt=0, strict=True)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class System(Section):
@@ -166,50 +141,6 @@ class Sampling(Section):
         return len(self.gamma_values) * self.samples_per_chain
 
 
-class Representation(Section):
-    """What the network sees: the sorted distance matrix."""
-
-    ordering: Literal["origin", "y"] = "origin"
-    """Particles sorted by distance from the corner (0, 0), or by height."""
-    landmarks: StrictBool = False
-    """Adds the corners (0, 0) and (L, 0) as two points, which makes the matrix lossless: y >= 0."""
-
-
-class Model(Section):
-    """The variational auto-encoder."""
-
-    latent_dim: Count = 40
-    """Dimension of the latent space."""
-    channels: tuple[Count, Count] = (60, 50)
-    """Channels of the encoder's two 3x3 convolutions; the decoder mirrors them."""
-
-
-class Objective(Section):
-    """The loss: squared error averaged over matrix entries + kl_weight * KL averaged over latent dimensions."""
-
-    kl_weight: Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)] = 3.5e-4
-    """λ, dimensionless."""
-
-
-class Training(Section):
-    """How the network is trained."""
-
-    epochs: Count = 10
-    """Passes over the training split."""
-    batch_size: Count = 128
-    """Configurations per optimizer step, all ranks together."""
-    learning_rate: Positive = 1e-3
-    """Step size of Adam."""
-    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    """Share of the data that chooses the best epoch."""
-    test_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    """Share of the data kept for the evaluation."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train; auto takes a GPU where every local rank has one."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the network; auto takes bf16 where the hardware multiplies it."""
-
-
 class Corruption(Section):
     """One severity of the corrupted suite."""
 
@@ -228,7 +159,7 @@ class Evaluation(Section):
     """Values of γ the network was not trained on, one suite each."""
     soft_gamma: Number = 0.5
     """γ of the suite sampled with the soft potential u = 4 (r^-4 - r^-2), not truncated."""
-    corruptions: dict[str, Corruption] = {
+    corruptions: dict[str, Corruption] = {  # noqa: RUF012, pydantic copies it
         "corrupted": Corruption(amplitude=0.2 * 10 * math.sqrt(2)),
         "corrupted_mild": Corruption(amplitude=0.2),
     }
@@ -267,6 +198,9 @@ class RunConfig(Section):
             )
         if self.training.validation_fraction + self.training.test_fraction >= 0.9:
             raise ValueError("training: validation_fraction + test_fraction must leave at least 0.1 for training")
+        wrong = contradiction(self.system.box_side, self.representation, self.model, self.objective)
+        if wrong:
+            raise ValueError(wrong)
         for name, corruption in self.evaluation.corruptions.items():
             if corruption.particles > self.system.n_particles:
                 raise ValueError(

@@ -1,20 +1,19 @@
 """Anomaly scores of configurations: the larger, the more anomalous."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lj_vae_hpc.config import Objective
-from lj_vae_hpc.model.vae import VAE, Output
-from lj_vae_hpc.training.objective import terms
+from lj_vae_hpc.model.vae import Output
+from lj_vae_hpc.representation.batches import Configurations
+from lj_vae_hpc.training.network import Network
 
 SCORES = ("rmse", "kl", "negative_elbo", "mahalanobis")
 BATCH = 256
 
-Encode = Callable[[Tensor], Tensor]
 Arrays = dict[str, NDArray[np.float32]]
 
 
@@ -22,57 +21,53 @@ class Scorer:
     """Scores configurations with a trained network; z is the mean of q(z|x), so scores are not random.
 
     Args:
-        module: the network, on its device.
-        encode: positions (b, N, 2) in σ to the network's input.
-        objective: the loss it was trained with.
+        network: the network, on its device.
         latent_mean, latent_covariance: (d,) and (d, d) of the latent means of the training split; needed by scores.
     """
 
     def __init__(
         self,
-        module: VAE,
-        encode: Encode,
-        objective: Objective,
+        network: Network,
         latent_mean: NDArray[np.float64] | None = None,
         latent_covariance: NDArray[np.float64] | None = None,
     ) -> None:
-        self._module, self._encode, self._objective = module.eval(), encode, objective
-        if latent_covariance is not None:
+        self._network, self._module = network, network.module.eval()
+        self._criterion = network.criterion.analytic
+        if latent_mean is not None and latent_covariance is not None:
             self._mean = latent_mean
             # A collapsed dimension has next to no variance; the floor keeps it from dominating.
             d = len(latent_covariance)
             self._precision = np.linalg.inv(latent_covariance + 1e-6 * np.trace(latent_covariance) / d * np.eye(d))
 
     @torch.no_grad()
-    def latent_means(self, positions: NDArray[np.float32]) -> NDArray[np.float64]:
-        """(n, d) means of q(z|x)."""
-        parts = [self._module.encode(x)[0].cpu().double().numpy() for x in self._inputs(positions)]
+    def latent_means(self, configurations: Configurations) -> NDArray[np.float64]:
+        """(n, d) means of q(z|x); averaged over particles where each is a sample of its own."""
+        parts = [self._latent(self._module.encode(*inputs)[0]) for inputs in self._inputs(configurations)]
         return np.concatenate(parts) if parts else np.empty((0, self._module.latent_dim))
 
     @torch.no_grad()
-    def __call__(self, positions: NDArray[np.float32]) -> Arrays:
-        """Scores of configurations.
-
-        Args:
-            positions: (n, N, 2), in σ.
+    def __call__(self, configurations: Configurations) -> Arrays:
+        """Scores of n configurations.
 
         Returns:
-            rmse (n,): root mean squared error of the matrix, in units of L√2;
+            rmse (n,): root mean squared error of the distance matrix, in units of L√2, or of the representation's
+                entries where it fixes no distances;
             kl (n,): KL(q(z|x) || N(0, 1)) in nats, summed over latent dimensions;
             negative_elbo (n,): the training loss;
             mahalanobis (n,): distance of the latent mean from those of the training split;
             latent_mean (n, d).
         """
         parts = []
-        for x in self._inputs(positions):
-            mean, log_variance = self._module.encode(x)
-            each = terms(x, Output(self._module.decode(mean), mean, log_variance), self._objective)
-            z = mean.cpu().double().numpy()
+        for x, condition in self._inputs(configurations):
+            mean, log_variance = self._module.encode(x, condition)
+            output = Output(self._module.decode(mean, condition), mean, log_variance, mean, self._module.log_sigma)
+            loss, squared_error, kl = map(self._network.per_configuration, self._criterion(x, output))
+            z = self._latent(mean)
             offset = z - self._mean
             parts.append({
-                "rmse": each.squared_error.sqrt().cpu().numpy(),
-                "kl": (each.kl * self._module.latent_dim).cpu().numpy(),
-                "negative_elbo": each.loss.cpu().numpy(),
+                "rmse": squared_error.sqrt().cpu().numpy(),
+                "kl": (kl * self._module.latent_dim).cpu().numpy(),
+                "negative_elbo": loss.cpu().numpy(),
                 "mahalanobis": np.sqrt(np.einsum("ni,ij,nj->n", offset, self._precision, offset)).astype(np.float32),
                 "latent_mean": z.astype(np.float32),
             })  # fmt: skip
@@ -83,13 +78,23 @@ class Scorer:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     @torch.no_grad()
-    def reconstruct(self, positions: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(n, M, M) distance matrices in units of L√2, and their reconstructions."""
-        pairs = [(x[:, 0].cpu().numpy(), self._module.decode(self._module.encode(x)[0])[:, 0].cpu().numpy())
-                 for x in self._inputs(positions)]  # fmt: skip
-        return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
+    def reconstruct(self, configurations: Configurations) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Configurations as images (n, ., .), and their reconstructions.
 
-    def _inputs(self, positions: NDArray[np.float32]) -> Iterator[Tensor]:
-        device = next(self._module.parameters()).device
-        starts = range(0, len(positions), BATCH)
-        return (self._encode(torch.from_numpy(positions[s : s + BATCH]).to(device)) for s in starts)
+        Distance matrices in units of L√2, occupancy grids, or a row per particle of what it sees.
+        """
+        encoding = self._network.encoding
+        image = encoding.matrix or (lambda x: x.view(len(x) // encoding.samples, -1, encoding.shape[-1]))
+        pairs = [
+            [image(values).cpu().numpy() for values in (x, self._module.decode(self._module.encode(x, c)[0], c))]
+            for x, c in self._inputs(configurations)
+        ]
+        original, reconstruction = (np.concatenate(images) for images in zip(*pairs, strict=True))
+        return original, reconstruction
+
+    def _latent(self, mean: Tensor) -> NDArray[np.float64]:
+        return self._network.per_configuration(mean).cpu().double().numpy()
+
+    def _inputs(self, configurations: Configurations) -> Iterator[tuple[Tensor, Tensor]]:
+        starts = range(0, len(configurations.gamma), BATCH)
+        return (self._network.inputs(configurations.part(slice(s, s + BATCH))) for s in starts)

@@ -3,19 +3,17 @@
 None of them is seen in training, and nothing is tuned on them.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config import Corruption, RunConfig, System
+from lj_vae_hpc.representation.batches import Read
 from lj_vae_hpc.sampling.plan import Plan
 
 NORMAL, SOFT, UNIFORM = "normal", "soft", "uniform"
 FIRST_SUITE_ENSEMBLE = 1 << 20  # identities of the suites' ensembles; no training ensemble reaches them
-
-Read = Callable[[range], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Suite:
     Attributes:
         name: as in summary.json.
         rows: how many.
-        read: positions (n, N, 2) in σ of a contiguous range of them.
+        read: a contiguous range of them.
     """
 
     name: str

@@ -2,16 +2,29 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.config import Training
+from lj_vae_hpc.configmodel import Training
 
 WINDOW_ROWS = 16_384  # rows in the memory of all ranks together, and the range over which they are shuffled
 READ_ROWS = 1024  # rows that a rank reads at once to keep its own
 
-ReadPositions = Callable[[range], NDArray[np.float32]]
+
+class Configurations(NamedTuple):
+    """Some of a data set."""
+
+    positions: NDArray[np.float32]  # (n, N, 2), in σ
+    gamma: NDArray[np.float64]  # (n,)
+
+    def part(self, which: "slice | NDArray[np.int64]") -> "Configurations":
+        """Some of these."""
+        return Configurations(self.positions[which], self.gamma[which])
+
+
+Read = Callable[[range], Configurations]
 
 
 @dataclass(frozen=True)
@@ -55,19 +68,18 @@ class Batches:
         return sum(-(-len(w) // self.batch_size) for w in self._windows())
 
     def epoch(
-        self, epoch: int, first_step: int, read: ReadPositions, shard: Callable[[int], range]
-    ) -> Iterator[tuple[int, int, range, NDArray[np.float32]]]:
+        self, epoch: int, first_step: int, read: Read, shard: Callable[[int], range]
+    ) -> Iterator[tuple[int, int, range, Configurations]]:
         """What this rank has of every step from first_step on.
 
         Args:
             epoch: which epoch.
             first_step: steps before it are left out, for continuing a stopped run.
-            read: positions of a contiguous range of rows.
+            read: configurations of a contiguous range of rows.
             shard: this rank's part of n items (World.shard).
 
         Yields:
-            step; rows of the whole batch; which of them are this rank's; their positions (b, N, 2) in σ, where b may
-            be 0 in a last small batch.
+            step; rows of the whole batch; which of them are this rank's; these, maybe none in a last small batch.
         """
         windows = self._windows()
         step = 0
@@ -81,21 +93,21 @@ class Batches:
             batches = [order[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)]
             shards = [shard(len(batch)) for batch in batches]
             mine = np.concatenate([batch[s.start : s.stop] for batch, s in zip(batches, shards, strict=True)])
-            positions = _read_scattered(read, window, mine)
+            configurations = _read_scattered(read, window, mine)
             at = 0
             for batch, part in zip(batches, shards, strict=True):
                 if step >= first_step:
-                    yield step, len(batch), part, positions[at : at + len(part)]
+                    yield step, len(batch), part, configurations.part(slice(at, at + len(part)))
                 step += 1
                 at += len(part)
 
 
-def _read_scattered(read: ReadPositions, window: range, offsets: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Positions of the given rows of a window, in their order; no more than READ_ROWS others are in memory."""
+def _read_scattered(read: Read, window: range, offsets: NDArray[np.int64]) -> Configurations:
+    """The given rows of a window, in their order; no more than READ_ROWS others are in memory."""
     sorting = np.argsort(offsets)
     ascending = offsets[sorting]
     kept = []
     for start in range(0, len(window), READ_ROWS):
         first, last = np.searchsorted(ascending, (start, start + READ_ROWS))
-        kept.append(read(window[start : start + READ_ROWS])[ascending[first:last] - start])
-    return np.concatenate(kept)[np.argsort(sorting)]
+        kept.append(read(window[start : start + READ_ROWS]).part(ascending[first:last] - start))
+    return Configurations(*map(np.concatenate, zip(*kept, strict=True))).part(np.argsort(sorting))

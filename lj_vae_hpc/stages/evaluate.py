@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
-from numpy.typing import NDArray
 
 from lj_vae_hpc import __version__
 from lj_vae_hpc.config import Corruption, RunConfig
@@ -20,12 +18,12 @@ from lj_vae_hpc.evaluation.summary import summarize
 from lj_vae_hpc.files import write_text
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
-from lj_vae_hpc.representation.batches import Splits
+from lj_vae_hpc.representation.batches import Configurations, Splits
 from lj_vae_hpc.stages.generate import sample
 from lj_vae_hpc.stages.pilots import run_pilots
 from lj_vae_hpc.stages.rundir import RunDir
-from lj_vae_hpc.stages.score import Arrays, fitted_scorer, load_model, reader, score_suite, write_scores
-from lj_vae_hpc.stages.train import check_data
+from lj_vae_hpc.stages.score import Arrays, fitted_scorer, load_network, score_suite, write_scores
+from lj_vae_hpc.stages.train import check_data, reader
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import INDEX_NAME
 from lj_vae_hpc.training import checkpoint
@@ -38,7 +36,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         UserError: no data set, no trained weights, or weights of another architecture.
     """
     world.on_root(lambda: check_data(run, config, 1))
-    module = load_model(world, run, config)
+    network = load_network(world, run, config)
     plans = {run.evaluation / "suites" / name: plan for name, plan in sampled_plans(config).items()}
     missing = world.on_root(lambda: [f for f in plans if not (f / INDEX_NAME).exists()])
     needed = {f: plans[f] for f in missing if plans[f].sampling.protocol == "equilibrated"}
@@ -51,7 +49,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     kept = world.on_root(lambda: _folder_of_scores(run, config))
     with ExitStack() as files, Dataset(run.data, check_segments=False) as data:
         splits = Splits.of(data.rows, config.sampling.turn, config.training)
-        scorer = fitted_scorer(world, module, config, data, splits.training)
+        scorer = fitted_scorer(world, network, data, splits.training)
         suites = _suites(config, run, data, splits.test, files)
         results = {}
         with Progress("scoring", sum(s.rows for s in suites), "configurations", world.is_root) as progress:
@@ -105,15 +103,16 @@ def _suites(config: RunConfig, run: RunDir, data: Dataset, test: range, files: E
         suites.append(Suite(name, plan.rows, reader(source)))
     for k, (name, corruption) in enumerate(config.evaluation.corruptions.items()):
 
-        def read(rows: range, k: int = k, corruption: Corruption = corruption) -> NDArray[np.float32]:
-            return corrupt(normal(rows), rows, corruption, (config.seed, k))
+        def read(rows: range, k: int = k, corruption: Corruption = corruption) -> Configurations:
+            positions, gamma = normal(rows)
+            return Configurations(corrupt(positions, rows, corruption, (config.seed, k)), gamma)
 
         suites.append(Suite(name, min(len(test), config.evaluation.configurations), read))
     return suites
 
 
 def _examples(scorer: Scorer, suites: list[Suite]) -> dict[str, Arrays]:
-    """The first configuration of every suite as matrix and reconstruction, in units of L√2, for the report."""
+    """The first configuration of every suite as an image, and its reconstruction, for the report."""
     examples = {}
     for suite in suites:
         original, reconstruction = scorer.reconstruct(suite.read(range(1)))

@@ -12,21 +12,20 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.scores import SCORES, Scorer
-from lj_vae_hpc.evaluation.suites import Read, Suite
+from lj_vae_hpc.evaluation.suites import Suite
 from lj_vae_hpc.evaluation.summary import observables
 from lj_vae_hpc.model.convolution import warm_up
-from lj_vae_hpc.model.vae import VAE
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.representation.batches import Splits
-from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
 from lj_vae_hpc.stages.inspect import system_of
 from lj_vae_hpc.stages.rundir import RunDir
-from lj_vae_hpc.stages.train import check_data, model_facts
+from lj_vae_hpc.stages.train import check_data, model_facts, reader
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.writer import write_small_hdf5
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.hardware import choose_device
+from lj_vae_hpc.training.network import Network
 
 BLOCK = 1024
 Arrays = dict[str, NDArray[Any]]
@@ -56,10 +55,10 @@ def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path
                 )
 
     world.on_root(check)
-    module = load_model(world, run, config)
+    network = load_network(world, run, config)
     with Dataset(run.data, check_segments=False) as data, Dataset(path, check_segments=False) as foreign:
         splits = Splits.of(data.rows, config.sampling.turn, config.training)
-        scorer = fitted_scorer(world, module, config, data, splits.training)
+        scorer = fitted_scorer(world, network, data, splits.training)
         with Progress("scoring", foreign.rows, "configurations", world.is_root) as progress:
             suite = Suite(path.name, foreign.rows, reader(foreign))
             result = score_suite(world, suite, scorer, config, progress.advance)
@@ -76,48 +75,35 @@ def _holds_scores(path: Path) -> bool:
         return False
 
 
-def load_model(world: World, run: RunDir, config: RunConfig) -> VAE:
+def load_network(world: World, run: RunDir, config: RunConfig) -> Network:
     """The network with its best weights, on this rank's device."""
     torch.set_num_threads(world.threads_per_rank())
     world.node_by_node(warm_up)
     device = choose_device(config.training, world)
-    module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
+    network = Network.of(config)
     path = run.model / "best.safetensors"
     tensors, stored = world.on_root(lambda: checkpoint.load(path))
     world.on_root(lambda: checkpoint.check_facts(stored, model_facts(config), path))
-    world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
-    checkpoint.restore(tensors, module, None, path)
-    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return module
+    world.on_root(lambda: checkpoint.restore(tensors, network.module, None, path))
+    checkpoint.restore(tensors, network.module, None, path)
+    network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
-def fitted_scorer(world: World, module: VAE, config: RunConfig, data: Dataset, training: range) -> Scorer:
+def fitted_scorer(world: World, network: Network, data: Dataset, training: range) -> Scorer:
     """The scorer, with mean and covariance of the latent means of the training split summed over ranks."""
-
-    def encode(positions: torch.Tensor) -> torch.Tensor:
-        return distance_matrix(positions, config.system.box_side, config.representation)
-
-    bare = Scorer(module, encode, config.objective)
-    d = module.latent_dim
+    bare, read = Scorer(network), reader(data)
+    d = network.module.latent_dim
     sums = np.zeros((d + 1, d + 1))
     share = world.shard(len(training))
-    for _, block in data.blocks(training[share.start : share.stop], ("positions",)):
-        z = bare.latent_means(np.asarray(block["positions"], np.float32))
+    mine = training[share.start : share.stop]
+    for start in range(mine.start, mine.stop, BLOCK):
+        z = bare.latent_means(read(range(start, min(start + BLOCK, mine.stop))))
         z = np.c_[z, np.ones(len(z))]
         sums += z.T @ z
     sums = world.sum(sums)
     mean = sums[:d, d] / sums[d, d]
-    return Scorer(module, encode, config.objective, mean, sums[:d, :d] / sums[d, d] - np.outer(mean, mean))
-
-
-def reader(source: Dataset, first: int = 0) -> Read:
-    """Reads positions of a contiguous range of rows, counted from a first one."""
-
-    def read(rows: range) -> NDArray[np.float32]:
-        part = source.read(range(first + rows.start, first + rows.stop), ("positions",))
-        return np.asarray(part["positions"], np.float32)
-
-    return read
+    return Scorer(network, mean, sums[:d, :d] / sums[d, d] - np.outer(mean, mean))
 
 
 def score_suite(
@@ -128,8 +114,8 @@ def score_suite(
     parts: list[Arrays] = []
     for start in range(mine.start, mine.stop, BLOCK):
         rows = range(start, min(start + BLOCK, mine.stop))
-        positions = suite.read(rows)
-        parts.append(dict(scorer(positions)) | observables(positions, config.system)
+        configurations = suite.read(rows)
+        parts.append(dict(scorer(configurations)) | observables(configurations.positions, config.system)
                      | {"row": np.arange(rows.start, rows.stop)})  # fmt: skip
         advance(len(rows) * world.size)
     gathered = [part for rank in world.gather_to_root(parts) for part in rank]

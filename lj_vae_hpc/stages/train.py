@@ -9,11 +9,9 @@ import torch
 from lj_vae_hpc.config import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.model.convolution import warm_up
-from lj_vae_hpc.model.vae import VAE
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
-from lj_vae_hpc.representation.batches import Batches, Splits
-from lj_vae_hpc.representation.distances import distance_matrix, matrix_side
+from lj_vae_hpc.representation.batches import Batches, Configurations, Read, Splits
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
@@ -21,6 +19,7 @@ from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.curves import Curves
 from lj_vae_hpc.training.hardware import choose_device, choose_dtype
 from lj_vae_hpc.training.loop import State, Trainer
+from lj_vae_hpc.training.network import Network, linear_rows
 
 
 def train(world: World, run: RunDir, config: RunConfig) -> None:
@@ -38,12 +37,14 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     dtype = world.broadcast(choose_dtype(config.training, device))
     world.node_by_node(warm_up)
     torch.manual_seed(config.seed % 2**63)
-    module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
-    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(module.parameters(), lr=config.training.learning_rate)
+    network = Network.of(config)
+    module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rate, decay = config.training.learning_rate, config.training.weight_decay
+    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=decay)
     facts = model_facts(config)
     state, path = State(), run.model / "checkpoint.safetensors"
-    if world.on_root(path.exists):
+    continuing = world.on_root(path.exists)
+    if continuing:
         tensors, stored = world.on_root(lambda: checkpoint.load(path))
         world.on_root(lambda: checkpoint.check_facts(stored, facts, path))
         world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
@@ -52,8 +53,14 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     with Dataset(run.data, check_segments=False) as data:
         splits = Splits.of(data.rows, config.sampling.turn, config.training)
         batches = Batches(splits.training, config.training.batch_size, config.seed)
+        read = reader(data)
+        if not continuing:
+            row = config.model.reference_state
+            first = splits.training[: linear_rows(config.system.n_particles)]
+            # The other ranks get rank 0's weights from DistributedDataParallel.
+            world.on_root(lambda: network.start(read(first), None if row is None else read(range(row, row + 1))))
         if world.is_root:
-            done = f", continuing after epoch {state.epoch} step {state.step}" if path.exists() else ""
+            done = f", continuing after epoch {state.epoch} step {state.step}" if continuing else ""
             print(
                 f"training: {len(splits.training)} configurations, {batches.steps} steps of {batches.batch_size} per "
                 f"epoch, {world.size} ranks x {threads} threads on {device.type} in {str(dtype).removeprefix('torch.')}"
@@ -69,11 +76,10 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         ):
             trainer = Trainer(
                 world=world,
-                module=module,
+                network=network,
                 optimizer=optimizer,
-                objective=config.objective,
-                encode=lambda p: distance_matrix(p, config.system.box_side, config.representation),
-                read=lambda rows: np.asarray(data.read(rows, ("positions",))["positions"], dtype=np.float32),
+                config=config,
+                read=read,
                 batches=batches,
                 validation=splits.validation,
                 dtype=dtype,
@@ -82,7 +88,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
                 report=curves.report,
                 advance=progress.advance,
             )
-            state = trainer.fit(state, config.training.epochs)
+            state = trainer.fit(state)
     weights = b"".join(t.cpu().numpy().tobytes() for t in module.state_dict().values())
     digests = world.gather(hashlib.sha256(weights).hexdigest())
     if len(set(digests)) > 1:
@@ -91,7 +97,17 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
 
 def model_facts(config: RunConfig) -> dict[str, Any]:
     """What weights are stored with, and must agree with when they are used again."""
-    return config.model_dump(mode="json", include={"system", "representation", "model"})
+    return config.model_dump(mode="json", include={"system", "representation", "model", "objective"})
+
+
+def reader(source: Dataset, first: int = 0) -> Read:
+    """Reads configurations of a contiguous range of rows, counted from a first one."""
+
+    def read(rows: range) -> Configurations:
+        part = source.read(range(first + rows.start, first + rows.stop), ("positions", "gamma"))
+        return Configurations(np.asarray(part["positions"], np.float32), np.asarray(part["gamma"], np.float64))
+
+    return read
 
 
 def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
@@ -118,6 +134,9 @@ def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
                 f"{data.path} has {data.rows} of {data.attributes['total_rows']} configurations; give `lj-vae generate "
                 f"-o {run.path}` again to complete it"
             )
+        row = config.model.reference_state
+        if row is not None and row >= data.rows:
+            raise UserError(f"model.reference_state: {data.path} has no row {row}; its rows are 0 to {data.rows - 1}")
     if ranks > config.training.batch_size:
         raise UserError(
             f"training.batch_size {config.training.batch_size} is smaller than the {ranks} ranks; start fewer ranks or "

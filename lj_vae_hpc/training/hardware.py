@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lj_vae_hpc.config import Training
+from lj_vae_hpc.configmodel import Training
 from lj_vae_hpc.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lj_vae_hpc.config import Objective
+from lj_vae_hpc.config import RunConfig
 from lj_vae_hpc.errors import Stopped, UserError
-from lj_vae_hpc.model.vae import VAE
-from lj_vae_hpc.representation.batches import WINDOW_ROWS, Batches, ReadPositions
+from lj_vae_hpc.representation.batches import WINDOW_ROWS, Batches, Configurations, Read
 from lj_vae_hpc.training import checkpoint
-from lj_vae_hpc.training.objective import Terms, terms
+from lj_vae_hpc.training.network import Network
+from lj_vae_hpc.training.objective import Criterion, Terms
+from lj_vae_hpc.training.schedules import learning_rate, warm_up
 
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel import World
@@ -44,11 +44,10 @@ class Trainer:
 
     Attributes:
         world: the ranks.
-        module: the network, on its device.
+        network: on its device.
         optimizer: of its parameters.
-        objective: the loss.
-        encode: positions (b, N, 2) in σ on the device to the network's input.
-        read: positions of a contiguous range of rows.
+        config: the run's configuration.
+        read: configurations of a contiguous range of rows.
         batches: the training split's steps.
         validation: rows that choose the best epoch.
         dtype: arithmetic of the network.
@@ -59,11 +58,10 @@ class Trainer:
     """
 
     world: "World"
-    module: VAE
+    network: Network
     optimizer: torch.optim.Optimizer
-    objective: Objective
-    encode: Callable[[Tensor], Tensor]
-    read: ReadPositions
+    config: RunConfig
+    read: Read
     batches: Batches
     validation: range
     dtype: torch.dtype
@@ -72,14 +70,9 @@ class Trainer:
     report: Callable[[list[dict[str, float]]], None]
     advance: Callable[[int], None]
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.module.parameters()).device
-
-    def fit(self, state: State, epochs: int) -> State:
-        """Trains from a state to the given number of epochs, in place."""
-        parallel = self.world.data_parallel(self.module)
+    def fit(self, state: State) -> State:
+        """Trains from a state to `training.epochs`, in place."""
+        parallel, epochs = self.world.data_parallel(self.network.module), self.config.training.epochs
         while state.epoch < epochs:
             state = self._train_epoch(parallel, state)
             validation = self._validate()
@@ -104,32 +97,45 @@ class Trainer:
     def save(self, state: State) -> None:
         """Writes the full checkpoint; rank 0 does, and the others wait."""
         path = self.folder / "checkpoint.safetensors"
-        tensors = checkpoint.training_state(self.module, self.optimizer)
+        tensors = checkpoint.training_state(self.network.module, self.optimizer)
         self.world.on_root(lambda: checkpoint.save(path, tensors, self.facts | {"state": asdict(state)}))
 
     def _save_best(self, state: State) -> None:
         facts = self.facts | {"epoch": state.epoch, "validation": state.history[-1]}
-        weights = self.module.state_dict()
+        weights = self.network.module.state_dict()
         self.world.on_root(lambda: checkpoint.save(self.folder / "best.safetensors", weights, facts))
 
-    def _forward(self, network: nn.Module, positions: NDArray[np.float32], noise: Tensor) -> Terms:
-        x = self.encode(torch.from_numpy(positions).to(self.device))
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            output = network(x, noise.to(self.device))
-        return terms(x, output, self.objective)
+    def _forward(
+        self,
+        module: nn.Module,
+        criterion: Criterion,
+        configurations: Configurations,
+        noise: Tensor,
+        warmth: float = 1.0,
+    ) -> Terms:
+        """The terms of each configuration; noise (n, samples, latent_dim)."""
+        x, condition = self.network.inputs(configurations)
+        device = self.network.device
+        with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            output = module(x, condition, noise.flatten(0, 1).to(device))
+        return Terms(*map(self.network.per_configuration, criterion(x, output, warmth)))
 
-    def _train_epoch(self, network: nn.Module, state: State) -> State:
-        network.train()
+    def _train_epoch(self, module: nn.Module, state: State) -> State:
+        module.train()
         started = time.monotonic()
-        sums = torch.zeros(4, dtype=torch.float64, device=self.device)
+        sums = torch.zeros(4, dtype=torch.float64, device=self.network.device)
         steps = self.batches.epoch(state.epoch, state.step, self.read, self.world.shard)
-        for step, size, mine, positions in steps:
-            noise = self._noise(state.epoch, step, size)[mine.start : mine.stop]
-            each = self._forward(network, positions, noise)
+        for step, size, mine, configurations in steps:
+            noise, mirrored = (part[mine.start : mine.stop] for part in self._random(state.epoch, step, size))
+            time_in_epochs = state.epoch + (step + 1) / self.batches.steps
+            warmth = warm_up(time_in_epochs, self.config.objective.warmup_epochs)
+            each = self._forward(module, self.network.criterion, self._mirror(configurations, mirrored), noise, warmth)
             # The ranks' gradients are averaged; this makes the average that of the whole batch, whatever each holds.
             loss = each.loss.sum() * (self.world.size / size)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(time_in_epochs, self.config.training)
             self.optimizer.step()
             sums[:3] += torch.stack([term.detach().sum() for term in each]).double()
             sums[3] += len(mine)
@@ -159,25 +165,41 @@ class Trainer:
                 everywhere=True,
             )
 
-    def _noise(self, epoch: int, step: int, size: int) -> Tensor:
-        """(size, latent_dim) standard normal for a whole batch, the same on every rank and after a restart."""
+    def _random(self, epoch: int, step: int, size: int) -> tuple[Tensor, Tensor]:
+        """Random numbers of a whole batch, the same on every rank and after a restart.
+
+        Standard normal (size, samples, latent_dim), and whether each configuration is mirrored (size,).
+        """
         seed = np.random.SeedSequence([self.batches.seed, epoch, step]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(seed))
-        return torch.randn(size, self.module.latent_dim, generator=generator)
+        noise = torch.randn(size, *self._latent_shape, generator=generator)
+        return noise, torch.rand(size, generator=generator) < 0.5
+
+    @property
+    def _latent_shape(self) -> tuple[int, int]:
+        return self.network.encoding.samples, self.network.module.latent_dim
+
+    def _mirror(self, configurations: Configurations, mirrored: Tensor) -> Configurations:
+        """With `training.mirror`, those chosen are reflected at x = L/2."""
+        if not self.config.training.mirror:
+            return configurations
+        positions = configurations.positions.copy()
+        positions[mirrored.numpy(), :, 0] = self.config.system.box_side - positions[mirrored.numpy(), :, 0]
+        return Configurations(positions, configurations.gamma)
 
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
         """Means over the validation split, each row once, decoding the mean of q(z|x)."""
-        self.module.eval()
+        module, criterion = self.network.module.eval(), self.network.criterion.analytic
         share = self.world.shard(len(self.validation))
         rows = self.validation[share.start : share.stop]
         sums = np.zeros(4)
         for start in range(rows.start, rows.stop, WINDOW_ROWS):
             window = self.read(range(start, min(start + WINDOW_ROWS, rows.stop)))
-            for at in range(0, len(window), self.batches.batch_size):
-                part = window[at : at + self.batches.batch_size]
-                noise = torch.zeros(len(part), self.module.latent_dim)
-                sums[:3] += [float(term.sum()) for term in self._forward(self.module, part, noise)]
-                sums[3] += len(part)
+            for at in range(0, len(window.gamma), self.batches.batch_size):
+                part = window.part(slice(at, at + self.batches.batch_size))
+                noise = torch.zeros(len(part.gamma), *self._latent_shape)
+                sums[:3] += [float(term.sum()) for term in self._forward(module, criterion, part, noise)]
+                sums[3] += len(part.gamma)
         loss, error, kl, count = self.world.sum(sums)
         return {"loss": loss / count, "mse": error / count, "kl": kl / count}

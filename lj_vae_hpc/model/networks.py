@@ -1,0 +1,79 @@
+"""Encoders and decoders, by their names in the configuration."""
+
+import math
+
+from torch import Tensor, nn
+
+from lj_vae_hpc.configmodel import Model
+from lj_vae_hpc.model.attention import AttentionDecoder, AttentionEncoder
+from lj_vae_hpc.model.convolution import ConvReLU, TransposedConvReLU
+
+
+def make_encoder(shape: tuple[int, ...], config: Model) -> tuple[nn.Module, int]:
+    """A network from (B, *shape) to (B, features), and the number of features."""
+    first, second = config.channels
+    match config.encoder:
+        case "mlp":
+            return nn.Sequential(nn.Flatten(), *_hidden(math.prod(shape), config)), config.width
+        case "attention":
+            return AttentionEncoder(config.width, config.depth), config.width
+        case "conv":
+            layers = [ConvReLU(1, first), ConvReLU(first, second)]
+            return nn.Sequential(*layers, nn.Flatten()), second * shape[1] * shape[2]
+        case "conv_strided":
+            height, width = (_halved(_halved(side)) for side in shape[1:])
+            strided = [nn.Conv2d(1, first, 3, 2, 1), nn.ReLU(), nn.Conv2d(first, second, 3, 2, 1), nn.ReLU()]
+            return nn.Sequential(*strided, nn.Flatten()), second * height * width
+
+
+def make_decoder(inputs: int, shape: tuple[int, ...], config: Model, n_particles: int) -> nn.Module:
+    """A network from (B, inputs) to (B, *shape), or for `positions` and `attention` to (B, n_particles, 2)."""
+    first, second = config.channels
+    match config.decoder:
+        case "mlp" | "positions":
+            outputs = shape if config.decoder == "mlp" else (n_particles, 2)
+            last = nn.Linear(config.width, math.prod(outputs))
+            return nn.Sequential(*_hidden(inputs, config), last, nn.Unflatten(1, outputs))
+        case "attention":
+            return AttentionDecoder(inputs, n_particles, config.width, config.depth)
+        case "conv":
+            small = (second, *shape[1:])
+            layers = [TransposedConvReLU(second, second), TransposedConvReLU(second, first)]
+            return nn.Sequential(*_dense(inputs, small), *layers, nn.ConvTranspose2d(first, 1, 3, padding=1))
+        case "conv_strided":
+            halves = [_halved(side) for side in shape[1:]]
+            small = (second, *map(_halved, halves))
+            return nn.Sequential(
+                *_dense(inputs, small),
+                UpTo(second, second, (halves[0], halves[1])),
+                UpTo(second, first, (shape[1], shape[2])),
+                nn.ConvTranspose2d(first, 1, 3, padding=1),
+            )
+
+
+class UpTo(nn.ConvTranspose2d):
+    """Transposed 3x3 convolution with stride 2, then ReLU, to a given size: twice the input's or one less."""
+
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
+        super().__init__(inputs, outputs, 3, stride=2, padding=1)
+        self._size = size
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(B, inputs, h, w) to (B, outputs, *size)."""
+        return super().forward(x, output_size or list(self._size)).relu()
+
+
+def _hidden(inputs: int, config: Model) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for k in range(config.depth):
+        layers += [nn.Linear(config.width if k else inputs, config.width), nn.SiLU()]
+    return layers
+
+
+def _dense(inputs: int, shape: tuple[int, ...]) -> list[nn.Module]:
+    return [nn.Linear(inputs, math.prod(shape)), nn.ReLU(inplace=True), nn.Unflatten(1, shape)]
+
+
+def _halved(side: int) -> int:
+    """Length of an image after a convolution with stride 2."""
+    return (side + 1) // 2

@@ -1,0 +1,104 @@
+"""The auto-encoder of a configuration, with what it needs around it: encoding, condition and objective."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor
+from torch.nn import functional
+
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.model.vae import VAE, identity
+from lj_vae_hpc.representation.batches import Configurations
+from lj_vae_hpc.representation.encoding import Encoding, make_encoding
+from lj_vae_hpc.training.objective import Criterion
+
+LINEAR_ROWS = 8192  # configurations that the linear path starts from
+LINEAR_NUMBERS = 1 << 26  # or fewer, where they would be more numbers than these
+
+
+@dataclass(frozen=True)
+class Network:
+    """An auto-encoder of configurations.
+
+    Attributes:
+        module: the network, on its device.
+        encoding: from positions to its input.
+        criterion: the loss.
+        gammas: γ that the conditions are scaled by; empty where the network is not conditional.
+    """
+
+    module: VAE
+    encoding: Encoding
+    criterion: Criterion
+    gammas: tuple[float, ...]
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "Network":
+        """A new network, initialised with torch's generator; on the CPU."""
+        encoding = make_encoding(config.system, config.representation)
+        kind, objective, model = config.representation.kind, config.objective, config.model
+        if objective.likelihood == "poisson":
+            activation: Callable[[Tensor], Tensor] = functional.softplus
+        else:
+            bounded = objective.likelihood == "bernoulli" or config.representation.has_positions
+            activation = torch.sigmoid if bounded else identity
+        module = VAE(
+            model,
+            encoding.shape,
+            conditions=int(model.conditional),
+            form=encoding.form,
+            n_particles=config.system.n_particles,
+            activation=activation,
+            sigma=None if objective.likelihood == "gaussian_learned" else objective.sigma,
+        )
+        coordinates = kind == "coordinates"
+        criterion = Criterion(
+            objective, encoding.matrix if coordinates else None, compares_both=coordinates and objective.distances
+        )
+        gammas = config.sampling.gamma_values if model.conditional else ()
+        return cls(module, encoding, criterion, gammas)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.module.parameters()).device
+
+    def inputs(self, configurations: Configurations) -> tuple[Tensor, Tensor]:
+        """Samples (n * encoding.samples, *shape) and their conditions (n * encoding.samples, c), on the device."""
+        x = self.encoding.encode(torch.from_numpy(configurations.positions).to(self.device))
+        if not self.gammas:
+            return x, x.new_empty(len(x), 0)
+        centre, scale = np.mean(self.gammas), np.std(self.gammas) or 1.0
+        condition = torch.from_numpy((configurations.gamma - centre) / scale).to(x)
+        return x, condition.repeat_interleave(self.encoding.samples).unsqueeze(1)
+
+    def per_configuration(self, values: Tensor) -> Tensor:
+        """Mean over the samples of each configuration: (n * samples, ...) to (n, ...)."""
+        return values.view(-1, self.encoding.samples, *values.shape[1:]).mean(dim=1)
+
+    def start(self, configurations: Configurations, reference: Configurations | None) -> None:
+        """Sets what depends on data: the linear path, and the configuration that the decoder is written about.
+
+        Args:
+            configurations: some of the training split, for principal components.
+            reference: one configuration, where there is to be one.
+        """
+        if self.module.linear_in is not None:
+            samples = self.inputs(configurations)[0].flatten(1).cpu().numpy()
+            pca = PCA(min(self.module.latent_dim, *samples.shape), random_state=0).fit(samples)
+            rest = samples - pca.inverse_transform(pca.transform(samples))
+            found = (pca.mean_, pca.components_, np.sqrt(pca.explained_variance_) + 1e-6)
+            mean, components, deviations = (torch.from_numpy(a.astype(np.float32)).to(self.device) for a in found)
+            self.module.start_linear(mean, components, deviations, max(1e-3, float(np.sqrt(np.mean(rest**2)))))
+        if reference is not None:
+            x, condition = self.inputs(reference)
+            points = self.encoding.points(torch.from_numpy(reference.positions).to(self.device))
+            self.module.set_reference(x, condition, points if self.module.gives_positions else x)
+
+
+def linear_rows(n_particles: int) -> int:
+    """How many configurations `start` should be given."""
+    return min(LINEAR_ROWS, max(64, LINEAR_NUMBERS // (2 * n_particles)))
