@@ -42,7 +42,7 @@ class Curves:
             self._writer.flush()  # type: ignore[no-untyped-call]
         seconds = time.monotonic() - self._started
         print(
-            f"epoch {last['epoch']:g}: mse {last['mse']:.5f}, kl {last['kl']:.3f}, validation mse "
-            f"{last['validation_mse']:.5f}, {seconds:.0f} s since start",
+            f"epoch {last['epoch']:g}: mse {last['mse']:.3g}, kl {last['kl']:.3f}, validation mse "
+            f"{last['validation_mse']:.3g}, {seconds:.0f} s since start",
             flush=True,
         )
