@@ -27,7 +27,7 @@ def loss_curves(history: list[dict[str, float]]) -> str:
     figure = Figure(figsize=(8, 2.8))
     for axes, name, label in zip(
         figure.subplots(1, 2), ("mse", "kl"),
-        ("mean squared error (units of 2L²)", "KL per latent dimension (nats)"), strict=True,
+        ("mean squared error", "KL per latent dimension (nats)"), strict=True,
     ):  # fmt: skip
         epochs = [h["epoch"] for h in history]
         axes.plot(epochs, [h[name] for h in history], "o-", ms=3, label="training")
@@ -103,18 +103,20 @@ def latent_map(latent: NDArray[np.float32], gamma: NDArray[np.float64]) -> str:
 
 
 def matrices(examples: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]) -> str:
-    """Original, reconstruction and their difference, one row per suite; distances in units of L√2."""
+    """Original, reconstruction and their difference, one row per suite."""
     figure = Figure(figsize=(7.2, 2.1 * len(examples)))
     rows = figure.subplots(len(examples), 3, squeeze=False)
     for panels, (name, (original, reconstruction)) in zip(rows, examples.items(), strict=True):
+        low, high = min(0.0, original.min()), max(1.0, original.max())
+        most = max(0.02, np.abs(reconstruction - original).max())
         for axes, image, title in zip(
             panels, (original, reconstruction, reconstruction - original),
             (f"{name}: original", "reconstruction", "difference"), strict=True,
         ):  # fmt: skip
             difference = title == "difference"
             shown = axes.imshow(
-                image, cmap="RdBu_r" if difference else "magma", vmin=-0.2 if difference else 0,
-                vmax=0.2 if difference else 1, interpolation="nearest",
+                image, cmap="RdBu_r" if difference else "magma", vmin=-most if difference else low,
+                vmax=most if difference else high, interpolation="nearest",
             )  # fmt: skip
             axes.set_title(title, fontsize=8)
             axes.set(xticks=[], yticks=[])

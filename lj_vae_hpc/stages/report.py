@@ -19,6 +19,13 @@ from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 
+IMAGES = {
+    "coordinates": "distances between its particles in order, in units of L√2",
+    "distance_matrix": "distances between its particles in order, in units of L√2",
+    "occupancy_grid": "particles per cell",
+    "local_environment": "a row for what each of its particles sees",
+}
+
 
 def report(world: World, run: RunDir, config: RunConfig) -> None:
     """The command: writes report/index.html. One rank works.
@@ -72,7 +79,7 @@ def _report(run: RunDir, config: RunConfig) -> None:
         *_equilibrium(columns, attributes, ensembles),
         Section("Latent space", "Principal components of the latent means of the test split.",
                 figures.latent_map(latent, gamma)),
-        Section("Reconstructions", "The first configuration of some suites: sorted distance matrices in units of L√2.",
+        Section("Reconstructions", f"The first configuration of some suites: {IMAGES[config.representation.kind]}.",
                 figures.matrices(ordered)),
     ]  # fmt: skip
     best, s = summary["best_score"], config.system
@@ -81,9 +88,10 @@ def _report(run: RunDir, config: RunConfig) -> None:
         "configurations": f"{rows:,} at {len(config.sampling.gamma_values)} values of γ",
         "system": f"N = {s.n_particles}, L = {s.box_side:g} σ, T = {s.temperature:g} ε",
         "protocol": config.sampling.protocol + (f", {swept[0]:,} to {swept[-1]:,} sweeps" if len(swept) else ""),
-        "model": f"latent dimension {config.model.latent_dim}",
+        "model": f"{config.representation.kind.replace('_', ' ')}, {config.model.encoder} to {config.model.decoder}, "
+        f"latent dimension {config.model.latent_dim}",
         "weights": f"of epoch {summary['weights_epoch']} of {len(history)}",
-        "test error": f"RMSE {np.sqrt(np.mean(normal['rmse'] ** 2)):.4f} (units of L√2)",
+        "test error": f"RMSE {np.mean(normal['rmse']):.4f}" + " (units of L√2)" * config.representation.has_positions,
         "best score": f"{best.replace('_', ' ')}, mean AUROC {summary['mean_auroc'][best]:.3f}",
     }
     write_text(run.report, render(run.path.resolve().name, facts, summary, sections, config.to_yaml()))

@@ -40,7 +40,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     network = Network.of(config)
     module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     rate, decay = config.training.learning_rate, config.training.weight_decay
-    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=decay)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=decay, fused=True)
     facts = model_facts(config)
     state, path = State(), run.model / "checkpoint.safetensors"
     continuing = world.on_root(path.exists)

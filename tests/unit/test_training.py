@@ -34,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with data."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "tiny.yaml").write_text(TINY)
-    run, config = open_run(World(None), folder / "run", folder / "tiny.yaml", ())
+    run, config = open_run(World(None), folder / "run", folder / "tiny.yaml", ("sampling.protocol=reference",))
     generate(World(None), run, config)
     return run.path
 
