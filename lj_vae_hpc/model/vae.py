@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lj_vae_hpc.config import Model
-from lj_vae_hpc.model.convolution import ConvReLU, TransposedConvReLU
+from lj_vae_hpc.model.convolution import ConvReLU, FlattenPixels, TransposedConvReLU, UnflattenPixels
 
 
 class Output(NamedTuple):
@@ -35,13 +35,13 @@ class VAE(nn.Module):
         self.encoder = nn.Sequential(
             ConvReLU(1, first),
             ConvReLU(first, second),
-            nn.Flatten(),
+            FlattenPixels(),
             nn.Linear(second * side * side, 2 * config.latent_dim),
         )
         self.decoder = nn.Sequential(
             nn.Linear(config.latent_dim, second * side * side),
             nn.ReLU(inplace=True),
-            nn.Unflatten(1, (second, side, side)),
+            UnflattenPixels(second, side),
             TransposedConvReLU(second, second),
             TransposedConvReLU(second, first),
             nn.ConvTranspose2d(first, 1, 3, padding=1),

@@ -19,7 +19,7 @@ from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.curves import Curves
-from lj_vae_hpc.training.hardware import choose_device, choose_dtype
+from lj_vae_hpc.training.hardware import choose_device, choose_dtype, keep_memory
 from lj_vae_hpc.training.loop import State, Trainer
 
 
@@ -34,13 +34,14 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     threads = world.threads_per_rank()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+    keep_memory()
     device = choose_device(config.training, world)
     dtype = world.broadcast(choose_dtype(config.training, device))
     world.node_by_node(warm_up)
     torch.manual_seed(config.seed % 2**63)
     module = VAE(matrix_side(config.system.n_particles, config.representation), config.model)
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(module.parameters(), lr=config.training.learning_rate)
+    optimizer = torch.optim.Adam(module.parameters(), lr=config.training.learning_rate, fused=True)
     facts = model_facts(config)
     state, path = State(), run.model / "checkpoint.safetensors"
     if world.on_root(path.exists):
