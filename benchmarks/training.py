@@ -22,7 +22,7 @@ from typing import Any
 
 from sampler import ROOT, lj_vae
 
-BATCH, TURN, ROUNDS = 128, 4, 11
+BATCH, TURN, ROUNDS = 128, 3, 9
 OPERATIONS = 6 * (900 * 9 * (60 + 60 * 50 + 50 * 50 + 50 * 60 + 60) + 45_000 * 120)  # a configuration's, both ways
 
 
