@@ -243,6 +243,7 @@ def _run_path(output: Path | None, config_file: Path | None) -> Path:
 
 def main() -> None:
     """Entry point: joins the ranks, runs one command, and ends all ranks with one status."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch reads it: its idle threads leave the cores to others
     try:
         world = World.connect()
     except UserError as error:

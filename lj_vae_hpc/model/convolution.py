@@ -41,6 +41,26 @@ class TransposedConvReLU(nn.ConvTranspose2d):
         return functional.relu(super().forward(x, output_size), inplace=True)
 
 
+class FlattenPixels(nn.Module):
+    """(N, C, M, M) to (N, M M C): channels vary fastest, as in memory, so that nothing is copied."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The flat vectors."""
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+class UnflattenPixels(nn.Module):
+    """The inverse of FlattenPixels."""
+
+    def __init__(self, channels: int, side: int) -> None:
+        super().__init__()
+        self.shape = (side, side, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The images."""
+        return x.view(-1, *self.shape).permute(0, 3, 1, 2)
+
+
 def warm_up() -> None:
     """Compiles the faster algorithm, or loads it from numba's cache."""
     x = torch.zeros(1, 2, 6, 6, requires_grad=True)

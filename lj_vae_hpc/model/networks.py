@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from lj_vae_hpc.configmodel import Model
 from lj_vae_hpc.model.attention import AttentionDecoder, AttentionEncoder
-from lj_vae_hpc.model.convolution import ConvReLU, TransposedConvReLU
+from lj_vae_hpc.model.convolution import ConvReLU, FlattenPixels, TransposedConvReLU, UnflattenPixels
 
 
 def make_encoder(shape: tuple[int, ...], config: Model) -> tuple[nn.Module, int]:
@@ -19,11 +19,11 @@ def make_encoder(shape: tuple[int, ...], config: Model) -> tuple[nn.Module, int]
             return AttentionEncoder(config.width, config.depth), config.width
         case "conv":
             layers = [ConvReLU(1, first), ConvReLU(first, second)]
-            return nn.Sequential(*layers, nn.Flatten()), second * shape[1] * shape[2]
+            return nn.Sequential(*layers, FlattenPixels()), second * shape[1] ** 2
         case "conv_strided":
-            height, width = (_halved(_halved(side)) for side in shape[1:])
+            side = _halved(_halved(shape[1]))
             strided = [nn.Conv2d(1, first, 3, 2, 1), nn.ReLU(), nn.Conv2d(first, second, 3, 2, 1), nn.ReLU()]
-            return nn.Sequential(*strided, nn.Flatten()), second * height * width
+            return nn.Sequential(*strided, FlattenPixels()), second * side**2
 
 
 def make_decoder(inputs: int, shape: tuple[int, ...], config: Model, n_particles: int) -> nn.Module:
@@ -37,30 +37,24 @@ def make_decoder(inputs: int, shape: tuple[int, ...], config: Model, n_particles
         case "attention":
             return AttentionDecoder(inputs, n_particles, config.width, config.depth)
         case "conv":
-            small = (second, *shape[1:])
             layers = [TransposedConvReLU(second, second), TransposedConvReLU(second, first)]
-            return nn.Sequential(*_dense(inputs, small), *layers, nn.ConvTranspose2d(first, 1, 3, padding=1))
+            return nn.Sequential(*_dense(inputs, second, shape[1]), *layers, nn.ConvTranspose2d(first, 1, 3, padding=1))
         case "conv_strided":
-            halves = [_halved(side) for side in shape[1:]]
-            small = (second, *map(_halved, halves))
-            return nn.Sequential(
-                *_dense(inputs, small),
-                UpTo(second, second, (halves[0], halves[1])),
-                UpTo(second, first, (shape[1], shape[2])),
-                nn.ConvTranspose2d(first, 1, 3, padding=1),
-            )
+            side, half = shape[1], _halved(shape[1])
+            layers = [UpTo(second, second, half), UpTo(second, first, side), nn.ConvTranspose2d(first, 1, 3, padding=1)]
+            return nn.Sequential(*_dense(inputs, second, _halved(half)), *layers)
 
 
 class UpTo(nn.ConvTranspose2d):
-    """Transposed 3x3 convolution with stride 2, then ReLU, to a given size: twice the input's or one less."""
+    """Transposed 3x3 convolution with stride 2, then ReLU, to a given side: twice the input's or one less."""
 
-    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
+    def __init__(self, inputs: int, outputs: int, side: int) -> None:
         super().__init__(inputs, outputs, 3, stride=2, padding=1)
-        self._size = size
+        self._size = [side, side]
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(B, inputs, h, w) to (B, outputs, *size)."""
-        return super().forward(x, output_size or list(self._size)).relu()
+        """(B, inputs, m, m) to (B, outputs, side, side)."""
+        return super().forward(x, output_size or self._size).relu()
 
 
 def _hidden(inputs: int, config: Model) -> list[nn.Module]:
@@ -70,8 +64,8 @@ def _hidden(inputs: int, config: Model) -> list[nn.Module]:
     return layers
 
 
-def _dense(inputs: int, shape: tuple[int, ...]) -> list[nn.Module]:
-    return [nn.Linear(inputs, math.prod(shape)), nn.ReLU(inplace=True), nn.Unflatten(1, shape)]
+def _dense(inputs: int, channels: int, side: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, channels * side**2), nn.ReLU(inplace=True), UnflattenPixels(channels, side)]
 
 
 def _halved(side: int) -> int:

@@ -17,7 +17,7 @@ from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.curves import Curves
-from lj_vae_hpc.training.hardware import choose_device, choose_dtype
+from lj_vae_hpc.training.hardware import choose_device, choose_dtype, keep_memory
 from lj_vae_hpc.training.loop import State, Trainer
 from lj_vae_hpc.training.network import Network, linear_rows
 
@@ -33,6 +33,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     threads = world.threads_per_rank()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+    keep_memory()
     device = choose_device(config.training, world)
     dtype = world.broadcast(choose_dtype(config.training, device))
     world.node_by_node(warm_up)

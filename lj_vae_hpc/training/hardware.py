@@ -1,5 +1,6 @@
 """Where the network runs and in which arithmetic."""
 
+import ctypes
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,3 +63,11 @@ def choose_dtype(training: Training, device: torch.device) -> torch.dtype:
     cpuinfo = Path("/proc/cpuinfo")
     flags = cpuinfo.read_text() if cpuinfo.exists() else ""
     return torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else torch.float32
+
+
+def keep_memory() -> None:
+    """Keeps freed memory for the next step; the system would clear every page that it gives again."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # of glibc
+        libc.mallopt(-1, -1)  # M_TRIM_THRESHOLD: the heap never shrinks
+        libc.mallopt(-4, 0)  # M_MMAP_MAX: large tensors are in it, too
