@@ -31,6 +31,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
             checkpoint of another architecture.
     """
     world.on_root(lambda: check_data(run, config, world.size))
+    world.on_root(lambda: checkpoint.remove_partial(run.model))
     threads = world.threads_per_rank()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -42,6 +43,10 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(module.parameters(), lr=config.training.learning_rate)
     facts = model_facts(config)
+    arithmetic = {
+        "ranks": world.size, "threads per rank": threads, "device": device.type,
+        "precision": str(dtype).removeprefix("torch."), "torch": torch.__version__,
+    }  # fmt: skip
     state, path = State(), run.model / "checkpoint.safetensors"
     if world.on_root(path.exists):
         tensors, stored = world.on_root(lambda: checkpoint.load(path))
@@ -49,6 +54,8 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
         checkpoint.restore(tensors, module, optimizer, path)
         state = State(**stored["state"])
+        if world.is_root and (note := checkpoint.arithmetic_note(stored, arithmetic)):
+            print(f"training: {note}", flush=True)
     with Dataset(run.data, check_segments=False) as data:
         splits = Splits.of(data.rows, config.sampling.turn, config.training)
         batches = Batches(splits.training, config.training.batch_size, config.seed)
@@ -56,7 +63,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
             done = f", continuing after epoch {state.epoch} step {state.step}" if path.exists() else ""
             print(
                 f"training: {len(splits.training)} configurations, {batches.steps} steps of {batches.batch_size} per "
-                f"epoch, {world.size} ranks x {threads} threads on {device.type} in {str(dtype).removeprefix('torch.')}"
+                f"epoch, {world.size} ranks x {threads} threads on {device.type} in {arithmetic['precision']}"
                 f"{done}",
                 flush=True,
             )
@@ -77,8 +84,9 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
                 batches=batches,
                 validation=splits.validation,
                 dtype=dtype,
+                checkpoint_seconds=60.0 * config.training.checkpoint_minutes,
                 folder=run.model,
-                facts=facts,
+                facts=facts | {"arithmetic": arithmetic},
                 report=curves.report,
                 advance=progress.advance,
             )
