@@ -148,8 +148,8 @@ def measure_block(network: Network, block: Configurations) -> list[NDArray[np.fl
 
 def pca_rmse(source: Path, ordering: str, dimensions: int) -> tuple[float, float]:
     """Mean RMSE of the distance matrix (units of L√2) and position error (σ) of PCA of ordered coordinates."""
-    config = load(source / "config.yaml", (f"representation.ordering={ordering}", "representation.kind=coordinates",
-                                           "model.encoder=mlp", "model.decoder=mlp", "model.linear_path=false"))  # fmt: skip
+    keys = (f"representation={{kind: coordinates, ordering: {ordering}}}", "model={}", "objective={}")
+    config = load(source / "config.yaml", keys)
     encoding = make_encoding(config.system, config.representation)
     with Dataset(source / "data") as file:
         splits, read = Splits.of(file.rows, config.sampling.turn, config.training), reader(file)

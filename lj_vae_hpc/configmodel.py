@@ -118,6 +118,8 @@ class Training(Section):
     """Where to train; auto takes a GPU where every local rank has one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; auto takes bf16 where the hardware multiplies it."""
+    checkpoint_minutes: Positive = 1.0
+    """Minutes from one checkpoint to the next within an epoch, looked at every 20 steps; each epoch ends with one."""
 
 
 def contradiction(box_side: float, representation: Representation, model: Model, objective: Objective) -> str | None:

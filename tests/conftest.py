@@ -1,13 +1,18 @@
 """What every test may use."""
 
 import os
+import random
+import signal
 import subprocess
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PATIENCE = ("--mca", "odls_base_sigkill_timeout", "0")  # seconds for which mpirun lets the other ranks live
 
 TINY = """
 seed: 3
@@ -54,3 +59,29 @@ def alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def kill(chance: random.Random, process: "subprocess.Popen[bytes]") -> None:
+    """Ends mpirun or one of its ranks at once; the others, which would notice within some seconds, soon after.
+
+    Mpirun very rarely misses the end of a rank; it and all ranks are then ended, as a batch system would do.
+    """
+    ranks = children(process.pid)
+    victim = chance.choice([process.pid, *ranks])
+    os.kill(victim, signal.SIGKILL)
+    if victim == process.pid:
+        time.sleep(0.03 * chance.random())
+        _end(ranks)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        _end([*ranks, process.pid])
+        process.wait()
+    while any(map(alive, ranks)):
+        time.sleep(0.01)
+
+
+def _end(processes: list[int]) -> None:
+    for number in filter(alive, processes):
+        with suppress(ProcessLookupError):
+            os.kill(number, signal.SIGKILL)

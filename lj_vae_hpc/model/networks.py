@@ -41,8 +41,9 @@ def make_decoder(inputs: int, shape: tuple[int, ...], config: Model, n_particles
             return nn.Sequential(*_dense(inputs, second, shape[1]), *layers, nn.ConvTranspose2d(first, 1, 3, padding=1))
         case "conv_strided":
             side, half = shape[1], _halved(shape[1])
-            layers = [UpTo(second, second, half), UpTo(second, first, side), nn.ConvTranspose2d(first, 1, 3, padding=1)]
-            return nn.Sequential(*_dense(inputs, second, _halved(half)), *layers)
+            up = [UpTo(second, second, half), UpTo(second, first, side)]
+            dense = _dense(inputs, second, _halved(half))
+            return nn.Sequential(*dense, *up, nn.ConvTranspose2d(first, 1, 3, padding=1))
 
 
 class UpTo(nn.ConvTranspose2d):

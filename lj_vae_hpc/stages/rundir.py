@@ -15,7 +15,7 @@ from lj_vae_hpc.sampling.plan import PILOT_BUDGET
 from lj_vae_hpc.store.schema import INDEX_NAME
 
 # Changing these continues the same run.
-FREE: Any = {"training": {"epochs", "device", "precision"}, "sampling": set(PILOT_BUDGET)}
+FREE: Any = {"training": {"epochs", "device", "precision", "checkpoint_minutes"}, "sampling": set(PILOT_BUDGET)}
 
 
 @dataclass(frozen=True)

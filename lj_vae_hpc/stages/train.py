@@ -30,6 +30,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
             checkpoint of another architecture.
     """
     world.on_root(lambda: check_data(run, config, world.size))
+    world.on_root(lambda: checkpoint.remove_partial(run.model))
     threads = world.threads_per_rank()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -43,6 +44,10 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     rate, decay = config.training.learning_rate, config.training.weight_decay
     optimizer = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=decay, fused=True)
     facts = model_facts(config)
+    arithmetic = {
+        "ranks": world.size, "threads per rank": threads, "device": device.type,
+        "precision": str(dtype).removeprefix("torch."), "torch": torch.__version__,
+    }  # fmt: skip
     state, path = State(), run.model / "checkpoint.safetensors"
     continuing = world.on_root(path.exists)
     if continuing:
@@ -51,6 +56,8 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
         checkpoint.restore(tensors, module, optimizer, path)
         state = State(**stored["state"])
+        if world.is_root and (note := checkpoint.arithmetic_note(stored, arithmetic)):
+            print(f"training: {note}", flush=True)
     with Dataset(run.data, check_segments=False) as data:
         splits = Splits.of(data.rows, config.sampling.turn, config.training)
         batches = Batches(splits.training, config.training.batch_size, config.seed)
@@ -60,11 +67,13 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
             first = splits.training[: linear_rows(config.system.n_particles)]
             # The other ranks get rank 0's weights from DistributedDataParallel.
             world.on_root(lambda: network.start(read(first), None if row is None else read(range(row, row + 1))))
+            few = splits.training[:1024]
+            state = State(untrained=world.on_root(lambda: network.constant_error(read(few))))
         if world.is_root:
             done = f", continuing after epoch {state.epoch} step {state.step}" if continuing else ""
             print(
                 f"training: {len(splits.training)} configurations, {batches.steps} steps of {batches.batch_size} per "
-                f"epoch, {world.size} ranks x {threads} threads on {device.type} in {str(dtype).removeprefix('torch.')}"
+                f"epoch, {world.size} ranks x {threads} threads on {device.type} in {arithmetic['precision']}"
                 f"{done}",
                 flush=True,
             )
@@ -85,7 +94,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
                 validation=splits.validation,
                 dtype=dtype,
                 folder=run.model,
-                facts=facts,
+                facts=facts | {"arithmetic": arithmetic},
                 report=curves.report,
                 advance=progress.advance,
             )

@@ -29,6 +29,19 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         raise UserError(f"cannot write {path}: {error}; the previous checkpoint is kept") from None
 
 
+def remove_partial(folder: Path) -> None:
+    """Removes what killed runs have not finished writing.
+
+    Raises:
+        UserError: it cannot be removed.
+    """
+    try:
+        for leftover in folder.glob("*.partial"):
+            leftover.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}") from None
+
+
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads what save wrote.
 
@@ -57,6 +70,23 @@ def check_facts(stored: dict[str, Any], facts: dict[str, Any], path: Path) -> No
             f"{path} is a checkpoint of another architecture or system: {', '.join(different)} differ; set them as "
             "they were, or choose another -o"
         )
+
+
+def arithmetic_note(stored: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """What to tell where a run continues in another arithmetic than that of its checkpoint; None where it is the same.
+
+    Args:
+        stored: the checkpoint's facts.
+        now: what the rounding of sums depends on, by name.
+    """
+    before = stored.get("arithmetic", {})
+    changes = [f"{name} from {before[name]} to {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if not changes:
+        return None
+    return (
+        f"changed since the checkpoint: {', '.join(changes)}. Samples and batches stay the same, but sums are rounded "
+        "otherwise: from here on the weights are not bit-identical to those of an uninterrupted run"
+    )
 
 
 def training_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

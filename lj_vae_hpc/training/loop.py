@@ -21,8 +21,8 @@ from lj_vae_hpc.training.schedules import learning_rate, warm_up
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel import World
 
-SECONDS_BETWEEN_CHECKPOINTS = 60.0
 STEPS_BETWEEN_CHECKS = 20  # how often ranks agree on whether to write a checkpoint, and look for divergence
+DIVERGED = 1.25  # mean squared error that is clearly worse than that of an untrained network, in units of it
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class State:
     epoch: int = 0
     step: int = 0
     sums: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # loss, squared error, KL, configurations so far in this epoch
+    untrained: float = 0.0  # squared error of the first batch before any step, or of a constant if that is larger
     best: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -75,16 +76,18 @@ class Trainer:
         parallel, epochs = self.world.data_parallel(self.network.module), self.config.training.epochs
         while state.epoch < epochs:
             state = self._train_epoch(parallel, state)
+            self._check_weights(state.epoch, self.batches.steps)
             validation = self._validate()
+            self._check_finite(tuple(validation.values()), state.epoch, self.batches.steps)
+            self._check_error("validation", validation["mse"], state, self.batches.steps)
             loss, error, kl = (s / state.sums[3] for s in state.sums[:3])
             metrics = {
                 "epoch": state.epoch + 1, "loss": loss, "mse": error, "kl": kl,
                 **{f"validation_{name}": value for name, value in validation.items()},
             }  # fmt: skip
             better = validation["loss"] < state.best
-            state = State(
-                state.epoch + 1, 0, best=min(state.best, validation["loss"]), history=[*state.history, metrics]
-            )
+            best, history = min(state.best, validation["loss"]), [*state.history, metrics]
+            state = State(state.epoch + 1, untrained=state.untrained, best=best, history=history)
             if better:
                 self._save_best(state)
             self.save(state)
@@ -139,31 +142,69 @@ class Trainer:
             self.optimizer.step()
             sums[:3] += torch.stack([term.detach().sum() for term in each]).double()
             sums[3] += len(mine)
+            if state.epoch == step == 0:
+                state = replace(state, untrained=max(state.untrained, self._total(state, sums)[1] / size))
             self.advance(size)
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
                 stop = self.world.stop_requested()
-                due = stop or self.world.broadcast(time.monotonic() - started > SECONDS_BETWEEN_CHECKPOINTS)
-                total = self._total(state, sums)
-                self._check_finite(total, state.epoch, step)
+                due = stop or self.world.broadcast(
+                    time.monotonic() - started > 60 * self.config.training.checkpoint_minutes
+                )
+                # Added up here whether a checkpoint is due or not: a continued run adds in the same order.
+                state = self._checked(state, sums, step + 1)
+                sums.zero_()
                 if due:
-                    self.save(replace(state, step=step + 1, sums=total))
+                    self._check_weights(state.epoch, state.step)
+                    self.save(state)
                     started = time.monotonic()
                 if stop:
                     raise Stopped(f"checkpoint after epoch {state.epoch} step {step + 1} in {self.folder}")
-        total = self._total(state, sums)
-        self._check_finite(total, state.epoch, self.batches.steps - 1)
-        return replace(state, sums=total)
+        return state if state.step == self.batches.steps else self._checked(state, sums, self.batches.steps)
 
     def _total(self, state: State, sums: Tensor) -> tuple[float, ...]:
         return tuple(float(s) for s in np.array(state.sums) + self.world.sum(sums.cpu().numpy()))
 
-    def _check_finite(self, total: tuple[float, ...], epoch: int, step: int) -> None:
-        if not np.isfinite(total).all():
+    def _checked(self, state: State, sums: Tensor, step: int) -> State:
+        """The state after the steps since the last check, whose sums were fine."""
+        total = self._total(state, sums)
+        self._check_finite(total, state.epoch, step)
+        if step - state.step == STEPS_BETWEEN_CHECKS:  # the few steps at the end of an epoch would tell too little
+            self._check_error("mean", (total[1] - state.sums[1]) / (total[3] - state.sums[3]), state, step)
+        return replace(state, step=step, sums=total)
+
+    def _check_error(self, name: str, error: float, state: State, step: int) -> None:
+        """Whether training diverged: after its first steps the network is clearly worse than it was untrained.
+
+        With outputs between 0 and 1 the error of a broken network is bounded, often below twice that of an untrained
+        one, and a high learning rate may spoil the first steps without harm. A linear path starts so well that what
+        counts is the error of a constant, which a network that learns nothing has.
+        """
+        early = state.epoch * self.batches.steps + step <= STEPS_BETWEEN_CHECKS
+        if not early and error > DIVERGED * state.untrained:
             raise UserError(
-                f"the loss is not finite in epoch {epoch + 1} by step {step + 1}: lower training.learning_rate or set "
-                "training.precision=fp32. The last good checkpoint is kept",
+                f"training diverged in epoch {state.epoch + 1} by step {step}: the {name} squared error is "
+                f"{error:.3g}, that of an untrained network was {state.untrained:.3g}; {self._remedy}",
                 everywhere=True,
             )
+
+    def _check_finite(self, values: tuple[float, ...], epoch: int, step: int) -> None:
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"the loss is not finite in epoch {epoch + 1} by step {step}; {self._remedy}", everywhere=True
+            )
+
+    def _check_weights(self, epoch: int, step: int) -> None:
+        """Before they are written."""
+        state = checkpoint.training_state(self.network.module, self.optimizer)
+        bad = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
+        self.world.agree(bad and f"{bad} is not finite in epoch {epoch + 1} after step {step}; {self._remedy}")
+
+    @property
+    def _remedy(self) -> str:
+        return (
+            "set training.precision=fp32, or lower training.learning_rate with another -o or after deleting "
+            f"{self.folder}. The last good checkpoint is kept"
+        )
 
     def _random(self, epoch: int, step: int, size: int) -> tuple[Tensor, Tensor]:
         """Random numbers of a whole batch, the same on every rank and after a restart.

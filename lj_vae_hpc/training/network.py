@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.model.vae import VAE, identity
+from lj_vae_hpc.model.vae import VAE, Output, identity
 from lj_vae_hpc.representation.batches import Configurations
 from lj_vae_hpc.representation.encoding import Encoding, make_encoding
 from lj_vae_hpc.training.objective import Criterion
@@ -78,6 +78,13 @@ class Network:
     def per_configuration(self, values: Tensor) -> Tensor:
         """Mean over the samples of each configuration: (n * samples, ...) to (n, ...)."""
         return values.view(-1, self.encoding.samples, *values.shape[1:]).mean(dim=1)
+
+    def constant_error(self, configurations: Configurations) -> float:
+        """Mean squared error of a network that always gives the mean sample of these."""
+        x, _ = self.inputs(configurations)
+        zeros = x.new_zeros(len(x), self.module.latent_dim)
+        output = Output(x.mean(dim=0, keepdim=True).expand_as(x), zeros, zeros, zeros, self.module.log_sigma)
+        return float(self.criterion(x, output).squared_error.mean())
 
     def start(self, configurations: Configurations, reference: Configurations | None) -> None:
         """Sets what depends on data: the linear path, and the configuration that the decoder is written about.

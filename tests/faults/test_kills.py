@@ -1,8 +1,6 @@
 """One campaign that is killed twenty times, each time at another place: nothing finished is lost or made twice."""
 
-import os
 import random
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import alive, children
+from tests.conftest import PATIENCE, kill
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
@@ -23,7 +21,6 @@ SETTINGS = (
     "sampling.sweeps=400", f"sampling.configurations={SEGMENTS * ROWS}", f"sampling.segment_rows={ROWS}",
 )  # fmt: skip
 ARGUMENTS = [word for setting in SETTINGS for word in ("-s", setting)]
-PATIENCE = ("--mca", "odls_base_sigkill_timeout", "0")  # seconds for which mpirun lets the other ranks live
 PLACES, RANKS, KILLS = ("starting", "sampling", "writing"), (1, 2, 3, 7), 20
 
 
@@ -56,20 +53,6 @@ def wait_for(place: str, chance: random.Random, run: Path, process: "subprocess.
             time.sleep(0.01 * share)
             break
         time.sleep(0.001)
-
-
-def kill(chance: random.Random, process: "subprocess.Popen[bytes]") -> None:
-    """Ends mpirun or one of the ranks at once; the others, which would notice within some seconds, soon after."""
-    ranks = children(process.pid)
-    victim = chance.choice([process.pid, *ranks])
-    os.kill(victim, signal.SIGKILL)
-    if victim == process.pid:
-        time.sleep(0.03 * chance.random())
-        for rank in filter(alive, ranks):
-            os.kill(rank, signal.SIGKILL)
-    process.wait()
-    while any(map(alive, ranks)):
-        time.sleep(0.01)
 
 
 def check(run: Path, kept: dict[str, tuple[int, int]]) -> None:

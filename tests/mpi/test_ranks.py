@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -27,23 +24,6 @@ pytestmark = [pytest.mark.mpi(min_size=2), pytest.mark.timeout(200)]
 
 # 19 rows per segment and batches of 16 out of 72 rows: neither divides by the ranks.
 OVERRIDES = ("sampling.segment_rows=19", "training.epochs=2", "training.precision=fp32")
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    world = World.connect()
-    assert world.size == int(os.environ["OMPI_COMM_WORLD_SIZE"]) == MPI.COMM_WORLD.size >= 2
-    return world
-
-
-@pytest.fixture(scope="module")
-def folder(world: World) -> Iterator[Path]:
-    """A folder that all ranks share."""
-    path = Path(world.broadcast(tempfile.mkdtemp(prefix="lj-vae-mpi-") if world.is_root else ""))
-    yield path
-    world.barrier()
-    if world.is_root:
-        shutil.rmtree(path)
 
 
 @pytest.fixture(scope="module")

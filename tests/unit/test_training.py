@@ -1,127 +1,149 @@
-"""Schedules, and that every key of what is learned changes what is learned."""
+"""When training writes checkpoints, when it refuses to, and what it says of itself."""
 
-import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from lj_vae_hpc.configmodel import Model, Objective, Representation, Training
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
-from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
-from lj_vae_hpc.stages.report import report
-from lj_vae_hpc.stages.rundir import open_run
+from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.stages.train import train
-from lj_vae_hpc.training.schedules import learning_rate, warm_up
+from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.loop import Trainer
 from tests.conftest import TINY
 
-
-def test_warm_up_is_linear() -> None:
-    assert [warm_up(t, 4) for t in (0.5, 2, 4, 9)] == [0.125, 0.5, 1, 1]
-    assert warm_up(0, 0) == 1
-
-
-def test_learning_rates() -> None:
-    constant = Training(schedule="constant", learning_rate=0.5, warmup_epochs=2, epochs=10)
-    assert [learning_rate(t, constant) for t in (1, 2, 10)] == [0.25, 0.5, 0.5]
-    cosine = constant.model_copy(update={"schedule": "cosine", "warmup_epochs": 0})
-    assert [learning_rate(t, cosine) for t in (0, 5, 10)] == pytest.approx([0.5, 0.25, 0.0])
+Train = Callable[..., RunDir]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with data."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "tiny.yaml").write_text(TINY)
-    run, config = open_run(World(None), folder / "run", folder / "tiny.yaml", ("sampling.protocol=reference",))
-    generate(World(None), run, config)
-    return run.path
+    generate(World(None), *open_run(World(None), folder / "run", folder / "tiny.yaml", ()))
+    return folder / "run"
 
 
-def metrics(data: Path, folder: Path, keys: tuple[str, ...]) -> str:
-    """The metrics of two epochs with some keys changed."""
-    shutil.copytree(data / "data", folder / "data", copy_function=os.link)
-    run, config = open_run(World(None), folder, data / "config.yaml", keys)
-    train(World(None), run, config)
-    return run.metrics.read_text()
+@pytest.fixture
+def train_with(data: Path, tmp_path: Path) -> Train:
+    """Trains with some settings, five steps an epoch; again, it continues."""
+
+    def run(*settings: str) -> RunDir:
+        if not (tmp_path / "run").exists():
+            shutil.copytree(data, tmp_path / "run")
+        folder, config = open_run(World(None), tmp_path / "run", None, settings)
+        train(World(None), folder, config)
+        return folder
+
+    return run
 
 
-MATRIX = ("representation.kind=distance_matrix", "model.linear_path=false")
-GRID = ("representation.kind=occupancy_grid", "model.linear_path=false", "model.decoder=mlp")
-LOCAL = ("representation.kind=local_environment", "model.linear_path=false", "model.decoder=mlp")
-CONV = (*MATRIX, "model.encoder=conv")
-FISHER, GAUSSIAN = ("objective.kind=fisher",), ("objective.likelihood=gaussian",)
-
-# What is changed: from one value to another, beside keys that make it matter.
-KEYS: dict[str, tuple[object, object, tuple[str, ...]]] = {
-    "representation.kind": ("coordinates", "distance_matrix", ("model.linear_path=false",)),
-    "representation.ordering": ("y", "random", ()),
-    "representation.landmarks": ("false", "true", MATRIX),
-    "representation.cells": (4, 5, GRID),
-    "representation.neighbours": (3, 4, LOCAL),
-    "representation.radius": (2, 3, LOCAL),
-    "model.encoder": ("mlp", "attention", ()),
-    "model.decoder": ("positions", "attention", ()),
-    "model.latent_dim": (4, 5, ()),
-    "model.channels": ("[2, 2]", "[2, 3]", CONV),
-    "model.width": (16, 20, ()),
-    "model.depth": (1, 2, ()),
-    "model.linear_path": ("true", "false", ()),
-    "model.conditional": ("true", "false", ()),
-    "model.reference_state": ("null", 0, ()),
-    "objective.kind": ("elbo", "fisher", ()),
-    "objective.likelihood": ("gaussian", "gaussian_learned", ()),
-    "objective.sigma": (0.01, 0.02, GAUSSIAN),
-    "objective.distances": ("true", "false", ()),
-    "objective.kl_weight": (1, 2, ()),
-    "objective.warmup_epochs": (0, 2, ()),
-    "objective.estimator": ("analytic", "monte_carlo", ()),
-    "objective.fisher_weight": (0.1, 0.2, FISHER),
-    "objective.fisher_target": (1, 1e5, FISHER),
-    "training.epochs": (2, 3, ()),
-    "training.batch_size": (16, 24, ()),
-    "training.learning_rate": (1e-3, 2e-3, ()),
-    "training.weight_decay": (0, 0.5, ()),
-    "training.warmup_epochs": (0, 1, ()),
-    "training.schedule": ("constant", "cosine", ()),
-    "training.mirror": ("true", "false", ()),
-    "training.validation_fraction": (0.2, 0.3, ()),
-    "training.test_fraction": (0.2, 0.3, ()),
-    "training.precision": ("fp32", "bf16", ()),
-}
+@pytest.fixture
+def checked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lj_vae_hpc.training.loop.STEPS_BETWEEN_CHECKS", 2)
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_every_key_changes_what_is_learned(key: str, data: Path, tmp_path: Path) -> None:
-    first, second, keys = KEYS[key]
-    a, b = (metrics(data, tmp_path / str(k), (*keys, f"{key}={v}")) for k, v in enumerate((first, second)))
-    assert a != b
+def load(run: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    return checkpoint.load(run / "model/checkpoint.safetensors")
 
 
-def test_every_key_is_in_the_list() -> None:
-    sections = {"representation": Representation, "model": Model, "objective": Objective, "training": Training}
-    keys = {f"{name}.{key}" for name, section in sections.items() for key in section.model_fields}
-    assert keys - set(KEYS) == {"training.device"}  # which needs a GPU, or is refused
+@pytest.mark.usefixtures("checked_often")
+@pytest.mark.parametrize(("minutes", "steps"), [("1e-9", [2, 4, 0, 2, 4, 0]), ("60", [0, 0])])
+def test_checkpoints_come_as_often_as_wished(
+    train_with: Train, minutes: str, steps: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    monkeypatch.setattr(Trainer, "save", lambda self, state: saved.append(state.step))
+    train_with(f"training.checkpoint_minutes={minutes}")
+    assert saved == steps
 
 
-def test_the_same_keys_give_the_same(data: Path, tmp_path: Path) -> None:
-    assert metrics(data, tmp_path / "a", ()) == metrics(data, tmp_path / "b", ())
+def test_how_often_checkpoints_come_may_change(train_with: Train) -> None:
+    train_with()
+    train_with("training.epochs=3", "training.checkpoint_minutes=5")
 
 
-def test_a_reference_state_must_be_in_the_data(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="no row 120; its rows are 0 to 119"):
-        metrics(data, tmp_path / "a", ("model.reference_state=120",))
+@pytest.mark.parametrize(
+    ("rate", "message"),
+    [
+        ("0.2", r"training diverged in epoch \d by step \d: the \w+ squared error is .*, that of the untrained network "
+                r"was .*training\.learning_rate.*checkpoint is kept"),
+        ("1e6", r"the loss is not finite in epoch 1 by step \d; .*training\.learning_rate"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("checked_often")
+def test_a_learning_rate_that_is_too_high(train_with: Train, rate: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        train_with(f"training.learning_rate={rate}")
+    assert raised.value.everywhere
+    assert not list(tmp_path.rglob("*.safetensors*"))
 
 
-def test_every_representation_is_evaluated_and_reported(data: Path, tmp_path: Path) -> None:
-    conditional = ("model.conditional=true",)
-    for number, keys in enumerate(((), MATRIX, GRID, LOCAL, conditional)):
-        folder = tmp_path / str(number)
-        metrics(data, folder, keys)
-        if number:
-            shutil.copytree(tmp_path / "0/evaluation/suites", folder / "evaluation/suites", copy_function=os.link)
-        run, config = open_run(World(None), folder, None, ())
-        evaluate(World(None), run, config)
-        report(World(None), run, config)
-        assert "<h2>Reconstructions" in run.report.read_text()
+@pytest.mark.usefixtures("checked_often")
+def test_a_continued_run_knows_the_untrained_network(train_with: Train) -> None:
+    run = train_with().path
+    tensors, facts = load(run)
+    assert 0.02 < facts["state"]["untrained"] < 0.2
+    output = [name for name in tensors if name.startswith("model.decoder") and name.endswith("bias")][-1]
+    tensors[output] += 50.0  # all outputs become 1
+    checkpoint.save(run / "model/checkpoint.safetensors", tensors, facts)
+    with pytest.raises(UserError, match=r"diverged in epoch 3 by step 2: the mean squared error"):
+        train_with("training.epochs=30")
+    assert load(run)[1]["state"]["epoch"] == 2
+
+
+@pytest.mark.parametrize("poisoned", ["weight", "moment"])
+def test_weights_that_are_not_finite_are_never_written(
+    train_with: Train, poisoned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = train_with("training.epochs=1").path
+    before = {path: path.read_bytes() for path in (run / "model").glob("*.safetensors")}
+    step, done = torch.optim.AdamW.step, 0
+
+    def poison(optimizer: torch.optim.AdamW) -> None:
+        nonlocal done
+        step(optimizer)
+        done += 1
+        if done == 5:  # the last of the epoch: no loss tells
+            parameter = optimizer.param_groups[0]["params"][-1]
+            target = parameter if poisoned == "weight" else optimizer.state[parameter]["exp_avg_sq"]
+            target.data.flatten()[0] = float("nan" if poisoned == "weight" else "inf")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", poison)
+    with pytest.raises(UserError, match=r"is not finite in epoch 2 after step 5; .*training\.learning_rate"):
+        train_with("training.epochs=2")
+    assert {path: path.read_bytes() for path in (run / "model").glob("*.safetensors*")} == before
+
+
+def test_a_validation_loss_that_is_not_finite(train_with: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "_validate", lambda self: {"loss": float("inf"), "mse": 0.1, "kl": float("inf")})
+    with pytest.raises(UserError, match="the loss is not finite in epoch 1 by step 5"):
+        train_with()
+
+
+def test_another_arithmetic_is_told(train_with: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train_with("training.precision=fp32").path
+    train_with("training.epochs=3", "training.precision=fp32")
+    assert "changed since the checkpoint" not in capsys.readouterr().out
+    tensors, facts = load(run)
+    assert facts["arithmetic"]["ranks"] == 1 and facts["arithmetic"]["precision"] == "float32"
+    facts["arithmetic"]["ranks"] = 3
+    checkpoint.save(run / "model/checkpoint.safetensors", tensors, facts)
+    train_with("training.epochs=4", "training.precision=bf16")
+    said = capsys.readouterr().out
+    assert said.count("ranks from 3 to 1, precision from float32 to bfloat16. Samples and batches stay the same") == 1
+    assert "not bit-identical to those of an uninterrupted run" in said
+
+
+def test_a_checkpoint_without_arithmetic_says_nothing() -> None:
+    assert checkpoint.arithmetic_note({}, {"ranks": 2}) is None
+
+
+def test_what_killed_runs_left_is_removed(train_with: Train) -> None:
+    run = train_with("training.epochs=1").path
+    (run / "model/best.safetensors.partial").write_bytes(b"half")
+    train_with("training.epochs=1")
+    assert not list(run.rglob("*.partial"))

@@ -1,0 +1,197 @@
+"""Training on 2, 3 and 4 ranks is that on one: the same samples, the same gradients, the same losses."""
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mpi4py import MPI
+
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.configfile import load
+from lj_vae_hpc.errors import Stopped
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.representation.batches import Configurations, Splits
+from lj_vae_hpc.stages.generate import generate
+from lj_vae_hpc.stages.rundir import RunDir, open_run
+from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.loop import Trainer
+from tests.conftest import TINY
+
+pytestmark = [pytest.mark.mpi(min_size=2), pytest.mark.timeout(200)]
+
+# 66 rows in batches of 13: no number of ranks divides a batch, and the last batch of an epoch is a single row, so that
+# all ranks but one have none of it.
+STEPS, EPOCHS = 6, 17
+OVERRIDES = (
+    "training.validation_fraction=0.25", "training.batch_size=13", f"training.epochs={EPOCHS}",
+    "training.precision=fp32", "training.mirror=false",
+)  # fmt: skip
+
+Copy = Callable[[str], RunDir]
+
+
+@dataclass
+class Seen:
+    """What this rank did, step by step.
+
+    Attributes:
+        losses: sum over its rows.
+        rows: digests of the rows of a step.
+        validation: digests of all rows that it validated with.
+        gradients: after they were averaged.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    validation: list[str] = field(default_factory=list)
+    gradients: list[list[torch.Tensor]] = field(default_factory=list)
+
+
+def digests(positions: np.ndarray) -> list[str]:
+    return [hashlib.sha256(np.ascontiguousarray(row, np.float32).tobytes()).hexdigest() for row in positions]
+
+
+def watched(world: World, run: RunDir, config: RunConfig) -> Seen:
+    """Trains, and looks at what the loop does."""
+    seen, forward, step = Seen(), Trainer._forward, torch.optim.AdamW.step
+
+    def watched_forward(trainer: Trainer, network: torch.nn.Module, positions: np.ndarray, noise: torch.Tensor):
+        each = forward(trainer, network, positions, noise)
+        if torch.is_grad_enabled():
+            seen.losses.append(float(each.loss.detach().sum()))
+            seen.rows.append(digests(positions))
+        else:
+            seen.validation += digests(positions)
+        return each
+
+    def watched_step(optimizer: torch.optim.AdamW) -> None:
+        seen.gradients.append([p.grad.clone() for p in optimizer.param_groups[0]["params"]])
+        step(optimizer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_forward", watched_forward)
+        patch.setattr(torch.optim.AdamW, "step", watched_step)
+        train(world, run, config)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def data(world: World, folder: Path) -> RunDir:
+    if world.is_root:
+        (folder / "tiny.yaml").write_text(TINY)
+    world.barrier()
+    run, config = open_run(world, folder / "data", folder / "tiny.yaml", OVERRIDES)
+    generate(world, run, config)
+    return run
+
+
+@pytest.fixture(scope="module")
+def copy(world: World, folder: Path, data: RunDir) -> Copy:
+    def make(name: str) -> RunDir:
+        if world.is_root:
+            shutil.copytree(data.path, folder / name)
+        world.barrier()
+        return RunDir(folder / name)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def config(data: RunDir) -> RunConfig:
+    return load(data.config)
+
+
+@pytest.fixture(scope="module")
+def together(world: World, copy: Copy, config: RunConfig) -> tuple[RunDir, Seen]:
+    run = copy("together")
+    return run, watched(world, run, config)
+
+
+@pytest.fixture(scope="module")
+def alone(world: World, copy: Copy, config: RunConfig) -> Seen:
+    """Rank 0 trains while the others wait; every rank gets what it saw."""
+    run = copy("alone")
+    seen = watched(World(MPI.COMM_SELF), run, config) if world.is_root else Seen()
+    return world.broadcast(seen)
+
+
+def test_loss_curves_agree_step_by_step(world: World, together: tuple[RunDir, Seen], alone: Seen) -> None:
+    losses = world.sum(np.array(together[1].losses))
+    assert len(losses) == STEPS * EPOCHS > 100
+    np.testing.assert_allclose(losses, alone.losses, rtol=1e-4)
+    assert losses[-STEPS:].sum() < 0.5 * losses[:STEPS].sum()  # it did learn something
+
+
+def test_gradients_are_those_of_the_whole_batch(together: tuple[RunDir, Seen], alone: Seen) -> None:
+    assert len(together[1].rows[STEPS - 1]) <= 1 == len(alone.rows[STEPS - 1])
+    for step in range(STEPS):
+        for ours, exact in zip(together[1].gradients[step], alone.gradients[step], strict=True):
+            assert (ours - exact).abs().max() <= (1e-5 if step == 0 else 1e-3) * exact.abs().max(), step
+
+
+def test_every_sample_is_seen_once_in_an_epoch(
+    world: World, together: tuple[RunDir, Seen], data: RunDir, config: RunConfig
+) -> None:
+    with Dataset(data.data, check_segments=False) as dataset:
+        splits = Splits.of(dataset.rows, config.sampling.turn, config.training)
+        training, validation = (
+            sorted(digests(dataset.read(rows, ("positions",))["positions"]))
+            for rows in (splits.training, splits.validation)
+        )
+    assert len(set(training + validation)) == 66 + 30
+    everyone = world.gather(together[1])
+    for epoch in range(EPOCHS):
+        steps = range(STEPS * epoch, STEPS * (epoch + 1))
+        assert sorted(row for seen in everyone for step in steps for row in seen.rows[step]) == training
+    assert sorted(row for seen in everyone for row in seen.validation) == sorted(validation * EPOCHS)
+
+
+def test_a_continued_run_ends_in_the_same_weights(
+    world: World, together: tuple[RunDir, Seen], copy: Copy, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = copy("continued")
+    monkeypatch.setattr("lj_vae_hpc.training.loop.STEPS_BETWEEN_CHECKS", 2)
+    answers = iter([False, True, True])  # after step 4 of the first epoch, then after two more
+    monkeypatch.setattr(world, "stop_requested", lambda: next(answers, False))
+    for stop in ("epoch 0 step 4", "epoch 0 step 6"):
+        with pytest.raises(Stopped, match=stop):
+            train(world, run, config)
+    train(world, run, config)
+    if world.is_root:
+        for name in ("model/checkpoint.safetensors", "model/best.safetensors", "metrics.jsonl"):
+            assert (run.path / name).read_bytes() == (together[0].path / name).read_bytes(), name
+
+
+def test_another_number_of_ranks_is_told(
+    world: World, together: tuple[RunDir, Seen], copy: Copy, config: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy("fewer")
+    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": EPOCHS + 1})})
+    if world.is_root:
+        shutil.copytree(together[0].model, run.model)
+        train(World(MPI.COMM_SELF), run, longer)
+        assert f"changed since the checkpoint: ranks from {world.size} to 1" in capsys.readouterr().out
+    world.barrier()
+
+
+def test_parameters_that_differ_are_noticed(
+    world: World, copy: Copy, config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, fit = copy("different"), Trainer.fit
+
+    def spoil(trainer: Trainer, *arguments: object) -> object:
+        state = fit(trainer, *arguments)
+        if world.rank == world.size - 1:
+            next(trainer.network.module.parameters()).data.view(-1)[0] += 1e-6
+        return state
+
+    monkeypatch.setattr(Trainer, "fit", spoil)
+    short = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 1})})
+    with pytest.raises(RuntimeError, match="parameters differ"):
+        train(world, run, short)
