@@ -83,6 +83,7 @@ class Trainer:
     def fit(self, state: State, epochs: int) -> State:
         """Trains from a state to the given number of epochs, in place."""
         parallel = self.world.data_parallel(self.module)
+        self._settle(parallel)
         while state.epoch < epochs:
             state = self._train_epoch(parallel, state)
             self._check_weights(state.epoch, self.batches.steps)
@@ -105,6 +106,17 @@ class Trainer:
             if state.epoch < epochs and self.world.stop_requested():
                 raise Stopped(f"checkpoint after epoch {state.epoch} in {self.folder}")
         return state
+
+    def _settle(self, network: nn.Module) -> None:
+        """One backward pass without a step.
+
+        DistributedDataParallel puts the gradients in another order after the first, and with more than two ranks their
+        sums are then rounded otherwise: a continued run would take its first step unlike one that was not stopped.
+        """
+        if network is not self.module:
+            noise = torch.zeros(1, self.module.latent_dim)
+            self._forward(network, self.read(self.validation[:1]), noise).loss.sum().backward()  # type: ignore[no-untyped-call]
+            self.optimizer.zero_grad(set_to_none=True)
 
     def save(self, state: State) -> None:
         """Writes the full checkpoint; rank 0 does, and the others wait."""
