@@ -74,6 +74,7 @@ class Trainer:
     def fit(self, state: State) -> State:
         """Trains from a state to `training.epochs`, in place."""
         parallel, epochs = self.world.data_parallel(self.network.module), self.config.training.epochs
+        self._settle(parallel)
         while state.epoch < epochs:
             state = self._train_epoch(parallel, state)
             self._check_weights(state.epoch, self.batches.steps)
@@ -96,6 +97,17 @@ class Trainer:
             if state.epoch < epochs and self.world.stop_requested():
                 raise Stopped(f"checkpoint after epoch {state.epoch} in {self.folder}")
         return state
+
+    def _settle(self, module: nn.Module) -> None:
+        """One backward pass without a step.
+
+        DistributedDataParallel puts the gradients in another order after the first, and with more than two ranks their
+        sums are then rounded otherwise: a continued run would take its first step unlike one that was not stopped.
+        """
+        if module is not self.network.module:
+            one, noise = self.read(self.validation[:1]), torch.zeros(1, *self._latent_shape)
+            self._forward(module, self.network.criterion, one, noise).loss.sum().backward()  # type: ignore[no-untyped-call]
+            self.optimizer.zero_grad(set_to_none=True)
 
     def save(self, state: State) -> None:
         """Writes the full checkpoint; rank 0 does, and the others wait."""

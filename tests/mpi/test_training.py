@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.mpi(min_size=2), pytest.mark.timeout(200)]
 
 # 66 rows in batches of 13: no number of ranks divides a batch, and the last batch of an epoch is a single row, so that
 # all ranks but one have none of it.
-STEPS, EPOCHS = 6, 17
+STEPS, EPOCHS, CHECKS = 6, 17, 2
 OVERRIDES = (
     "training.validation_fraction=0.25", "training.batch_size=13", f"training.epochs={EPOCHS}",
     "training.precision=fp32", "training.mirror=false",
@@ -60,21 +60,24 @@ def digests(positions: np.ndarray) -> list[str]:
 def watched(world: World, run: RunDir, config: RunConfig) -> Seen:
     """Trains, and looks at what the loop does."""
     seen, forward, step = Seen(), Trainer._forward, torch.optim.AdamW.step
+    pending: list = []  # of the step that is under way
 
-    def watched_forward(trainer: Trainer, network: torch.nn.Module, positions: np.ndarray, noise: torch.Tensor):
-        each = forward(trainer, network, positions, noise)
+    def watched_forward(trainer: Trainer, module: object, criterion: object, part: Configurations, *others: object):
+        each = forward(trainer, module, criterion, part, *others)
         if torch.is_grad_enabled():
-            seen.losses.append(float(each.loss.detach().sum()))
-            seen.rows.append(digests(positions))
+            pending[:] = float(each.loss.detach().sum()), digests(part.positions)
         else:
-            seen.validation += digests(positions)
+            seen.validation += digests(part.positions)
         return each
 
     def watched_step(optimizer: torch.optim.AdamW) -> None:
+        seen.losses.append(pending[0])
+        seen.rows.append(pending[1])
         seen.gradients.append([p.grad.clone() for p in optimizer.param_groups[0]["params"]])
         step(optimizer)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lj_vae_hpc.training.loop.STEPS_BETWEEN_CHECKS", CHECKS)
         patch.setattr(Trainer, "_forward", watched_forward)
         patch.setattr(torch.optim.AdamW, "step", watched_step)
         train(world, run, config)
@@ -156,12 +159,13 @@ def test_a_continued_run_ends_in_the_same_weights(
     world: World, together: tuple[RunDir, Seen], copy: Copy, config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = copy("continued")
-    monkeypatch.setattr("lj_vae_hpc.training.loop.STEPS_BETWEEN_CHECKS", 2)
+    monkeypatch.setattr("lj_vae_hpc.training.loop.STEPS_BETWEEN_CHECKS", CHECKS)
     answers = iter([False, True, True])  # after step 4 of the first epoch, then after two more
     monkeypatch.setattr(world, "stop_requested", lambda: next(answers, False))
     for stop in ("epoch 0 step 4", "epoch 0 step 6"):
         with pytest.raises(Stopped, match=stop):
             train(world, run, config)
+        torch.distributed.destroy_process_group()  # else the end of the process would
     train(world, run, config)
     if world.is_root:
         for name in ("model/checkpoint.safetensors", "model/best.safetensors", "metrics.jsonl"):
