@@ -49,6 +49,11 @@ class RunDir:
         """Scores, summary and the suites' own data."""
         return self.path / "evaluation"
 
+    @property
+    def tuning(self) -> Path:
+        """The search of hyperparameters, with a configuration of its own."""
+        return self.path / "tuning"
+
     def products(self) -> dict[Path, set[str]]:
         """What was made with which sections; they may be changed until it exists."""
         return {
@@ -111,7 +116,7 @@ def _check(run: RunDir, config: RunConfig) -> RunConfig | None:
             line
             for product, sections in run.products().items()
             if product.exists()
-            for line in _differences(_fixed(stored, sections), _fixed(config, sections))
+            for line in differences(_fixed(stored, sections), _fixed(config, sections))
         ]
         if differences:
             raise UserError(
@@ -125,11 +130,11 @@ def _fixed(config: RunConfig, sections: set[str]) -> dict[str, Any]:
     return config.model_dump(mode="json", include=sections, exclude=FREE)
 
 
-def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+def differences(old: Any, new: Any, key: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
             for name in dict.fromkeys([*old, *new])
-            for line in _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
+            for line in differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
         ]
     return [] if old == new else [f"{key} is {old} there, {new} here"]

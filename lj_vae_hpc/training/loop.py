@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lj_vae_hpc.config import Objective
-from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.errors import Diverged, Stopped
 from lj_vae_hpc.model.vae import VAE
 from lj_vae_hpc.representation.batches import WINDOW_ROWS, Batches, ReadPositions
 from lj_vae_hpc.training import checkpoint
@@ -153,7 +153,7 @@ class Trainer:
 
     def _check_finite(self, total: tuple[float, ...], epoch: int, step: int) -> None:
         if not np.isfinite(total).all():
-            raise UserError(
+            raise Diverged(
                 f"the loss is not finite in epoch {epoch + 1} by step {step + 1}: lower training.learning_rate or set "
                 "training.precision=fp32. The last good checkpoint is kept",
                 everywhere=True,
