@@ -294,7 +294,7 @@ class Tuning(Section):
         """`-s tuning.space.model.latent_dim=[2,4]` gives {model: {latent_dim: [2, 4]}}."""
         if not isinstance(space, dict):
             return space
-        flat = {}
+        flat: dict[str, Any] = {}
         for name, entry in space.items():
             nested = isinstance(entry, dict) and name in RunConfig.model_fields
             flat |= {f"{name}.{key}": value for key, value in entry.items()} if nested else {name: entry}
@@ -319,7 +319,7 @@ def _searched(key: str, entry: Any) -> Any:
     if key not in fields:
         raise ValueError(f"{key} is not a key that can be searched; those are {', '.join(fields)}")
     kind = fields[key].annotation
-    take = TypeAdapter(Annotated[kind, fields[key]]).validate_python
+    take = TypeAdapter[Any](Annotated[kind, fields[key]]).validate_python  # type: ignore[arg-type]
     try:
         if isinstance(entry, tuple):
             choices = tuple(take(choice) for choice in entry)

@@ -71,8 +71,9 @@ def _explain(error: Any) -> str:
     """One pydantic error as `key: what is wrong (what is accepted)`."""
     location = [str(part) for part in error["loc"]]
     key = ".".join(
-        part for part in location if not part.startswith(("tuple[", "literal[")) and part not in ("list", "range", "span")
-    )
+        part for part in location
+        if not part.startswith(("tuple[", "literal[")) and part not in ("list", "range", "span")
+    )  # fmt: skip
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}; valid keys {_valid_keys(location[:-1])}"
     message: str = error["msg"].removeprefix("Value error, ")

@@ -75,7 +75,7 @@ class World:
             signal.signal(number, handler)
 
     def alone(self) -> "World":
-        """This rank as a world of its own, which stops on the same signals and at the same deadline."""
+        """A world of only this rank, which stops on the same signals and at the same deadline."""
         own = copy.copy(self)
         own._comm, own.rank, own.size, own.local_rank, own.local_size = None, 0, 1, 0, 1
         return own

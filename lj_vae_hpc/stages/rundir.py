@@ -131,6 +131,7 @@ def _fixed(config: RunConfig, sections: set[str]) -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """A line for every key that differs between two configurations."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
