@@ -1,45 +1,17 @@
 """The configuration: typed, frozen sections."""
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StrictBool,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Discriminator, Field, StrictBool, Tag, model_validator
 
+from lj_vae_hpc.configbase import Count, Number, Positive, Section, _no_bool
+from lj_vae_hpc.configtuning import Tuning
 from lj_vae_hpc.physics.potentials import Mie
 
 EXPONENTS = {"lennard_jones": (12, 6), "soft": (4, 2)}
-
-
-def _no_bool(value: Any) -> Any:
-    """Refuses true and false where a number is meant; text like 1e-4, which YAML reads as such, is a number."""
-    if isinstance(value, bool):
-        raise ValueError(f"{value} is not a number")
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
-Positive = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False, gt=0)]
-Count = Annotated[int, Field(gt=0, strict=True)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable, and unknown keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class System(Section):
@@ -231,7 +203,7 @@ class Evaluation(Section):
     """Values of γ the network was not trained on, one suite each."""
     soft_gamma: Number = 0.5
     """γ of the suite sampled with the soft potential u = 4 (r^-4 - r^-2), not truncated."""
-    corruptions: dict[str, Corruption] = {
+    corruptions: dict[str, Corruption] = {  # noqa: RUF012, pydantic copies it
         "corrupted": Corruption(amplitude=0.2 * 10 * math.sqrt(2)),
         "corrupted_mild": Corruption(amplitude=0.2),
     }
@@ -246,94 +218,6 @@ class Evaluation(Section):
         if any("/" in name or not name for name in self.corruptions):
             raise ValueError(f"corruptions: the names {list(self.corruptions)} must be without /")
         return self
-
-
-class Span(Section):
-    """A range of numbers that is searched; of whole numbers where the key takes only those."""
-
-    low: Number
-    """Smallest value."""
-    high: Number
-    """Largest value."""
-    spacing: Literal["linear", "log"] = "linear"
-    """Equal differences, or equal ratios (low must then be positive), are equally likely at first."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if not self.low < self.high:
-            raise ValueError(f"low {self.low:g} must be less than high {self.high:g}")
-        if self.spacing == "log" and self.low <= 0:
-            raise ValueError(f"spacing log needs low > 0, not {self.low:g}")
-        return self
-
-
-Searched = Annotated[
-    Annotated[tuple[Any, ...], Tag("list")] | Annotated[Span, Tag("span")],
-    Discriminator(lambda value: "span" if isinstance(value, dict | Span) else "list"),
-]
-
-
-class Tuning(Section):
-    """The search of hyperparameters. Every other section stays as it is, so that the trials can be compared."""
-
-    trials: Count = 50
-    """Trials of the whole study, all ranks and jobs together; may grow later."""
-    epochs: Count = 10
-    """Epochs of a trial, in place of `training.epochs`."""
-    space: dict[str, Searched] = {
-        "model.latent_dim": Span(low=4, high=80, spacing="log"),
-        "objective.kl_weight": Span(low=1e-5, high=1e-2, spacing="log"),
-        "training.learning_rate": Span(low=1e-4, high=1e-2, spacing="log"),
-    }
-    """What is searched: `section.key`, of model, objective or training, to a list of choices or {low, high, spacing};
-    null takes a key out."""
-
-    @field_validator("space", mode="before")
-    @classmethod
-    def _flat(cls, space: Any) -> Any:
-        """`-s tuning.space.model.latent_dim=[2,4]` gives {model: {latent_dim: [2, 4]}}."""
-        if not isinstance(space, dict):
-            return space
-        flat: dict[str, Any] = {}
-        for name, entry in space.items():
-            nested = isinstance(entry, dict) and name in RunConfig.model_fields
-            flat |= {f"{name}.{key}": value for key, value in entry.items()} if nested else {name: entry}
-        return {key: value for key, value in flat.items() if value is not None}
-
-    @field_validator("space")
-    @classmethod
-    def _possible(cls, space: dict[str, Any]) -> dict[str, Any]:
-        if not space:
-            raise ValueError("is empty; at least one section.key to search is needed")
-        return {key: _searched(key, entry) for key, entry in space.items()}
-
-
-def _searched(key: str, entry: Any) -> Any:
-    """A range or choices as they were given, once every value is one that the key takes."""
-    fields = {
-        f"{section}.{name}": field
-        for section, kind in (("model", Model), ("objective", Objective), ("training", Training))
-        for name, field in kind.model_fields.items()
-        if name not in ("epochs", "validation_fraction", "test_fraction", "device")
-    }
-    if key not in fields:
-        raise ValueError(f"{key} is not a key that can be searched; those are {', '.join(fields)}")
-    kind = fields[key].annotation
-    take = TypeAdapter[Any](Annotated[kind, fields[key]]).validate_python  # type: ignore[arg-type]
-    try:
-        if isinstance(entry, tuple):
-            choices = tuple(take(choice) for choice in entry)
-            if not choices or any(choices.count(choice) > 1 for choice in choices):
-                raise ValueError(f"{key}: the choices {list(entry)} are none, or not all different")
-            return choices
-        if kind not in (int, float):
-            raise ValueError(f"{key}: not a number; give a list of choices")
-        for value in (entry.low, entry.high):
-            take(int(value) if kind is int and value.is_integer() else value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r:.60}") from None
-    return entry
 
 
 class RunConfig(Section):

@@ -6,7 +6,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from lj_vae_hpc.config import Corruption, GammaRange, RunConfig, Span
+from lj_vae_hpc.config import Corruption, GammaRange, RunConfig
+from lj_vae_hpc.configtuning import Span
 from lj_vae_hpc.errors import UserError
 
 

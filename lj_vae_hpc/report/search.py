@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from lj_vae_hpc.report.figures import COLOURS, _svg
@@ -45,7 +46,8 @@ def search(values: NDArray[np.float64], complete: NDArray[np.bool_], axes: list[
     columns = min(4, len(axes))
     rows = -(-len(axes) // columns)
     figure = Figure(figsize=(max(7.2, 2.6 * columns), 2.6 + 2.3 * rows))
-    upper, lower = np.ravel(figure.subfigures(2, 1, height_ratios=(2.6, 2.3 * rows)))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(2.6, 2.3 * rows))
+    upper, lower = parts
     history, bars = upper.subplots(1, 2, width_ratios=(1.6, 1))
     order = np.arange(1, len(values) + 1)
     _points(history, order, shown, complete, order)
@@ -73,7 +75,15 @@ def search(values: NDArray[np.float64], complete: NDArray[np.bool_], axes: list[
 def _points(panel: Any, x: NDArray[Any], y: NDArray[Any], complete: NDArray[np.bool_], order: NDArray[Any]) -> None:
     panel.scatter(x[~complete], y[~complete], s=14, marker="x", lw=0.9, color="grey", label="pruned")
     panel.scatter(
-        x[complete], y[complete], s=16, c=order[complete], cmap="viridis", lw=0, vmin=0, vmax=len(order), label="trial"
+        x[complete],
+        y[complete],
+        s=16,
+        c=order[complete],
+        cmap="viridis",
+        lw=0,
+        vmin=0,
+        vmax=len(order),
+        label="complete (colour: order)",
     )
 
 
@@ -102,6 +112,10 @@ def _slice(panel: Any, axis: Axis, y: NDArray[Any], complete: NDArray[np.bool_],
     else:
         x = np.array(given, dtype=float)
         panel.set_xscale(axis.spacing)
+        if axis.spacing == "log" and x.max() < 99 * x.min():
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.xaxis.set_minor_formatter(NullFormatter())
     _points(panel, x, y[has], complete[has], 1 + np.flatnonzero(has))
     at = int(has[:best].sum())
     panel.scatter(x[at], y[best], s=60, facecolors="none", edgecolors=RED, lw=1.4, zorder=3)

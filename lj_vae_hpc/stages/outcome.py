@@ -10,8 +10,9 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
-from lj_vae_hpc.config import RunConfig, Span
+from lj_vae_hpc.config import RunConfig
 from lj_vae_hpc.configfile import changed
+from lj_vae_hpc.configtuning import Span
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.files import write_text
 from lj_vae_hpc.report.search import Axis, search
@@ -45,10 +46,10 @@ class Outcome:
         if not self._shown:
             return
         finished = self._study.finished()
-        for trial in finished:
+        for position, trial in enumerate(finished):
             if trial.number not in self._printed:
                 self._printed.add(trial.number)
-                self._print(trial, _best(finished))
+                self._print(trial, _best(finished[: position + 1]))
 
     def _print(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
         done = len(self._printed)

@@ -12,7 +12,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lj_vae_hpc.config import RunConfig, Span
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.configtuning import Span
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.lock import Claims
 
