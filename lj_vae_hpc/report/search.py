@@ -56,7 +56,7 @@ def search(values: NDArray[np.float64], complete: NDArray[np.bool_], axes: list[
     history.step(order[known], so_far[known], where="post", color=DARK, lw=1.2, label="best so far")
     history.set(title="optimisation history", xlabel="trial, as they ended", ylabel="description length (nats)")
     history.xaxis.get_major_locator().set_params(integer=True)
-    history.legend(frameon=False, fontsize=7, loc="upper right")
+    history.legend(fontsize=7, loc="upper right", edgecolor="none")
     _importances(bars, axes)
     panels = list(np.atleast_1d(lower.subplots(rows, columns, sharey=True, squeeze=False)).ravel())
     best = int(np.argmin(np.where(complete, values, np.inf)))
@@ -112,7 +112,7 @@ def _slice(panel: Any, axis: Axis, y: NDArray[Any], complete: NDArray[np.bool_],
     else:
         x = np.array(given, dtype=float)
         panel.set_xscale(axis.spacing)
-        if axis.spacing == "log" and x.max() < 99 * x.min():
+        if axis.spacing == "log" and x.max() < 30 * x.min():
             panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             panel.xaxis.set_major_formatter("{x:g}")
             panel.xaxis.set_minor_formatter(NullFormatter())

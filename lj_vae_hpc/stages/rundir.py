@@ -112,15 +112,15 @@ def _check(run: RunDir, config: RunConfig) -> RunConfig | None:
     """The configuration that the folder holds, if any; what was made with it must be the same in the new one."""
     stored = load(run.config) if run.config.exists() else None
     if stored:
-        differences = [
+        lines = [
             line
             for product, sections in run.products().items()
             if product.exists()
             for line in differences(_fixed(stored, sections), _fixed(config, sections))
         ]
-        if differences:
+        if lines:
             raise UserError(
-                f"{run.path} holds another configuration: {'; '.join(differences)}. "
+                f"{run.path} holds another configuration: {'; '.join(lines)}. "
                 "Choose another output folder with -o, or leave out what differs"
             )
     return stored
