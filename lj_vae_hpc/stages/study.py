@@ -57,22 +57,32 @@ class Study:
         Trials that a process left without stopping them, since it was killed, are marked as failed here.
         """
         with self._claims.alone():
-            running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-            left = [trial for trial in running if self._claims.take(trial.number)]
+            left, begun = self._left()
             stopped = [trial for trial in left if trial.user_attrs.get(STOPPED)]
             for trial in left:
                 if trial not in stopped:
                     self._study.tell(trial.number, state=TrialState.FAIL)
                     shutil.rmtree(self.trial_folder(trial.number), ignore_errors=True)
-            taken = None
-            if len(self.finished()) + len(running) - len(left) < self._config.tuning.trials:
-                taken = Trial(self._study, stopped[0]._trial_id) if stopped else self._study.ask()
-                taken.set_user_attr(STOPPED, False)
-            for trial in left:
-                self._claims.drop(trial.number)
-            if taken:
-                self._claims.take(taken.number)
+            if begun >= self._config.tuning.trials:
+                return None
+            taken = Trial(self._study, stopped[0]._trial_id) if stopped else self._study.ask()
+            taken.set_user_attr(STOPPED, False)
+            self._claims.take(taken.number)
         return taken
+
+    def _left(self) -> tuple[list[FrozenTrial], int]:
+        """Unfinished trials that no other process works on, and the number of all others, finished or not."""
+        running = self._numbers(TrialState.RUNNING)
+        free = {number for number in running if self._claims.take(number)}
+        for number in free:
+            self._claims.drop(number)
+        # Their processes may have ended them meanwhile; what is read now was written before they were given back.
+        left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        ended = self._numbers(TrialState.COMPLETE, TrialState.PRUNED)
+        return [trial for trial in left if trial.number in free], len(ended | (running - free))
+
+    def _numbers(self, *states: TrialState) -> set[int]:
+        return {trial.number for trial in self._study.get_trials(deepcopy=False, states=states)}
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """A value for every key that is searched; numbers have four digits. One rank alone always gets the same."""
@@ -108,22 +118,15 @@ class Study:
 
     def progress(self) -> tuple[int, int]:
         """How many trials are finished, and how many are finished or worked on by other processes."""
-        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         with self._claims.alone():
-            left = [trial.number for trial in running if self._claims.take(trial.number)]
-            for number in left:
-                self._claims.drop(number)
-        finished = len(self.finished())
-        return finished, finished + len(running) - len(left)
+            _, begun = self._left()
+        return len(self.finished()), begun
 
     def importances(self) -> dict[str, float]:
-        """Share of each key in the variance of the complete trials' value; empty where there are too few of them.
-
-        A random forest is fitted and its variance decomposed (Hutter et al., ICML 2014).
-        """
+        """Share of each key in the variance of a forest fitted to complete trials (Hutter et al., ICML 2014)."""
         values = {trial.value for trial in self.finished() if trial.state == TrialState.COMPLETE}
         if len(values) < 4:
-            return {}
+            return {}  # too few
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         return optuna.importance.get_param_importances(self._study, evaluator=evaluator)
 
@@ -137,11 +140,10 @@ def value_of(entry: Span | tuple[Any, ...], suggested: Any) -> Any:
 
 def _drop_cut_line(path: Path, lock: JournalFileOpenLock) -> None:
     """Takes away a last line that was not written to its end, before anything is appended to it."""
-    if not path.exists():
-        return
     lock.acquire()
     try:
-        with path.open("rb+") as file:
+        with path.open("ab+") as file:
+            file.seek(0)
             content = file.read()
             if content and not content.endswith(b"\n"):
                 file.truncate(content.rfind(b"\n") + 1)

@@ -59,8 +59,12 @@ def tune(world: World, run: RunDir, config_file: Path | None, overrides: tuple[s
     finished, begun = world.on_root(study.progress)
     if begun < config.tuning.trials or (stopped and finished < config.tuning.trials):
         raise Stopped(f"{finished} of {config.tuning.trials} trials are in {run.tuning}")
-    with claims.alone():
-        world.on_root(outcome.conclude)
+
+    def conclude() -> None:
+        with claims.alone():  # another job may end at the same time
+            outcome.conclude()
+
+    world.on_root(conclude)
 
 
 def _adopt(run: RunDir, config_file: Path | None, overrides: tuple[str, ...]) -> RunConfig:
