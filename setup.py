@@ -16,7 +16,7 @@ setup(
     python_requires=">=3.11",
     install_requires=[
         "arviz-stats>=0.7", "click>=8.1", "extxyz>=0.4.2", "gsd>=5", "h5py>=3.10", "jinja2>=3.1", "markupsafe>=2.1",
-        "matplotlib>=3.8", "mpi4py>=4", "numba>=0.60", "numpy>=2",
+        "matplotlib>=3.8", "mpi4py>=4", "numba>=0.60", "numpy>=2", "optuna>=5",
         "pydantic>=2.7", "pyyaml>=6", "safetensors>=0.4", "scikit-learn>=1.4", "scipy>=1.12", "tensorboard>=2.16",
         "torch>=2.4", "tqdm>=4.66",
     ],

@@ -28,9 +28,9 @@ from lj_vae_hpc.configfile import load
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.representation.batches import Configurations, Splits
 from lj_vae_hpc.representation.encoding import make_encoding
+from lj_vae_hpc.stages.learning import reader
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.stages.score import load_network
-from lj_vae_hpc.stages.train import reader
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.network import Network
 

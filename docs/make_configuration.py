@@ -3,6 +3,7 @@
 from pydantic import BaseModel
 
 from lj_vae_hpc.config import Corruption, GammaRange, RunConfig
+from lj_vae_hpc.configtuning import Span
 
 
 def table(title: str, section: type[BaseModel]) -> str:
@@ -28,6 +29,7 @@ def main() -> str:
             parts.append(table(name, field.annotation))
     parts.append(table("sampling.gammas as a range", GammaRange))
     parts.append(table("evaluation.corruptions.NAME", Corruption))
+    parts.append(table("tuning.space.SECTION.KEY as a range", Span))
     return "\n\n".join(parts) + "\n"
 
 

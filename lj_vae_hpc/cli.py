@@ -62,17 +62,20 @@ def _limit(context: click.Context, _: click.Parameter, hours: float | None) -> N
         context.obj.limit_hours(hours)
 
 
+_max_hours = click.option(
+    "--max-hours", type=float, envvar="LJ_VAE_MAX_HOURS", metavar="H", callback=_limit, expose_value=False,
+    show_envvar=True, help="Time that the run may take, such as the job's time limit: stops with status 75 and "
+    "everything saved where the next segment, 20 training steps or suite, taking as long as the last, would not "
+    "end in time. Up to a minute is kept free.",
+)  # fmt: skip
+
+
 def _stage_command(name: str, text: str, examples: str, execute: Callable[[World, RunDir, RunConfig], None]) -> None:
     """Adds a command that works on a run folder."""
 
     @cli.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")
     @_options
-    @click.option(  # also of report, so that a job may hand its arguments to more than one command
-        "--max-hours", type=float, envvar="LJ_VAE_MAX_HOURS", metavar="H", callback=_limit, expose_value=False,
-        show_envvar=True, help="Time that the run may take, such as the job's time limit: stops with status 75 and "
-        "everything saved where the next segment, 20 training steps or suite, taking as long as the last, would not "
-        "end in time. Up to a minute is kept free.",
-    )  # fmt: skip
+    @_max_hours  # also of report, so that a job may hand its arguments to more than one command
     @click.pass_obj
     def command(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
         execute(world, *open_run(world, _run_path(output, config_file), config_file, overrides))
@@ -121,6 +124,27 @@ for _name, _text, _examples, _execute in (
      "  mpirun -n 2 lj-vae run -c configs/quick.yaml", _run),
 ):  # fmt: skip
     _stage_command(_name, _text, _examples, _execute)
+
+
+@cli.command(
+    epilog="\b\nExamples:\n  mpirun -n 8 lj-vae tune -o runs/equilibrated\n"
+    "  lj-vae tune -o runs/quick -s tuning.trials=20 -s tuning.epochs=4\n"
+    "  lj-vae tune -o runs/quick -s tuning.space.model.channels=[[16,16],[60,50]]\n"
+    "  lj-vae train -c runs/equilibrated/tuning/best.yaml -o runs/equilibrated"
+)
+@_options
+@_max_hours
+@click.pass_obj
+def tune(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
+    """Searches hyperparameters on RUN_DIR/data with Optuna.
+
+    Every rank trains whole trials by itself, and more than one job may work on the same RUN_DIR. What is minimised is
+    the description length of the validation split in nats: pairs/2 log(2 pi e MSE) + KL, which has no weight and so
+    compares any lambda and any latent dimension. RUN_DIR/tuning then holds best.yaml and importance.svg.
+    """
+    from lj_vae_hpc.stages.tune import tune as search
+
+    search(world, RunDir(_run_path(output, config_file)), config_file, overrides)
 
 
 def _data_command(

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
 from lj_vae_hpc.configbase import Count, Number, Positive, Section
 from lj_vae_hpc.configmodel import Model, Objective, Representation, Training, contradiction
+from lj_vae_hpc.configtuning import Tuning
 from lj_vae_hpc.physics.potentials import Mie
 
 EXPONENTS = {"lennard_jones": (12, 6), "soft": (4, 2)}
@@ -188,6 +189,7 @@ class RunConfig(Section):
     objective: Objective = Objective()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    tuning: Tuning = Tuning()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

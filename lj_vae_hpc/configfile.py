@@ -7,6 +7,7 @@ import yaml
 from pydantic import ValidationError
 
 from lj_vae_hpc.config import Corruption, GammaRange, RunConfig
+from lj_vae_hpc.configtuning import Span
 from lj_vae_hpc.errors import UserError
 
 
@@ -35,6 +36,22 @@ def load(path: Path | None = None, overrides: tuple[str, ...] = ()) -> RunConfig
         raise UserError(f"configuration ({source}): " + "; ".join(_explain(e) for e in error.errors())) from None
 
 
+def changed(config: RunConfig, values: dict[str, Any]) -> RunConfig:
+    """The configuration with other values of some `section.key`.
+
+    Raises:
+        UserError: they do not go together.
+    """
+    tree = config.model_dump()
+    for key, value in values.items():
+        section, name = key.split(".")
+        tree[section][name] = value
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UserError("; ".join(_explain(e) for e in error.errors())) from None
+
+
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
@@ -55,8 +72,9 @@ def _explain(error: Any) -> str:
     """One pydantic error as `key: what is wrong (what is accepted)`."""
     location = [str(part) for part in error["loc"]]
     key = ".".join(
-        part for part in location if not part.startswith(("tuple[", "literal[")) and part not in ("list", "range")
-    )
+        part for part in location
+        if not part.startswith(("tuple[", "literal[")) and part not in ("list", "range", "span")
+    )  # fmt: skip
     if error["type"] == "extra_forbidden":
         return f"unknown key {key}; valid keys {_valid_keys(location[:-1])}"
     message: str = error["msg"].removeprefix("Value error, ")
@@ -74,9 +92,12 @@ def _valid_keys(path: list[str]) -> str:
     for part in path:
         if part == "range":
             section = GammaRange
+        elif part == "space":
+            section = Span
+            break
         elif "corruptions" in path and part != "evaluation":
             section = Corruption
         else:
             section = section.model_fields[part].annotation
-    name = ".".join(part for part in path if part != "range")
+    name = ".".join(part for part in path if part not in ("range", "span"))
     return f"{'of ' + name if name else 'at the top'}: {', '.join(section.model_fields)}"

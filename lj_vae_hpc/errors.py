@@ -15,5 +15,9 @@ class UserError(Exception):
         self.everywhere = everywhere
 
 
+class Diverged(UserError):
+    """The loss of a training is not finite."""
+
+
 class Stopped(Exception):
     """The run was told to stop and has saved what it did; the same command continues. Exit status 75."""

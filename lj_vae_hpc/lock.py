@@ -1,4 +1,4 @@
-"""One writer per folder: a lock that the operating system drops when its process ends, however it ends."""
+"""Who works where: locks that the operating system drops when their process ends, however it ends."""
 
 import errno
 import fcntl
@@ -6,6 +6,8 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lj_vae_hpc.errors import UserError
@@ -43,3 +45,48 @@ def lock(folder: Path) -> None:
     os.pwrite(
         file, f"process {os.getpid()} on {socket.gethostname()}{job} since {time.strftime('%F %T %Z')}".encode(), 0
     )
+
+
+class Claims:
+    """Numbered pieces of work, each of at most one process on any node: locks on single bytes of a file.
+
+    Raises:
+        UserError: the file system knows no locks.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # never closed: that would drop every lock
+        with self.alone():
+            pass
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Waits until no other process is in here."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX, 1, 0)
+        except OSError as error:
+            if error.errno not in NO_LOCKING:
+                raise
+            raise UserError(
+                f"no file locks in {self._path.parent} ({error.strerror}); choose an output folder on another file "
+                "system with -o, or have this one mounted with locks"
+            ) from None
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
+
+    def take(self, number: int) -> bool:
+        """Claims a piece, unless another process has it."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number + 1)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                return False
+            raise
+        return True
+
+    def drop(self, number: int) -> None:
+        """Gives a piece back."""
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, number + 1)

@@ -1,5 +1,6 @@
 """The ranks of a run. The only module that names mpi4py or torch.distributed; without MPI it is rank 0 of 1."""
 
+import copy
 import os
 import signal
 import socket
@@ -32,7 +33,7 @@ class World:
 
     def __init__(self, comm: Any = None) -> None:
         self._comm = comm
-        self._stop = False
+        self._signals: list[int] = []  # shared with what alone() gives
         self._started = self._asked = time.monotonic()
         self._deadline = float("inf")
         self.rank = comm.rank if comm else 0
@@ -67,11 +68,17 @@ class World:
         """From now on the first SIGTERM or SIGUSR2 only sets what stop_requested tells; a second one kills."""
 
         def handler(number: int, _: object) -> None:
-            self._stop = True
+            self._signals.append(number)
             signal.signal(number, signal.SIG_DFL)
 
         for number in (signal.SIGTERM, signal.SIGUSR2):
             signal.signal(number, handler)
+
+    def alone(self) -> "World":
+        """A world of only this rank, which stops on the same signals and at the same deadline."""
+        own = copy.copy(self)
+        own._comm, own.rank, own.size, own.local_rank, own.local_size = None, 0, 1, 0, 1
+        return own
 
     def limit_hours(self, hours: float) -> None:
         """From now on stop_requested tells to stop early enough to have ended these hours after the start."""
@@ -95,6 +102,15 @@ class World:
         """Waits for all ranks."""
         if self._comm:
             self._comm.barrier()
+
+    def wait(self, meanwhile: Callable[[], None]) -> None:
+        """Waits for all ranks, which may take long: does something every second, and leaves the core to others."""
+        if not self._comm:
+            return
+        request = self._comm.Ibarrier()
+        while not request.Test():
+            meanwhile()
+            time.sleep(1.0)
 
     def broadcast(self, value: T) -> T:
         """Rank 0's value, on every rank."""
@@ -123,7 +139,7 @@ class World:
         now = time.monotonic()
         late = now + (now - self._asked) > self._deadline
         self._asked = now
-        return any(self.gather(self._stop or late))
+        return any(self.gather(bool(self._signals) or late))
 
     def sum(self, array: NDArray[Any]) -> NDArray[Any]:
         """Sum over ranks of equally shaped arrays, on every rank."""

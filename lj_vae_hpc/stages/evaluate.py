@@ -20,10 +20,10 @@ from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.representation.batches import Configurations, Splits
 from lj_vae_hpc.stages.generate import sample
+from lj_vae_hpc.stages.learning import check_data, reader
 from lj_vae_hpc.stages.pilots import run_pilots
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.stages.score import Arrays, fitted_scorer, load_network, score_suite, write_scores
-from lj_vae_hpc.stages.train import check_data, reader
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import INDEX_NAME
 from lj_vae_hpc.training import checkpoint

@@ -49,6 +49,11 @@ class RunDir:
         """Scores, summary and the suites' own data."""
         return self.path / "evaluation"
 
+    @property
+    def tuning(self) -> Path:
+        """The search of hyperparameters, with a configuration of its own."""
+        return self.path / "tuning"
+
     def products(self) -> dict[Path, set[str]]:
         """What was made with which sections; they may be changed until it exists."""
         return {
@@ -107,15 +112,15 @@ def _check(run: RunDir, config: RunConfig) -> RunConfig | None:
     """The configuration that the folder holds, if any; what was made with it must be the same in the new one."""
     stored = load(run.config) if run.config.exists() else None
     if stored:
-        differences = [
+        lines = [
             line
             for product, sections in run.products().items()
             if product.exists()
-            for line in _differences(_fixed(stored, sections), _fixed(config, sections))
+            for line in differences(_fixed(stored, sections), _fixed(config, sections))
         ]
-        if differences:
+        if lines:
             raise UserError(
-                f"{run.path} holds another configuration: {'; '.join(differences)}. "
+                f"{run.path} holds another configuration: {'; '.join(lines)}. "
                 "Choose another output folder with -o, or leave out what differs"
             )
     return stored
@@ -125,11 +130,12 @@ def _fixed(config: RunConfig, sections: set[str]) -> dict[str, Any]:
     return config.model_dump(mode="json", include=sections, exclude=FREE)
 
 
-def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+def differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """A line for every key that differs between two configurations."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             line
             for name in dict.fromkeys([*old, *new])
-            for line in _differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
+            for line in differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
         ]
     return [] if old == new else [f"{key} is {old} there, {new} here"]

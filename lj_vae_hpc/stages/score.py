@@ -19,8 +19,8 @@ from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.representation.batches import Splits
 from lj_vae_hpc.stages.inspect import system_of
+from lj_vae_hpc.stages.learning import check_data, model_facts, reader
 from lj_vae_hpc.stages.rundir import RunDir
-from lj_vae_hpc.stages.train import check_data, model_facts, reader
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.writer import write_small_hdf5
 from lj_vae_hpc.training import checkpoint

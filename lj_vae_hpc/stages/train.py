@@ -1,25 +1,21 @@
 """Trains the auto-encoder on a run's data set."""
 
 import hashlib
-from typing import Any
 
-import numpy as np
 import torch
 
 from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.model.convolution import warm_up
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
-from lj_vae_hpc.representation.batches import Batches, Configurations, Read, Splits
-from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.representation.batches import Batches, Splits
+from lj_vae_hpc.stages.learning import check_data, first_state, model_facts, new_network, reader
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.curves import Curves
 from lj_vae_hpc.training.hardware import choose_device, choose_dtype, keep_memory
 from lj_vae_hpc.training.loop import State, Trainer
-from lj_vae_hpc.training.network import Network, linear_rows
 
 
 def train(world: World, run: RunDir, config: RunConfig) -> None:
@@ -38,12 +34,8 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     device = choose_device(config.training, world)
     dtype = world.broadcast(choose_dtype(config.training, device))
     world.node_by_node(warm_up)
-    torch.manual_seed(config.seed % 2**63)
-    network = Network.of(config)
-    module = network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    rate, decay = config.training.learning_rate, config.training.weight_decay
-    optimizer = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=decay, fused=True)
-    facts = model_facts(config)
+    network, optimizer = new_network(config, device)
+    module, facts = network.module, model_facts(config)
     arithmetic = {
         "ranks": world.size, "threads per rank": threads, "device": device.type,
         "precision": str(dtype).removeprefix("torch."), "torch": torch.__version__,
@@ -62,13 +54,8 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         splits = Splits.of(data.rows, config.sampling.turn, config.training)
         batches = Batches(splits.training, config.training.batch_size, config.seed)
         read = reader(data)
-        if not continuing:
-            row = config.model.reference_state
-            first = splits.training[: linear_rows(config.system.n_particles)]
-            # The other ranks get rank 0's weights from DistributedDataParallel.
-            world.on_root(lambda: network.start(read(first), None if row is None else read(range(row, row + 1))))
-            few = splits.training[:1024]
-            state = State(untrained=world.on_root(lambda: network.constant_error(read(few))))
+        if not continuing:  # the other ranks get rank 0's weights from DistributedDataParallel
+            state = world.on_root(lambda: first_state(network, config, read, splits.training))
         if world.is_root:
             done = f", continuing after epoch {state.epoch} step {state.step}" if continuing else ""
             print(
@@ -103,52 +90,3 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     digests = world.gather(hashlib.sha256(weights).hexdigest())
     if len(set(digests)) > 1:
         raise RuntimeError("the ranks' parameters differ after training")
-
-
-def model_facts(config: RunConfig) -> dict[str, Any]:
-    """What weights are stored with, and must agree with when they are used again."""
-    return config.model_dump(mode="json", include={"system", "representation", "model", "objective"})
-
-
-def reader(source: Dataset, first: int = 0) -> Read:
-    """Reads configurations of a contiguous range of rows, counted from a first one."""
-
-    def read(rows: range) -> Configurations:
-        part = source.read(range(first + rows.start, first + rows.stop), ("positions", "gamma"))
-        return Configurations(np.asarray(part["positions"], np.float32), np.asarray(part["gamma"], np.float64))
-
-    return read
-
-
-def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
-    """Everything about the data set that can be checked before any work.
-
-    Raises:
-        UserError: missing, damaged, incomplete, or made for another configuration.
-    """
-    if not run.data.exists():
-        raise UserError(f"no data set in {run.path}; give `lj-vae generate -o {run.path}` first")
-    with Dataset(run.data) as data:
-        if data.n_particles != config.system.n_particles:
-            raise UserError(
-                f"{data.path} holds configurations of {data.n_particles} particles, system.n_particles is "
-                f"{config.system.n_particles}"
-            )
-        if (
-            "fingerprint" not in data.attributes
-            or data.attributes["fingerprint"] != Plan(config.seed, config.system, config.sampling).fingerprint()
-        ):
-            raise UserError(f"{data.path} was made with another seed, system or sampling; choose another -o")
-        if not data.attributes["complete"]:
-            raise UserError(
-                f"{data.path} has {data.rows} of {data.attributes['total_rows']} configurations; give `lj-vae generate "
-                f"-o {run.path}` again to complete it"
-            )
-        row = config.model.reference_state
-        if row is not None and row >= data.rows:
-            raise UserError(f"model.reference_state: {data.path} has no row {row}; its rows are 0 to {data.rows - 1}")
-    if ranks > config.training.batch_size:
-        raise UserError(
-            f"training.batch_size {config.training.batch_size} is smaller than the {ranks} ranks; start fewer ranks or "
-            "increase it"
-        )

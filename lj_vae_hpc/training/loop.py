@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.errors import Diverged, Stopped
 from lj_vae_hpc.representation.batches import WINDOW_ROWS, Batches, Configurations, Read
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.network import Network
@@ -193,7 +193,7 @@ class Trainer:
         """
         early = state.epoch * self.batches.steps + step <= STEPS_BETWEEN_CHECKS
         if not early and error > DIVERGED * state.untrained:
-            raise UserError(
+            raise Diverged(
                 f"training diverged in epoch {state.epoch + 1} by step {step}: the {name} squared error is "
                 f"{error:.3g}, that of an untrained network was {state.untrained:.3g}; {self._remedy}",
                 everywhere=True,
@@ -201,7 +201,7 @@ class Trainer:
 
     def _check_finite(self, values: tuple[float, ...], epoch: int, step: int) -> None:
         if not np.isfinite(values).all():
-            raise UserError(
+            raise Diverged(
                 f"the loss is not finite in epoch {epoch + 1} by step {step}; {self._remedy}", everywhere=True
             )
 
@@ -209,7 +209,11 @@ class Trainer:
         """Before they are written."""
         state = checkpoint.training_state(self.network.module, self.optimizer)
         bad = next((name for name, tensor in state.items() if not torch.isfinite(tensor).all()), None)
-        self.world.agree(bad and f"{bad} is not finite in epoch {epoch + 1} after step {step}; {self._remedy}")
+        found = next((name for name in self.world.gather(bad) if name), None)
+        if found:
+            raise Diverged(
+                f"{found} is not finite in epoch {epoch + 1} after step {step}; {self._remedy}", everywhere=True
+            )
 
     @property
     def _remedy(self) -> str:

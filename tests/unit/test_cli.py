@@ -215,7 +215,7 @@ def test_generate_never_loads_torch() -> None:
 
 
 def test_help_has_examples(lj_vae: Run) -> None:
-    commands = ("generate", "train", "evaluate", "report", "run", "score", "inspect", "verify", "doctor")
+    commands = ("generate", "train", "evaluate", "report", "run", "score", "inspect", "verify", "doctor", "tune")
     for command in commands:
         assert "Examples:" in lj_vae(command, "--help").stdout
 

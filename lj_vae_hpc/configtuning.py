@@ -1,0 +1,102 @@
+"""The section of the configuration that says how hyperparameters are searched."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Tag, TypeAdapter, ValidationError, field_validator, model_validator
+
+from lj_vae_hpc.configbase import Count, Number, Section
+
+SECTIONS = ("model", "objective", "training")
+FIXED = ("epochs", "validation_fraction", "test_fraction", "device")  # or trials could not be compared
+
+
+class Span(Section):
+    """A range of numbers that is searched; of whole numbers where the key takes only those."""
+
+    low: Number
+    """Smallest value."""
+    high: Number
+    """Largest value."""
+    spacing: Literal["linear", "log"] = "linear"
+    """Equal differences, or equal ratios (low must then be positive), are equally likely at first."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low:g} must be less than high {self.high:g}")
+        if self.spacing == "log" and self.low <= 0:
+            raise ValueError(f"spacing log needs low > 0, not {self.low:g}")
+        return self
+
+
+Searched = Annotated[
+    Annotated[tuple[Any, ...], Tag("list")] | Annotated[Span, Tag("span")],
+    Discriminator(lambda value: "span" if isinstance(value, dict | Span) else "list"),
+]
+
+
+class Tuning(Section):
+    """The search of hyperparameters. Every other section stays as it is, so that the trials can be compared."""
+
+    trials: Count = 50
+    """Trials of the whole study, all ranks and jobs together; may grow later."""
+    epochs: Count = 10
+    """Epochs of a trial, in place of `training.epochs`."""
+    space: dict[str, Searched] = {  # noqa: RUF012, pydantic copies it
+        "model.latent_dim": Span(low=4, high=80, spacing="log"),
+        "model.width": (128, 256, 512),
+        "model.depth": (1, 2, 3),
+        "objective.kl_weight": Span(low=0.1, high=10, spacing="log"),
+        "training.learning_rate": Span(low=1e-4, high=1e-2, spacing="log"),
+    }
+    """What is searched: `section.key`, of model, objective or training, to a list of choices or {low, high, spacing};
+    null takes a key out."""
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _flat(cls, space: Any) -> Any:
+        """`-s tuning.space.model.latent_dim=[2,4]` gives {model: {latent_dim: [2, 4]}}."""
+        if not isinstance(space, dict):
+            return space
+        flat: dict[str, Any] = {}
+        for name, entry in space.items():
+            nested = isinstance(entry, dict) and "." not in name
+            flat |= {f"{name}.{key}": value for key, value in entry.items()} if nested else {name: entry}
+        return {key: value for key, value in flat.items() if value is not None}
+
+    @field_validator("space")
+    @classmethod
+    def _possible(cls, space: dict[str, Any]) -> dict[str, Any]:
+        if not space:
+            raise ValueError("is empty; at least one section.key to search is needed")
+        return {key: _searched(key, entry) for key, entry in space.items()}
+
+
+def _searched(key: str, entry: Any) -> Any:
+    """A range or choices as they were given, once every value is one that the key takes."""
+    from lj_vae_hpc.config import RunConfig  # which has this section itself
+
+    fields = {
+        f"{section}.{name}": field
+        for section in SECTIONS
+        for name, field in RunConfig.model_fields[section].annotation.model_fields.items()  # type: ignore[union-attr]
+        if name not in FIXED
+    }
+    if key not in fields:
+        raise ValueError(f"{key} is not a key that can be searched; those are {', '.join(fields)}")
+    kind = fields[key].annotation
+    take = TypeAdapter[Any](Annotated[kind, fields[key]]).validate_python  # type: ignore[arg-type]
+    try:
+        if isinstance(entry, tuple):
+            choices = tuple(take(choice) for choice in entry)
+            if not choices or any(choices.count(choice) > 1 for choice in choices):
+                raise ValueError(f"{key}: the choices {list(entry)} are none, or not all different")
+            return choices
+        if kind not in (int, float):
+            raise ValueError(f"{key}: not a number; give a list of choices")
+        for value in (entry.low, entry.high):
+            take(int(value) if kind is int and value.is_integer() else value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}, not {first['input']!r:.60}") from None
+    return entry

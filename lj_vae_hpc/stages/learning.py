@@ -1,0 +1,80 @@
+"""What the stages that train or use a network have in common."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.representation.batches import Configurations, Read
+from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.stages.rundir import RunDir
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.loop import State
+from lj_vae_hpc.training.network import Network, linear_rows
+
+
+def new_network(config: RunConfig, device: torch.device) -> tuple[Network, torch.optim.Optimizer]:
+    """A network with the weights that the seed gives, and its optimizer."""
+    torch.manual_seed(config.seed % 2**63)
+    network = Network.of(config)
+    network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rate, decay = config.training.learning_rate, config.training.weight_decay
+    return network, torch.optim.AdamW(network.module.parameters(), lr=rate, weight_decay=decay, fused=True)
+
+
+def first_state(network: Network, config: RunConfig, read: Read, training: range) -> State:
+    """Sets what of a new network depends on data, and gives the state that training starts from."""
+    row, first = config.model.reference_state, training[: linear_rows(config.system.n_particles)]
+    network.start(read(first), None if row is None else read(range(row, row + 1)))
+    return State(untrained=network.constant_error(read(first[:1024])))
+
+
+def model_facts(config: RunConfig) -> dict[str, Any]:
+    """What weights are stored with, and must agree with when they are used again."""
+    return config.model_dump(mode="json", include={"system", "representation", "model", "objective"})
+
+
+def reader(source: Dataset, first: int = 0) -> Read:
+    """Reads configurations of a contiguous range of rows, counted from a first one."""
+
+    def read(rows: range) -> Configurations:
+        part = source.read(range(first + rows.start, first + rows.stop), ("positions", "gamma"))
+        return Configurations(np.asarray(part["positions"], np.float32), np.asarray(part["gamma"], np.float64))
+
+    return read
+
+
+def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
+    """Everything about the data set that can be checked before any work.
+
+    Raises:
+        UserError: missing, damaged, incomplete, or made for another configuration.
+    """
+    if not run.data.exists():
+        raise UserError(f"no data set in {run.path}; give `lj-vae generate -o {run.path}` first")
+    with Dataset(run.data) as data:
+        if data.n_particles != config.system.n_particles:
+            raise UserError(
+                f"{data.path} holds configurations of {data.n_particles} particles, system.n_particles is "
+                f"{config.system.n_particles}"
+            )
+        if (
+            "fingerprint" not in data.attributes
+            or data.attributes["fingerprint"] != Plan(config.seed, config.system, config.sampling).fingerprint()
+        ):
+            raise UserError(f"{data.path} was made with another seed, system or sampling; choose another -o")
+        if not data.attributes["complete"]:
+            raise UserError(
+                f"{data.path} has {data.rows} of {data.attributes['total_rows']} configurations; give `lj-vae generate "
+                f"-o {run.path}` again to complete it"
+            )
+        row = config.model.reference_state
+        if row is not None and row >= data.rows:
+            raise UserError(f"model.reference_state: {data.path} has no row {row}; its rows are 0 to {data.rows - 1}")
+    if ranks > config.training.batch_size:
+        raise UserError(
+            f"training.batch_size {config.training.batch_size} is smaller than the {ranks} ranks; start fewer ranks or "
+            "increase it"
+        )

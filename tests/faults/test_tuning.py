@@ -1,0 +1,119 @@
+"""A search of hyperparameters that is killed or stopped: what is finished counts, what was stopped is continued."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.lock import Claims
+from tests.conftest import TINY, alive, children
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).parents[2]
+EPOCHS = 25
+
+
+@pytest.fixture
+def run(lj_vae: Run, tmp_path: Path) -> Path:
+    """A data set, with trials that take some seconds."""
+    (tmp_path / "tiny.yaml").write_text(TINY + f"tuning: {{trials: 4, epochs: {EPOCHS}}}")
+    assert lj_vae("generate", "-c", tmp_path / "tiny.yaml", "-o", tmp_path / "run").returncode == 0
+    return tmp_path / "run"
+
+
+def trials(run: Path) -> list[optuna.trial.FrozenTrial]:
+    journal = run / "tuning/journal.log"
+    if not journal.exists() or not journal.stat().st_size:
+        return []
+    study = optuna.load_study(study_name="lj-vae", storage=JournalStorage(JournalFileBackend(str(journal))))
+    return study.get_trials()
+
+
+def states(run: Path) -> list[str]:
+    return sorted(trial.state.name for trial in trials(run))
+
+
+def until_under_way(run: Path, finished: int) -> "subprocess.Popen[str]":
+    """Two ranks that have finished some trials and are both in the midst of another."""
+    command = ["mpirun", "--oversubscribe", "-n", "2", ROOT / "bin/lj-vae", "tune", "-o", run]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    while True:
+        time.sleep(0.05)
+        assert process.poll() is None, process.communicate()[0]
+        begun = [trial for trial in trials(run) if trial.state == TrialState.RUNNING and trial.intermediate_values]
+        if len(trials(run)) >= finished + 2 and len(begun) == 2:
+            return process
+
+
+def test_a_search_that_is_killed(run: Path, lj_vae: Run) -> None:
+    process = until_under_way(run, finished=1)
+    ranks = children(process.pid)
+    for number in (process.pid, *ranks):
+        os.kill(number, signal.SIGKILL)
+    process.wait()
+    while any(map(alive, ranks)):
+        time.sleep(0.01)
+    before = trials(run)
+    assert sorted({trial.state.name for trial in before}) == ["COMPLETE", "RUNNING"]
+    with (run / "tuning/journal.log").open("a") as journal:
+        journal.write('{"op_code":4,"worker')  # as if in the midst of a line
+    done = lj_vae("tune", "-o", run, "-s", "tuning.trials=5", ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert states(run) == ["COMPLETE"] * 5 + ["FAIL"] * 2
+    for old, new in zip(before, trials(run), strict=False):
+        assert new == old or (old.state == TrialState.RUNNING and new.state == TrialState.FAIL)
+    assert not list((run / "tuning/trials").glob("*"))
+
+
+def test_a_search_that_is_stopped(run: Path, lj_vae: Run, tmp_path: Path) -> None:
+    assert lj_vae("tune", "-o", run, "--max-hours", 1e-6, ranks=2).returncode == 75 and not trials(run)
+    process = until_under_way(run, finished=0)
+    process.send_signal(signal.SIGUSR2)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 75 and said.count("give the same command again") == 1, said
+    assert states(run) == ["RUNNING"] * 2 and len(list((run / "tuning/trials").glob("*/checkpoint*"))) == 2
+    steps = [len(trial.intermediate_values) for trial in trials(run)]
+    assert all(0 < n < EPOCHS for n in steps)
+    stopped = {number: list(trial.intermediate_values.items()) for number, trial in enumerate(trials(run))}
+    done = lj_vae("tune", "-o", run, "-s", "tuning.trials=2", ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert states(run) == ["COMPLETE"] * 2
+    for number, trial in enumerate(trials(run)):
+        values = list(trial.intermediate_values.items())
+        assert [step for step, _ in values] == list(range(1, EPOCHS + 1))
+        assert values[: len(stopped[number])] == stopped[number] and trial.value == min(v for _, v in values)
+
+
+def test_claims_end_with_their_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from lj_vae_hpc.lock import Claims\n"
+        "claims = Claims(Path(sys.argv[1])); claims.take(3); print('has it', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen(
+        ["python", "-c", code, tmp_path / "claims"], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert other.stdout and other.stdout.readline() == "has it\n"
+    claims = Claims(tmp_path / "claims")
+    assert not claims.take(3) and claims.take(2)
+    other.kill()
+    other.wait()
+    assert claims.take(3)
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: object) -> None:
+        raise OSError(38, os.strerror(38))
+
+    monkeypatch.setattr("fcntl.lockf", without)
+    with pytest.raises(UserError, match="no file locks in"):
+        Claims(tmp_path / "claims")

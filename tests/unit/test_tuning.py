@@ -1,0 +1,204 @@
+"""Searching hyperparameters: the number of trials asked for, on ranks and jobs; the best of them; what is refused."""
+
+import json
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from lj_vae_hpc.configfile import load
+from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.lock import Claims
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.stages.attempt import attempt
+from lj_vae_hpc.stages.study import Study
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.objective import Terms
+from lj_vae_hpc.training.selection import description_length
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, and six trials of one epoch to come."""
+    from tests.conftest import TINY
+
+    folder = tmp_path_factory.mktemp("tuning")
+    (folder / "tiny.yaml").write_text(TINY + "tuning: {trials: 6, epochs: 1, space: {model.latent_dim: [2, 4, 8], "
+                                      "training.learning_rate: {low: 1e-3, high: 0.1, spacing: log}}}")  # fmt: skip
+    command = [ROOT / "bin/lj-vae", "generate", "-c", folder / "tiny.yaml", "-o", folder / "run"]
+    subprocess.run(command, check=True, capture_output=True, timeout=100)
+    return folder / "run"
+
+
+@pytest.fixture
+def run(sampled: Path, tmp_path: Path) -> Path:
+    """The same in a folder of its own."""
+    shutil.copytree(sampled, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """A process has one thread then: less waiting for each other where much else is running."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+def trials(run: Path) -> list[optuna.trial.FrozenTrial]:
+    storage = JournalStorage(JournalFileBackend(str(run / "tuning/journal.log")))
+    return optuna.load_study(study_name="lj-vae", storage=storage).get_trials()
+
+
+def workers(run: Path) -> set[str]:
+    """The processes that trained."""
+    lines = map(json.loads, (run / "tuning/journal.log").read_text().splitlines())
+    return {line["worker_id"] for line in lines if "user_attr" in line and "best" in line["user_attr"]}
+
+
+@pytest.mark.usefixtures("one_core")
+def test_the_trials_asked_for_and_the_best_of_them(run: Path, lj_vae: Run) -> None:
+    before = (run / "config.yaml").read_bytes()
+    done = lj_vae("tune", "-o", run)
+    assert done.returncode == 0, done.stderr
+    everyone = trials(run)
+    assert [trial.state for trial in everyone] == [TrialState.COMPLETE] * 6
+    assert len(re.findall(r"^trial \d", done.stdout, re.MULTILINE)) == 6
+    best = min(everyone, key=lambda trial: trial.value)
+    config = load(run / "tuning/best.yaml")
+    assert config.model.latent_dim == int(best.params["model.latent_dim"])
+    assert config.training.learning_rate == pytest.approx(best.params["training.learning_rate"], rel=1e-3)
+    assert f"best of 6 trials is {best.number} with {best.value:.1f} nats" in done.stdout
+    options = re.findall(r"-s (\S+=\S+)", done.stdout)
+    assert load(run / "config.yaml", tuple(options)).model_dump(exclude={"tuning"}) == config.model_dump(
+        exclude={"tuning"}
+    )
+    picture = (run / "tuning/importance.svg").read_text()
+    assert picture.startswith("<svg") and picture.rstrip().endswith("</svg>") and "http://www.w3.org" in picture
+    assert (run / "config.yaml").read_bytes() == before and not list((run / "tuning/trials").glob("*"))
+    assert lj_vae("train", "-c", run / "tuning/best.yaml", "-o", run).returncode == 0
+    other = lj_vae("tune", "-o", run, "-s", "model.channels=[2,2]")
+    assert other.returncode == 2 and "holds the study of another configuration: model.channels is" in other.stderr
+
+
+def test_two_ranks_share_the_trials(run: Path, lj_vae: Run) -> None:
+    done = lj_vae("tune", "-o", run, "-s", "tuning.trials=8", ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert [trial.state for trial in trials(run)] == [TrialState.COMPLETE] * 8 and len(workers(run)) == 2
+    assert len(re.findall(r"^trial \d", done.stdout, re.MULTILINE)) == 8
+
+
+@pytest.mark.usefixtures("one_core")
+def test_two_jobs_share_the_trials(run: Path) -> None:
+    command = [ROOT / "bin/lj-vae", "tune", "-o", run, "-s", "tuning.trials=8"]
+    jobs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [job.communicate(timeout=100) for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], said
+    assert [trial.state for trial in trials(run)] == [TrialState.COMPLETE] * 8 and len(workers(run)) == 2
+
+
+def test_the_value_of_a_trial() -> None:
+    """The bound with z drawn from q: 15 pairs of particles, two nats of KL in each of three dimensions."""
+    config = load(None, ("system.n_particles=6", "model.latent_dim=3"))
+    seen = []
+
+    def forward(_: object, part: np.ndarray, noise: torch.Tensor) -> Terms:
+        seen.append(noise)
+        one = torch.ones(len(part))
+        return Terms(one, 0.01 * one, 2.0 * one)
+
+    trainer = SimpleNamespace(
+        module=torch.nn.Identity(), validation=range(40, 100), read=lambda rows: np.zeros((len(rows), 6, 2)),
+        batches=SimpleNamespace(batch_size=25), _forward=forward,
+    )  # fmt: skip
+    measured = description_length(trainer, config)
+    assert measured["nats"] == pytest.approx(7.5 * math.log(2 * math.pi * math.e * 0.01) + 6)
+    assert measured["mse"] == pytest.approx(0.01) and measured["kl"] == pytest.approx(6)
+    noise = torch.cat(seen)
+    assert noise.shape == (60, 3) and 0.7 < noise.std() < 1.3
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("model.nonsense=[1, 2]", "model.nonsense is not a key that can be searched; those are model.latent_dim,"),
+        ("system.n_particles=[8, 9]", "system.n_particles is not a key that can be searched"),
+        ("training.epochs=[8, 9]", "training.epochs is not a key that can be searched"),
+        ("model.latent_dim={low: 9, high: 4}", "tuning.space.model.latent_dim: low 9 must be less than high 4"),
+        ("model.latent_dim={low: 0, high: 4}", "model.latent_dim: input should be greater than 0, not 0"),
+        ("model.latent_dim={low: 1.5, high: 4}", "model.latent_dim: input should be a valid integer, not 1.5"),
+        ("model.latent_dim={low: 1, upper: 4}", "unknown key tuning.space.model.latent_dim.upper; valid keys of"),
+        ("training.learning_rate={low: 0, high: 1, spacing: log}", "spacing log needs low > 0, not 0"),
+        ("model.channels={low: 1, high: 4}", "model.channels: not a number; give a list of choices"),
+        ("model.channels=[]", "model.channels: the choices [] are none, or not all different"),
+        ("model.latent_dim=null", "tuning.space: is empty"),
+    ],
+)
+def test_a_space_that_makes_no_sense(setting: str, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        load(None, (f"tuning.space.{setting}",))
+
+
+def test_a_refused_search_writes_nothing(run: Path, lj_vae: Run, tmp_path: Path) -> None:
+    done = lj_vae("tune", "-o", run, "-s", "tuning.space.model.nonsense=[1]")
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "model.nonsense is not a key" in done.stderr
+    assert not (run / "tuning").exists()
+    done = lj_vae("tune", "-o", tmp_path / "none", ranks=2)
+    assert done.returncode == 2 and done.stderr.count("no data set in") == 1 and not (tmp_path / "none").exists()
+
+
+def test_other_commands_never_load_optuna() -> None:
+    code = "import sys; import lj_vae_hpc.cli, lj_vae_hpc.stages.train; sys.exit('optuna' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+class Impatient(World):
+    """Asks to stop after two epochs."""
+
+    asked = 0
+
+    def stop_requested(self) -> bool:
+        self.asked += 1
+        return self.asked > 1
+
+
+def test_a_stopped_trial_is_continued_to_the_same_values(run: Path) -> None:
+    config = load(run / "config.yaml", ("tuning.epochs=5", "tuning.trials=1"))
+    reported: list[str] = []
+    values, epochs = {}, []
+    with Dataset(run / "data") as data:
+        for name in ("whole", "stopped"):
+            (run / name).mkdir()
+            outcome: Any = SimpleNamespace(show=lambda name=name: reported.append(name))
+            study = Study(run / name, Claims(run / name / "claims"), config)
+            trial = study.begin()
+            if name == "stopped":
+                with pytest.raises(Stopped):
+                    attempt(Impatient(), study, trial, data, config, torch.device("cpu"), outcome)
+                study.pause(trial)
+                assert study.progress() == (0, 0)
+                trial = study.begin()
+                epochs = list(trial.study.trials[0].intermediate_values)
+            attempt(World(), study, trial, data, config, torch.device("cpu"), outcome)
+            values[name] = study.finished()[0].intermediate_values
+            assert study.begin() is None
+    assert epochs == [1, 2] and reported == ["whole"] * 5 + ["stopped"] * 5, "no epoch was trained twice"
+    assert len(values["whole"]) == 5 and values["whole"] == values["stopped"]
