@@ -184,7 +184,7 @@ particle.
 def table(epochs: int) -> None:
     """Writes docs/approaches.md."""
     source = data(10_000)
-    files = [REFERENCE, DEFAULT, *sorted((ROOT / "configs" / "approaches").glob("*.yaml"))]
+    files = [DEFAULT, REFERENCE, *sorted((ROOT / "configs" / "approaches").glob("*.yaml"))]
     lines, dimensions = [], 40
     for file in files:
         name = "default" if file == DEFAULT else file.stem

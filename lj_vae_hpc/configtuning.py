@@ -7,7 +7,14 @@ from pydantic import Discriminator, Tag, TypeAdapter, ValidationError, field_val
 from lj_vae_hpc.configbase import Count, Number, Section
 
 SECTIONS = ("model", "objective", "training")
-FIXED = ("epochs", "validation_fraction", "test_fraction", "device")  # or trials could not be compared
+FIXED = (
+    "epochs",
+    "validation_fraction",
+    "test_fraction",
+    "device",
+    "precision",
+    "checkpoint_minutes",
+)  # or trials could not be compared
 
 
 class Span(Section):

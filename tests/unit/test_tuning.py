@@ -24,9 +24,11 @@ from lj_vae_hpc.configfile import load
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.lock import Claims
 from lj_vae_hpc.parallel import World
+from lj_vae_hpc.representation.batches import Configurations
 from lj_vae_hpc.stages.attempt import attempt
 from lj_vae_hpc.stages.study import Study
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Terms
 from lj_vae_hpc.training.selection import description_length
 
@@ -42,7 +44,8 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tuning")
     (folder / "tiny.yaml").write_text(TINY + "tuning: {trials: 6, epochs: 1, space: {model.latent_dim: [2, 4, 8], "
                                       "training.learning_rate: {low: 1e-3, high: 0.1, spacing: log}}}")  # fmt: skip
-    command = [ROOT / "bin/lj-vae", "generate", "-c", folder / "tiny.yaml", "-o", folder / "run"]
+    command = [ROOT / "bin/lj-vae", "generate", "-c", folder / "tiny.yaml", "-o", folder / "run",
+               "-s", "sampling.protocol=reference"]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, timeout=100)
     return folder / "run"
 
@@ -120,26 +123,27 @@ def test_the_value_of_a_trial() -> None:
     config = load(None, ("system.n_particles=6", "model.latent_dim=3"))
     seen = []
 
-    def forward(_: object, part: np.ndarray, noise: torch.Tensor) -> Terms:
+    def forward(_: object, criterion: object, part: Configurations, noise: torch.Tensor) -> Terms:
         seen.append(noise)
-        one = torch.ones(len(part))
+        one = torch.ones(len(part.gamma))
         return Terms(one, 0.01 * one, 2.0 * one)
 
     trainer = SimpleNamespace(
-        module=torch.nn.Identity(), validation=range(40, 100), read=lambda rows: np.zeros((len(rows), 6, 2)),
+        network=Network.of(config), validation=range(40, 100),
+        read=lambda rows: Configurations(np.zeros((len(rows), 6, 2), np.float32), np.zeros(len(rows))),
         batches=SimpleNamespace(batch_size=25), _forward=forward,
     )  # fmt: skip
     measured = description_length(trainer, config)
     assert measured["nats"] == pytest.approx(7.5 * math.log(2 * math.pi * math.e * 0.01) + 6)
     assert measured["mse"] == pytest.approx(0.01) and measured["kl"] == pytest.approx(6)
     noise = torch.cat(seen)
-    assert noise.shape == (60, 3) and 0.7 < noise.std() < 1.3
+    assert noise.shape == (60, 1, 3) and 0.7 < noise.std() < 1.3
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("model.nonsense=[1, 2]", "model.nonsense is not a key that can be searched; those are model.latent_dim,"),
+        ("model.nonsense=[1, 2]", "model.nonsense is not a key that can be searched; those are model.encoder,"),
         ("system.n_particles=[8, 9]", "system.n_particles is not a key that can be searched"),
         ("training.epochs=[8, 9]", "training.epochs is not a key that can be searched"),
         ("model.latent_dim={low: 9, high: 4}", "tuning.space.model.latent_dim: low 9 must be less than high 4"),
@@ -149,12 +153,16 @@ def test_the_value_of_a_trial() -> None:
         ("training.learning_rate={low: 0, high: 1, spacing: log}", "spacing log needs low > 0, not 0"),
         ("model.channels={low: 1, high: 4}", "model.channels: not a number; give a list of choices"),
         ("model.channels=[]", "model.channels: the choices [] are none, or not all different"),
-        ("model.latent_dim=null", "tuning.space: is empty"),
     ],
 )
 def test_a_space_that_makes_no_sense(setting: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         load(None, (f"tuning.space.{setting}",))
+
+
+def test_a_space_without_keys() -> None:
+    with pytest.raises(UserError, match=re.escape("tuning.space: is empty")):
+        load(None, ("tuning.space.model={latent_dim: null}",))
 
 
 def test_a_refused_search_writes_nothing(run: Path, lj_vae: Run, tmp_path: Path) -> None:
