@@ -92,6 +92,18 @@ class Scorer:
         original, reconstruction = (np.concatenate(images) for images in zip(*pairs, strict=True))
         return original, reconstruction
 
+    @torch.no_grad()
+    def place(self, configurations: Configurations) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Coordinates (n, N, 2) of ordered particles and of their reconstructions, in units of L√2.
+
+        None where the decoder does not give coordinates.
+        """
+        if not self._module.gives_positions:
+            return None
+        x, condition = self._network.inputs(configurations)
+        found = self._module.positions(self._module.encode(x, condition)[0], condition)
+        return self._network.points(configurations).cpu().numpy(), found.cpu().numpy()
+
     def _latent(self, mean: Tensor) -> NDArray[np.float64]:
         return self._network.per_configuration(mean).cpu().double().numpy()
 

@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_curve
@@ -102,6 +103,28 @@ def latent_map(latent: NDArray[np.float32], gamma: NDArray[np.float64]) -> str:
     return _png(figure)
 
 
+def configurations(examples: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]], box_side: float) -> str:
+    """Particles and their reconstructions in the box, a panel per suite; nothing where there are none.
+
+    Args:
+        examples: by suite (N, 2) positions and reconstructed positions, in the same order, in σ.
+        box_side: L, in σ.
+    """
+    if not examples:
+        return ""
+    figure, panels = _grid(len(examples), 2.1, 2.4, 5)
+    for axes, (name, (original, reconstruction)) in zip(panels, examples.items(), strict=True):
+        axes.plot(*np.stack([original, reconstruction]).transpose(2, 0, 1), color="grey", lw=0.8)
+        axes.scatter(*original.T, s=22, facecolors="none", edgecolors=COLOURS[0], label="original")
+        axes.scatter(*reconstruction.T, s=6, color=COLOURS[1], label="reconstruction")
+        axes.set(title=name, xlabel="x (σ)", ylabel="y (σ)", aspect="equal")
+        low, high = min(0.0, original.min()), max(box_side, original.max())
+        axes.set(xlim=(low - 0.3, high + 0.3), ylim=(low - 0.3, high + 0.3))
+        axes.add_patch(Rectangle((0, 0), box_side, box_side, fill=False, lw=0.8))
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=2, loc="outside upper center")
+    return _svg(figure)
+
+
 def matrices(examples: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]) -> str:
     """Original, reconstruction and their difference, one row per suite."""
     figure = Figure(figsize=(7.2, 2.1 * len(examples)))
@@ -151,8 +174,8 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(values[chosen])
 
 
-def _grid(n: int, width: float, height: float) -> tuple[Figure, list[Any]]:
-    columns = min(n, 4)
+def _grid(n: int, width: float, height: float, most: int = 4) -> tuple[Figure, list[Any]]:
+    columns = min(n, most)
     rows = -(-n // columns)
     figure = Figure(figsize=(width * columns, height * rows))
     panels = list(figure.subplots(rows, columns, squeeze=False).ravel())

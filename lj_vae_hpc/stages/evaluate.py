@@ -112,11 +112,13 @@ def _suites(config: RunConfig, run: RunDir, data: Dataset, test: range, files: E
 
 
 def _examples(scorer: Scorer, suites: list[Suite]) -> dict[str, Arrays]:
-    """The first configuration of every suite as an image, and its reconstruction, for the report."""
+    """The first configuration of every suite and its reconstruction, as images and maybe as points, for the report."""
     examples = {}
     for suite in suites:
-        original, reconstruction = scorer.reconstruct(suite.read(range(1)))
-        examples[f"examples/{suite.name}"] = {"original": original[0], "reconstruction": reconstruction[0]}
+        first = suite.read(range(1))
+        shown = dict(zip(("original", "reconstruction"), scorer.reconstruct(first), strict=True))
+        shown |= dict(zip(("points", "reconstructed_points"), scorer.place(first) or (), strict=False))
+        examples[f"examples/{suite.name}"] = {name: values[0] for name, values in shown.items()}
     return examples
 
 

@@ -63,6 +63,9 @@ def _report(run: RunDir, config: RunConfig) -> None:
         scores = {suite: {name: file[f"{suite}/{name}"][:] for name in names} for suite in summary["suites"]}
         latent, gamma = file["normal/latent_mean"][:], file["normal/gamma"][:]
         examples = {n: (g["original"][:], g["reconstruction"][:]) for n, g in file["examples"].items()}
+        unit = config.system.box_side * 2**0.5
+        points = {n: (unit * g["points"][:], unit * g["reconstructed_points"][:])
+                  for n, g in file["examples"].items() if "points" in g}  # fmt: skip
     shown = dict.fromkeys(["normal", next(iter(summary["suites"])), "soft", *config.evaluation.corruptions])
     ordered = {name: examples[name] for name in shown}
     energy, gammas = np.asarray(columns["energy"], float), np.asarray(columns["gamma"], float)
@@ -80,7 +83,8 @@ def _report(run: RunDir, config: RunConfig) -> None:
         Section("Latent space", "Principal components of the latent means of the test split.",
                 figures.latent_map(latent, gamma)),
         Section("Reconstructions", f"The first configuration of some suites: {IMAGES[config.representation.kind]}.",
-                figures.matrices(ordered)),
+                figures.configurations({n: points[n] for n in shown if n in points}, config.system.box_side)
+                + figures.matrices(ordered)),
     ]  # fmt: skip
     best, s = summary["best_score"], config.system
     swept = np.unique(ensembles.get("sweeps", []))

@@ -102,8 +102,11 @@ class Network:
             self.module.start_linear(mean, components, deviations, max(1e-3, float(np.sqrt(np.mean(rest**2)))))
         if reference is not None:
             x, condition = self.inputs(reference)
-            points = self.encoding.points(torch.from_numpy(reference.positions).to(self.device))
-            self.module.set_reference(x, condition, points if self.module.gives_positions else x)
+            self.module.set_reference(x, condition, self.points(reference) if self.module.gives_positions else x)
+
+    def points(self, configurations: Configurations) -> Tensor:
+        """(n, N, 2) coordinates of ordered particles, in units of L√2, on the device."""
+        return self.encoding.points(torch.from_numpy(configurations.positions).to(self.device))
 
 
 def linear_rows(n_particles: int) -> int:
