@@ -206,7 +206,7 @@ def table(epochs: int) -> None:
 
 
 DIMENSIONS = {"reference": (2, 8, 20, 40, 64), "default": (2, 4, 8, 16, 24, 32, 40, 48, 64)}
-FACTORS = {"reference": (0.01, 0.1, 1, 10, 100), "default": (0.01, 0.1, 1, 10, 100)}
+FACTORS = {"reference": (0.01, 1, 100), "default": (0.01, 0.1, 1, 10, 100)}
 SCAN_EPOCHS = {"reference": 5, "default": 20}
 
 
@@ -225,7 +225,8 @@ def scan() -> None:
 
         values = [error(f"scan_{name}_d{d}", f"model.latent_dim={d}") for d in DIMENSIONS[name]]
         left.plot(DIMENSIONS[name], values, marker, ms=4, label=name)
-        values = [error(f"scan_{name}_x{f:g}", f"objective.kl_weight={f * weight:g}") for f in FACTORS[name]]
+        values = [error(f"scan_{name}_d40" if f == 1 else f"scan_{name}_x{f:g}", f"objective.kl_weight={f * weight:g}")
+                  for f in FACTORS[name]]  # fmt: skip
         right.plot(FACTORS[name], values, marker, ms=4, label=name)
     for ordering, style in (("y", ":"), ("origin", "-.")):
         values = [pca_rmse(source, ordering, d)[0] for d in DIMENSIONS["default"][:-1]]
