@@ -6,13 +6,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lj_vae_hpc.model.winograd import Conv3x3ReLU
-
 
 def _by_winograd(x: Tensor, channels: int) -> bool:
     """Whether the input is one that the faster algorithm takes; it gains nothing for a single channel."""
     plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return plain and channels > 1
+
+
+def _winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    from lj_vae_hpc.model.winograd import Conv3x3ReLU  # loads numba, which other networks do not need
+
+    return cast(Tensor, Conv3x3ReLU.apply(x, weight, bias))  # type: ignore[no-untyped-call]
 
 
 class ConvReLU(nn.Conv2d):
@@ -24,7 +28,7 @@ class ConvReLU(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """The convolution."""
         if _by_winograd(x, min(self.in_channels, self.out_channels)):
-            return cast(Tensor, Conv3x3ReLU.apply(x, self.weight, self.bias))  # type: ignore[no-untyped-call]
+            return _winograd(x, self.weight, self.bias)
         return functional.relu(super().forward(x), inplace=True)
 
 
@@ -37,7 +41,7 @@ class TransposedConvReLU(nn.ConvTranspose2d):
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         """The convolution."""
         if _by_winograd(x, min(self.in_channels, self.out_channels)):
-            return cast(Tensor, Conv3x3ReLU.apply(x, self.weight.flip(2, 3).transpose(0, 1), self.bias))  # type: ignore[no-untyped-call]
+            return _winograd(x, self.weight.flip(2, 3).transpose(0, 1), self.bias)
         return functional.relu(super().forward(x, output_size), inplace=True)
 
 
@@ -61,7 +65,9 @@ class UnflattenPixels(nn.Module):
         return x.view(-1, *self.shape).permute(0, 3, 1, 2)
 
 
-def warm_up() -> None:
-    """Compiles the faster algorithm, or loads it from numba's cache."""
+def warm_up(module: nn.Module) -> None:
+    """Compiles the faster algorithm, or loads it from numba's cache, for a network that uses it."""
+    if not any(isinstance(part, ConvReLU | TransposedConvReLU) for part in module.modules()):
+        return
     x = torch.zeros(1, 2, 6, 6, requires_grad=True)
     ConvReLU(2, 2)(x).sum().backward()

@@ -87,11 +87,8 @@ class VAE(nn.Module):
             self.linear_in = nn.Linear(math.prod(shape), config.latent_dim)
             self.linear_out = nn.Linear(config.latent_dim, math.prod(shape))
         log_sigma = torch.tensor(math.log(FIRST_SIGMA if sigma is None else sigma))
-        self.log_sigma: Tensor
-        if sigma is None:
-            self.log_sigma = nn.Parameter(log_sigma)
-        else:
-            self.register_buffer("log_sigma", log_sigma, persistent=False)
+        # A given one is no buffer: DistributedDataParallel sends those to all ranks before every pass.
+        self.log_sigma = nn.Parameter(log_sigma) if sigma is None else log_sigma
         self.has_reference = config.reference_state is not None
         self.reference: Tensor
         self.reference_condition: Tensor

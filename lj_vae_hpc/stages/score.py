@@ -78,9 +78,9 @@ def _holds_scores(path: Path) -> bool:
 def load_network(world: World, run: RunDir, config: RunConfig) -> Network:
     """The network with its best weights, on this rank's device."""
     torch.set_num_threads(world.threads_per_rank())
-    world.node_by_node(warm_up)
     device = choose_device(config.training, world)
     network = Network.of(config)
+    world.node_by_node(lambda: warm_up(network.module))
     path = run.model / "best.safetensors"
     tensors, stored = world.on_root(lambda: checkpoint.load(path))
     world.on_root(lambda: checkpoint.check_facts(stored, model_facts(config), path))

@@ -33,9 +33,9 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     keep_memory()
     device = choose_device(config.training, world)
     dtype = world.broadcast(choose_dtype(config.training, device))
-    world.node_by_node(warm_up)
     network, optimizer = new_network(config, device)
     module, facts = network.module, model_facts(config)
+    world.node_by_node(lambda: warm_up(module))
     arithmetic = {
         "ranks": world.size, "threads per rank": threads, "device": device.type,
         "precision": str(dtype).removeprefix("torch."), "torch": torch.__version__,

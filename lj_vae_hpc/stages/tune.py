@@ -20,6 +20,7 @@ from lj_vae_hpc.stages.rundir import RunDir, differences
 from lj_vae_hpc.stages.study import Study
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.hardware import choose_device
+from lj_vae_hpc.training.network import Network
 
 CLAIMS = ".claims"
 
@@ -37,7 +38,7 @@ def tune(world: World, run: RunDir, config_file: Path | None, overrides: tuple[s
     torch.set_num_threads(world.threads_per_rank())
     torch.set_flush_denormal(True)
     device = choose_device(config.training, world)
-    world.node_by_node(warm_up)
+    world.node_by_node(lambda: warm_up(Network.of(config).module))
     claims, alone, stopped = Claims(run.tuning / CLAIMS), world.alone(), False
     world.on_root(lambda: Study(run.tuning, claims, config))  # makes it, if it is new
     study = Study(run.tuning, claims, config)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional
 
@@ -94,6 +93,8 @@ class Network:
             reference: one configuration, where there is to be one.
         """
         if self.module.linear_in is not None:
+            from sklearn.decomposition import PCA  # of one rank; many on a node would feel its memory
+
             samples = self.inputs(configurations)[0].flatten(1).cpu().numpy()
             pca = PCA(min(self.module.latent_dim, *samples.shape), random_state=0).fit(samples)
             rest = samples - pca.inverse_transform(pca.transform(samples))

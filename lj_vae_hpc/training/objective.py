@@ -82,6 +82,7 @@ class Criterion:
 
 def _gaussian(squares: Tensor, log_sigma: Tensor) -> Tensor:
     """-log of a normal density with one standard deviation (learned: Rybkin et al., arXiv:2006.13202)."""
+    log_sigma = log_sigma.to(squares.device)
     constant = squares.shape[1] * (log_sigma + 0.5 * math.log(2 * math.pi))
     return 0.5 * squares.sum(dim=1) * torch.exp(-2 * log_sigma) + constant
 
