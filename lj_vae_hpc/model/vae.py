@@ -11,6 +11,7 @@ from torch.nn import functional
 from lj_vae_hpc.configmodel import Model
 from lj_vae_hpc.model.networks import make_decoder, make_encoder
 
+SIDE = math.sqrt(0.5)  # of the box, in units of L√2
 FIRST_SIGMA = 0.1  # of a learned likelihood without a linear path, in the units of the entries
 FIRST_POSTERIOR = -5.0  # log variance of q(z|x) where training starts from principal components
 
@@ -36,7 +37,7 @@ class Inside(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, points: Tensor) -> Tensor:
         """The coordinates."""
-        return points.clamp(0.0, math.sqrt(0.5))
+        return points.clamp(0.0, SIDE)
 
     @staticmethod
     def backward(_: Any, gradient: Tensor) -> Tensor:
@@ -168,7 +169,10 @@ class VAE(nn.Module):
         y: Tensor = self.decoder(torch.cat([z, condition], dim=1)).float()
         if self.linear_out is not None:
             y = y + self._exactly(self.linear_out, z).view_as(y)
-        return y if self.gives_positions else self._activation(y)
+        if not self.gives_positions:
+            return self._activation(y)
+        # Points that start outside all come to lie in one corner, where distances have no gradient.
+        return y if self.linear_out is not None else y + 0.5 * SIDE
 
     @staticmethod
     def _exactly(linear: nn.Linear, x: Tensor) -> Tensor:
