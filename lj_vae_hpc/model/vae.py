@@ -171,8 +171,8 @@ class VAE(nn.Module):
             y = y + self._exactly(self.linear_out, z).view_as(y)
         if not self.gives_positions:
             return self._activation(y)
-        # Points that start outside all come to lie in one corner, where distances have no gradient.
-        return y if self.linear_out is not None else y + 0.5 * SIDE
+        # Started from principal components nearly all points are inside; otherwise many would stick to the walls.
+        return y if self.linear_out is not None else SIDE * torch.sigmoid(4 * y / SIDE)
 
     @staticmethod
     def _exactly(linear: nn.Linear, x: Tensor) -> Tensor:
