@@ -190,7 +190,7 @@ def table(epochs: int) -> None:
         name = "default" if file == DEFAULT else file.stem
         q = measure(*trained(f"{name}_{epochs}", source, file, (f"training.epochs={epochs}",)))
         shown = (
-            "–" if np.isnan(q.rmse) else f"{q.rmse:.4f} ± {q.error:.4f}",
+            "–" if np.isnan(q.rmse) else f"{q.rmse:.5f} ± {q.error:.5f}",
             "–" if np.isnan(q.position) else f"{q.position:.3f}",
             f"{100 * q.unexplained:.3g} %", f"{100 * q.unexplained_pca:.3g} %",
             str(q.active), f"{q.kl:.1f}", f"{q.seconds:.1f}",
@@ -199,7 +199,7 @@ def table(epochs: int) -> None:
         print(lines[-1], flush=True)
     for ordering in ("y", "origin", "random"):
         rmse, position = pca_rmse(source, ordering, dimensions)
-        lines.append(f"| PCA of coordinates, order `{ordering}` | {rmse:.4f} | {position:.3f} | | | {dimensions} | | |")
+        lines.append(f"| PCA of coordinates, order `{ordering}` | {rmse:.5f} | {position:.3f} | | | {dimensions} | | |")
         print(lines[-1], flush=True)
     head = HEAD.format(dimensions=dimensions, epochs=epochs, rows="40,000")
     (ROOT / "docs" / "approaches.md").write_text(head + "\n".join(lines) + "\n")
