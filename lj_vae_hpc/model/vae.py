@@ -32,17 +32,23 @@ def identity(x: Tensor) -> Tensor:
 
 
 class Inside(torch.autograd.Function):
-    """Coordinates in units of L√2 with those outside the box moved to its walls; gradients pass unchanged."""
+    """Coordinates in units of L√2 with those outside the box moved to its walls.
+
+    Gradients pass unchanged, but for those that would drive what is outside farther out, where it would be lost.
+    """
 
     @staticmethod
-    def forward(_: Any, points: Tensor) -> Tensor:
+    def forward(context: Any, points: Tensor) -> Tensor:
         """The coordinates."""
+        context.save_for_backward(points)
         return points.clamp(0.0, SIDE)
 
     @staticmethod
-    def backward(_: Any, gradient: Tensor) -> Tensor:
-        """The gradient."""
-        return gradient
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        """The gradient; a step goes against it."""
+        (points,) = context.saved_tensors
+        outward = ((points < 0) & (gradient > 0)) | ((points > SIDE) & (gradient < 0))
+        return gradient.masked_fill(outward, 0.0)
 
 
 class VAE(nn.Module):

@@ -13,7 +13,7 @@ from lj_vae_hpc.config import RunConfig, System
 from lj_vae_hpc.configfile import load
 from lj_vae_hpc.configmodel import Objective
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.model.vae import Output
+from lj_vae_hpc.model.vae import Inside, Output
 from lj_vae_hpc.representation.batches import Configurations
 from lj_vae_hpc.sampling.chains import Chains
 from lj_vae_hpc.training.network import Network
@@ -93,6 +93,14 @@ def test_decoders_of_positions_give_possible_matrices_in_the_box(kind: str, deco
     assert network.encoding.matrix is not None
     matrix = network.encoding.matrix(network.module.decode(z, nothing)).double()
     torch.testing.assert_close(matrix, torch.cdist(points.double(), points.double()), atol=1e-6, rtol=0)
+
+
+def test_points_outside_are_not_driven_farther_out() -> None:
+    points = torch.tensor([-0.1, -0.1, 0.3, 0.9, 0.9], requires_grad=True)
+    kept = Inside.apply(points)
+    torch.testing.assert_close(kept, torch.tensor([0.0, 0.0, 0.3, math.sqrt(0.5), math.sqrt(0.5)]))
+    (kept * torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])).sum().backward()
+    assert points.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]  # descent goes against the gradient
 
 
 def test_the_linear_path_starts_as_principal_components(data: Configurations) -> None:
