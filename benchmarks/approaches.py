@@ -167,8 +167,8 @@ def pca_rmse(source: Path, ordering: str, dimensions: int) -> tuple[float, float
 HEAD = """# Every approach on the same data
 
 Reconstruction of the test split by every approach that the configuration can name, all with {dimensions} latent
-dimensions and {epochs} epochs on the same {rows} configurations of the reference protocol, in one run on two ranks:
-`python benchmarks/approaches.py table`.
+dimensions and {epochs} epochs on the same {rows} configurations of the reference protocol, on two
+ranks: `python benchmarks/approaches.py table`. Seconds are those of a machine that other jobs used at times.
 
 RMSE: of the distance matrix in units of L√2, mean over configurations ± standard error. Position: mean distance between
 a particle and its reconstruction. Lost: share of the variance of the representation's own entries that the
