@@ -129,7 +129,7 @@ for _name, _text, _examples, _execute in (
 @cli.command(
     epilog="\b\nExamples:\n  mpirun -n 8 lj-vae tune -o runs/equilibrated\n"
     "  lj-vae tune -o runs/quick -s tuning.trials=20 -s tuning.epochs=4\n"
-    "  lj-vae tune -o runs/quick -s tuning.space.model.channels=[[16,16],[60,50]]\n"
+    "  lj-vae tune -o runs/quick -s tuning.space.model.width=[64,256]\n"
     "  lj-vae train -c runs/equilibrated/tuning/best.yaml -o runs/equilibrated"
 )
 @_options

@@ -16,7 +16,7 @@ class UserError(Exception):
 
 
 class Diverged(UserError):
-    """The loss of a training is not finite."""
+    """The loss or the weights of a training are not finite, or it became worse than an untrained network."""
 
 
 class Stopped(Exception):

@@ -38,7 +38,7 @@ def attempt(
     except optuna.TrialPruned:
         study.end(trial, TrialState.PRUNED, why="worse than the median")
     except Diverged:
-        study.end(trial, TrialState.PRUNED, why="the loss is not finite")
+        study.end(trial, TrialState.PRUNED, why="it diverged")
     except torch.cuda.OutOfMemoryError:
         study.end(trial, TrialState.PRUNED, why="the GPU's memory is too small")
 

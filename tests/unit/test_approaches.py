@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lj_vae_hpc.config import RunConfig, System
+from lj_vae_hpc.config import System
 from lj_vae_hpc.configfile import load
 from lj_vae_hpc.configmodel import Objective
 from lj_vae_hpc.errors import UserError
@@ -256,42 +256,6 @@ def test_each_key_of_the_objective_changes_the_gradients(key: str, data: Configu
         gradients[-1] = torch.cat([gradients[-1], network.module.posterior.bias.grad])
     assert not torch.allclose(*gradients, rtol=1e-3)
     assert set(COEFFICIENTS) | {"warmup_epochs"} == set(Objective.model_fields)
-
-
-@pytest.mark.parametrize(
-    ("keys", "words"),
-    [
-        (("representation.landmarks=true",), "representation.landmarks"),
-        (("model.encoder=conv",), "model.encoder: conv works on"),
-        (("model.decoder=conv_strided", "model.linear_path=false"), "model.decoder: conv_strided gives"),
-        (("representation.kind=distance_matrix", "model.encoder=attention"), "attention works on coordinates"),
-        (("representation.kind=local_environment",), "model.decoder: positions"),
-        (("representation.kind=distance_matrix",), "model.linear_path"),
-        (("model.decoder=attention", "model.width=30"), "model.width"),
-        (("objective.likelihood=bernoulli",), "bernoulli needs entries of 0 or 1"),
-        (("objective.likelihood=poisson",), "poisson needs counts"),
-        (("objective.kind=reference",), "squared errors"),
-        (("objective={kind: reference, likelihood: gaussian, estimator: monte_carlo}",), "closed form"),
-        (("model.latent_dim=0",), "model.latent_dim"),
-    ],
-)  # fmt: skip
-def test_combinations_without_sense_are_refused(keys: tuple[str, ...], words: str) -> None:
-    with pytest.raises(UserError, match=words):
-        load(None, keys)
-
-
-GRID = ("representation.kind=occupancy_grid", "model.decoder=mlp", "model.linear_path=false")
-
-
-@pytest.mark.parametrize(("cells", "likelihood", "accepted"), [(10, "poisson", 1), (10, "bernoulli", 0),
-                                                               (17, "poisson", 0), (17, "bernoulli", 1)])  # fmt: skip
-def test_grids_take_the_likelihood_of_their_entries(cells: int, likelihood: str, accepted: int) -> None:
-    keys = (*GRID, f"representation.cells={cells}", f"objective.likelihood={likelihood}")
-    if accepted:
-        assert isinstance(load(None, keys), RunConfig)
-    else:
-        with pytest.raises(UserError, match="at least 17 cells" if likelihood == "bernoulli" else "less than 17 cells"):
-            load(None, keys)
 
 
 def test_every_combination_that_is_accepted_runs(data: Configurations) -> None:

@@ -18,7 +18,7 @@ def test_defaults_survive_a_round_trip(tmp_path: Path) -> None:
     assert load(path) == RunConfig()
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("**/*.yaml")), ids=lambda p: p.stem)
 def test_shipped_configurations_load(path: Path) -> None:
     load(path)
 
@@ -83,6 +83,42 @@ def test_bad_values_are_named(override: str, words: list[str]) -> None:
         load(None, (override,))
     for word in words:
         assert word in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (("representation.landmarks=true",), "representation.landmarks"),
+        (("model.encoder=conv",), "model.encoder: conv works on"),
+        (("model.decoder=conv_strided", "model.linear_path=false"), "model.decoder: conv_strided gives"),
+        (("representation.kind=distance_matrix", "model.encoder=attention"), "attention works on coordinates"),
+        (("representation.kind=local_environment",), "model.decoder: positions"),
+        (("representation.kind=distance_matrix",), "model.linear_path"),
+        (("model.decoder=attention", "model.width=30"), "model.width"),
+        (("objective.likelihood=bernoulli",), "bernoulli needs entries of 0 or 1"),
+        (("objective.likelihood=poisson",), "poisson needs counts"),
+        (("objective.kind=reference",), "squared errors"),
+        (("objective={kind: reference, likelihood: gaussian, estimator: monte_carlo}",), "closed form"),
+        (("model.latent_dim=0",), "model.latent_dim"),
+    ],
+)  # fmt: skip
+def test_combinations_without_sense_are_refused(keys: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        load(None, keys)
+
+
+GRID = ("representation.kind=occupancy_grid", "model.decoder=mlp", "model.linear_path=false")
+
+
+@pytest.mark.parametrize(("cells", "likelihood", "accepted"), [(10, "poisson", 1), (10, "bernoulli", 0),
+                                                               (17, "poisson", 0), (17, "bernoulli", 1)])  # fmt: skip
+def test_grids_take_the_likelihood_of_their_entries(cells: int, likelihood: str, accepted: int) -> None:
+    keys = (*GRID, f"representation.cells={cells}", f"objective.likelihood={likelihood}")
+    if accepted:
+        assert isinstance(load(None, keys), RunConfig)
+    else:
+        with pytest.raises(UserError, match="at least 17 cells" if likelihood == "bernoulli" else "less than 17 cells"):
+            load(None, keys)
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "sampling: [", "sampling: {sweeps: 1, sweeps: }: x", "\x00"])
