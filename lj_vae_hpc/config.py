@@ -111,6 +111,9 @@ class Sampling(Section):
     """Budget of the pilot: the longest pilot chains, in sweeps."""
     allow_unconverged: StrictBool = False
     """Samples also those γ whose equilibrium the pilot could not prove; they are marked everywhere."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the chains run, with the same result to the bit; auto takes a GPU where numba finds one, for less than 600
+    particles. One chain per thread: a GPU wants some 10,000 configurations per rank and segment."""
     segment_rows: Count = 8192
     """Configurations per segment file, the unit that is written at once and redone after a kill."""
 

@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lj_vae_hpc.config import System
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.sampling.cells import make_cells
 from lj_vae_hpc.sampling.metropolis import make_sweeps, uniform_start
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.sampling.streams import key
 from lj_vae_hpc.sampling.vectors import LANES
 
-MOVES_PER_CALL = 10_000_000  # trial moves between two reports of progress
+MOVES_PER_CALL = {"cpu": 10_000_000, "cuda": 1_000_000_000}  # trial moves between two reports of progress
+CHAINS_AT_ONCE = {"cpu": 256, "cuda": 1 << 20}
 CELLS_FROM = 600  # particles from which on cell lists are faster
 PAIRS_IN_MEMORY = 32_000_000  # of all chains that run at once
 
@@ -29,11 +31,13 @@ class Chains:
         step: (k,) largest trial displacement, in σ.
         ensemble: (k,) identity of the ensemble.
         chain: (k,) identity of the chain in it.
+        device: `cpu` or `cuda`.
     """
 
     def __init__(
-        self, seed: int, system: System, gamma: ArrayLike, step: ArrayLike, ensemble: ArrayLike, chain: ArrayLike
-    ) -> None:
+        self, seed: int, system: System, gamma: ArrayLike, step: ArrayLike, ensemble: ArrayLike, chain: ArrayLike,
+        device: str = "cpu",
+    ) -> None:  # fmt: skip
         self._count, self._system, self._key = len(np.asarray(gamma)), system, key(seed)
         self._blocks = -(-self._count // LANES)
         n = system.n_particles
@@ -44,7 +48,15 @@ class Chains:
         many = n >= CELLS_FROM
         self._pairs = _aligned((self._blocks, 1 if many else n * (n - 1) // 2, LANES), np.float32)
         self._trial, self._drawn = _aligned((n, LANES), np.float32), _aligned((4, LANES), np.uint32)
-        self._advance, self._fill = make_cells(system.mie, system.box_side, n) if many else make_sweeps(system.mie)
+        self._moves_per_call = MOVES_PER_CALL[device]
+        if many:
+            self._advance, self._fill = make_cells(system.mie, system.box_side, n)
+        elif device == "cuda":
+            from lj_vae_hpc.sampling.gpu import make_gpu
+
+            self._advance, self._fill = make_gpu(system.mie)
+        else:
+            self._advance, self._fill = make_sweeps(system.mie)
         uniform_start(self._x, self._y, self._ensemble, self._chain, *self._key, np.float32(system.box_side))
         self._fill(self._x, self._y, self._pairs)
 
@@ -64,7 +76,7 @@ class Chains:
         """
         todo = self._lanes(np.broadcast_to(sweeps, self._count), np.uint32)
         total = np.zeros(self._count, np.int64)
-        at_once = np.uint32(max(1, MOVES_PER_CALL // self._x.size))
+        at_once = np.uint32(max(1, self._moves_per_call // self._x.size))
         while todo.any():
             now = np.minimum(todo, at_once)
             self._accepted[:] = 0.0
@@ -113,6 +125,37 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return np.asarray(raw[start : start + size].view(dtype).reshape(shape))
 
 
+def choose_device(device: str, n_particles: int, local_rank: int) -> str:
+    """Where to sample, `cpu` or `cuda`; a GPU is taken for this process, evenly among the ranks of a node.
+
+    Args:
+        device: sampling.device.
+        n_particles: of the fluid.
+        local_rank: this rank among those of its node.
+
+    Raises:
+        UserError: `cuda`, but numba finds no GPU, or there are more particles than it is for.
+    """
+    if device == "cuda" and n_particles >= CELLS_FROM:
+        raise UserError(
+            f"sampling.device is cuda, which is for less than {CELLS_FROM} particles; {n_particles} are sampled with "
+            "cell lists on the CPU: set sampling.device=auto"
+        )
+    if device == "cpu" or n_particles >= CELLS_FROM:
+        return "cpu"
+    from lj_vae_hpc.sampling.gpu import find_gpu
+
+    if find_gpu(local_rank):
+        return "cuda"
+    if device == "cuda":
+        raise UserError(
+            "sampling.device is cuda, but numba finds no GPU: it needs the NVIDIA driver and a CUDA toolkit (load its "
+            "module, or set CUDA_HOME to its folder; `numba -s` tells what is missing). With sampling.device=auto the "
+            "CPU does the same where there is none"
+        )
+    return "cpu"
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How each ensemble of a plan is sampled.
@@ -158,11 +201,13 @@ def sample_rows(
     last = np.zeros(len(one), np.int64)
     np.maximum.at(last, chain_of_row, sample)
     order = np.argsort(schedule.sweeps[local[one]] + last * schedule.interval[local[one]], kind="stable")
-    at_once = max(LANES, min(256, PAIRS_IN_MEMORY // (n * n)) // LANES * LANES)
+    at_once = max(LANES, min(CHAINS_AT_ONCE[plan.device], PAIRS_IN_MEMORY // (n * n)) // LANES * LANES)
     for start in range(0, len(order), at_once):
         group = order[start : start + at_once]
         of = one[group]
-        chains = Chains(plan.seed, plan.system, gamma[of], schedule.step[local[of]], ensemble[of], chain[of])
+        chains = Chains(
+            plan.seed, plan.system, gamma[of], schedule.step[local[of]], ensemble[of], chain[of], plan.device
+        )
         accepted, swept = np.zeros(len(group), np.int64), np.zeros(len(group), np.int64)
         for k in range(int(last[group].max()) + 1):
             sweeps = np.where(k <= last[group], (schedule.interval if k else schedule.sweeps)[local[of]], 0)
@@ -181,4 +226,4 @@ def sample_rows(
 
 def warm_up(plan: Plan) -> None:
     """Compiles the kernel for this plan's potential, or loads it from numba's cache."""
-    Chains(plan.seed, plan.system, np.ones(1), np.ones(1), np.zeros(1), np.zeros(1)).run(1)
+    Chains(plan.seed, plan.system, np.ones(1), np.ones(1), np.zeros(1), np.zeros(1), plan.device).run(1)

@@ -137,7 +137,7 @@ def settled_lattice(n_particles: int, box_side: float) -> NDArray[np.float32]:
 def _chains(plan: Plan, ensemble: int, step: float, count: int, first: int) -> Chains:
     gamma, identity = np.full(count, plan.gammas[ensemble]), np.full(count, plan.first_ensemble + ensemble)
     chain = PILOT_CHAIN + first + np.arange(count, dtype=np.int64)
-    return Chains(plan.seed, plan.system, gamma, np.full(count, step), identity, chain)
+    return Chains(plan.seed, plan.system, gamma, np.full(count, step), identity, chain, plan.device)
 
 
 def _observe(chains: Chains) -> NDArray[np.float64]:

@@ -17,11 +17,12 @@ from lj_vae_hpc.sampling.streams import START, philox, trial_numbers
 from lj_vae_hpc.sampling.vectors import fma, load, maximum, minimum, select, store, to_float, words
 
 # exp on [-1.5, 0] by a polynomial through the Chebyshev points, coefficients from low to high.
-_P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7 = (
+EXPONENTIAL = (
     np.polynomial.Chebyshev.interpolate(np.exp, 7, domain=[-1.5, 0.0])
     .convert(kind=np.polynomial.Polynomial)
     .coef.astype(np.float32)
 )
+_P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7 = EXPONENTIAL
 
 
 @numba.njit(inline="always")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config import Sampling, System
 
-PILOT_BUDGET = ("max_pilot_sweeps", "allow_unconverged")  # keys of sampling that change no configuration
+FREE_KEYS = frozenset({"max_pilot_sweeps", "allow_unconverged", "device"})  # of sampling: change no configuration
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Plan:
         system: the fluid.
         sampling: the protocol.
         first_ensemble: identity of the first ensemble; data sets of one run that must be independent differ in it.
+        device: where its chains run, `cpu` or `cuda`, with the same result.
     """
 
     seed: int
     system: System
     sampling: Sampling
     first_ensemble: int = 0
+    device: str = "cpu"
 
     @property
     def gammas(self) -> tuple[float, ...]:
@@ -61,7 +63,7 @@ class Plan:
 
     def fingerprint(self) -> str:
         """Equal for two plans if and only if they describe the same rows in the same segments."""
-        sampling = self.sampling.model_dump_json(exclude=set(PILOT_BUDGET))
+        sampling = self.sampling.model_dump_json(exclude=set(FREE_KEYS))
         return _digest(f"{self.seed} {self.first_ensemble} {self.system.model_dump_json()} {sampling}")
 
     def pilot_fingerprint(self, ensemble: int) -> str:

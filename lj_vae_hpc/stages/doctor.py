@@ -23,7 +23,7 @@ def doctor(world: World, output: Path, config: RunConfig) -> None:
         ("python", lambda: sys.version.split()[0]),
         ("MPI", world.library),
         ("parallel HDF5", lambda: _hdf5(world, parent)),
-        ("sampler", lambda: _sampler(config)),
+        ("sampler", lambda: _sampler(world, config)),
         ("torch", lambda: _torch(world, config)),
         ("output folder", lambda: f"{parent}, {shutil.disk_usage(parent).free / 1e9:.0f} GB free"),
         ("Slurm", lambda: shutil.which("sbatch") or "no sbatch here: jobs/ cannot be submitted from this machine"),
@@ -61,15 +61,17 @@ def _hdf5(world: World, folder: Path) -> str:
     return f"HDF5 {h5py.version.hdf5_version}, {world.size} ranks wrote one file in {folder}"
 
 
-def _sampler(config: RunConfig) -> str:
+def _sampler(world: World, config: RunConfig) -> str:
     import time
 
     from lj_vae_hpc.sampling.chains import warm_up
     from lj_vae_hpc.sampling.plan import Plan
+    from lj_vae_hpc.stages.generate import placed
 
     started = time.monotonic()
-    warm_up(Plan(config.seed, config.system, config.sampling))
-    return f"compiled or loaded from the cache in {time.monotonic() - started:.1f} s"
+    plan = placed(world, Plan(config.seed, config.system, config.sampling))
+    warm_up(plan)
+    return f"on {plan.device}, compiled or loaded from the cache in {time.monotonic() - started:.1f} s"
 
 
 def _torch(world: World, config: RunConfig) -> str:

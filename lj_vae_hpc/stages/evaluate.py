@@ -19,7 +19,7 @@ from lj_vae_hpc.files import write_text
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.representation.batches import Configurations, Splits
-from lj_vae_hpc.stages.generate import sample
+from lj_vae_hpc.stages.generate import placed, sample
 from lj_vae_hpc.stages.learning import check_data, reader
 from lj_vae_hpc.stages.pilots import run_pilots
 from lj_vae_hpc.stages.rundir import RunDir
@@ -37,7 +37,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     """
     world.on_root(lambda: check_data(run, config, 1))
     network = load_network(world, run, config)
-    plans = {run.evaluation / "suites" / name: plan for name, plan in sampled_plans(config).items()}
+    plans = {run.evaluation / "suites" / name: placed(world, plan) for name, plan in sampled_plans(config).items()}
     missing = world.on_root(lambda: [f for f in plans if not (f / INDEX_NAME).exists()])
     needed = {f: plans[f] for f in missing if plans[f].sampling.protocol == "equilibrated"}
     run_pilots(world, needed, "suites")  # of all together, since each suite has but one

@@ -1,7 +1,7 @@
 """Samples a data set: every segment is divided over all ranks and written by them together."""
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
-from lj_vae_hpc.sampling.chains import sample_rows, warm_up
+from lj_vae_hpc.sampling.chains import choose_device, sample_rows, warm_up
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.stages.pilots import run_pilots, schedule, table
 from lj_vae_hpc.stages.rundir import RunDir
@@ -22,11 +22,26 @@ from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
 
 def generate(world: World, run: RunDir, config: RunConfig) -> None:
     """The command: samples the run's data set into RUN_DIR/data, or what of it is still missing."""
-    plan = Plan(config.seed, config.system, config.sampling)
+    plan = placed(world, Plan(config.seed, config.system, config.sampling))
     if config.sampling.protocol == "imported":
         world.on_root(lambda: _check_imported(plan, run.data))
     else:
         sample(world, plan, run.data, config, "sampling", pilots_always=True)
+
+
+def placed(world: World, plan: Plan) -> Plan:
+    """The plan, to be sampled where sampling.device says.
+
+    Raises:
+        UserError: some rank finds no GPU although one is demanded.
+    """
+    device, problem = "cpu", None
+    try:
+        device = choose_device(plan.sampling.device, plan.system.n_particles, world.local_rank)
+    except UserError as error:
+        problem = str(error)
+    world.agree(problem)
+    return replace(plan, device=device)
 
 
 def sample(

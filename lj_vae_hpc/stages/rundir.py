@@ -11,11 +11,11 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.files import write_text
 from lj_vae_hpc.lock import lock
 from lj_vae_hpc.parallel import World
-from lj_vae_hpc.sampling.plan import PILOT_BUDGET
+from lj_vae_hpc.sampling.plan import FREE_KEYS
 from lj_vae_hpc.store.schema import INDEX_NAME
 
 # Changing these continues the same run.
-FREE: Any = {"training": {"epochs", "device", "precision", "checkpoint_minutes"}, "sampling": set(PILOT_BUDGET)}
+FREE: Any = {"training": {"epochs", "device", "precision", "checkpoint_minutes"}, "sampling": set(FREE_KEYS)}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from lj_vae_hpc.files import write_text
 from lj_vae_hpc.lock import Claims
 from lj_vae_hpc.model.convolution import warm_up
 from lj_vae_hpc.parallel import World
-from lj_vae_hpc.sampling.plan import PILOT_BUDGET
+from lj_vae_hpc.sampling.plan import FREE_KEYS
 from lj_vae_hpc.stages.attempt import attempt
 from lj_vae_hpc.stages.learning import check_data
 from lj_vae_hpc.stages.outcome import Outcome
@@ -92,7 +92,7 @@ def _adopt(run: RunDir, config_file: Path | None, overrides: tuple[str, ...]) ->
 
 def _fixed(config: RunConfig) -> dict[str, Any]:
     """What every trial of a study has in common."""
-    free = {"sampling": set(PILOT_BUDGET), "training": {"epochs", "device"}, "tuning": {"trials"}}
+    free = {"sampling": set(FREE_KEYS), "training": {"epochs", "device"}, "tuning": {"trials"}}
     for key in config.tuning.space:
         section, name = key.split(".")
         free[section] = free.get(section, set()) | {name}
