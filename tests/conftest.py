@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "configs"
+SHIPPED = [*sorted((CONFIGS / "approaches").glob("*.yaml")), CONFIGS / "reference.yaml", CONFIGS / "equilibrated.yaml"]
 PATIENCE = ("--mca", "odls_base_sigkill_timeout", "0")  # seconds for which mpirun lets the other ranks live
 
 TINY = """

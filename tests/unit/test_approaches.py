@@ -18,9 +18,8 @@ from lj_vae_hpc.representation.batches import Configurations
 from lj_vae_hpc.sampling.chains import Chains
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Criterion
+from tests.conftest import CONFIGS, SHIPPED
 
-CONFIGS = Path(__file__).parents[2] / "configs"
-SHIPPED = [*sorted((CONFIGS / "approaches").glob("*.yaml")), CONFIGS / "reference.yaml", CONFIGS / "equilibrated.yaml"]
 SMALL = ("system.n_particles=8", "system.box_side=5", "model.latent_dim=6")
 GAMMAS = (0.1, 1.0)
 

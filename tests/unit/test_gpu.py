@@ -1,14 +1,27 @@
-"""The kernel for GPUs against that for CPUs: on a GPU where there is one, else in numba's simulator of one."""
+"""What would run on a GPU, where there may be none.
+
+The sampling kernel against that for CPUs, in numba's simulator without a GPU; networks on a device of their own.
+"""
 
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from numba import cuda
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from lj_vae_hpc.configfile import load
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.representation.batches import Configurations
 from lj_vae_hpc.sampling.chains import CELLS_FROM, choose_device
+from lj_vae_hpc.stages.learning import new_network
+from tests.conftest import SHIPPED
 
 # The simulator's fma rounds twice; in double precision the product is exact.
 COMPARE = """
@@ -63,3 +76,28 @@ def test_the_device_is_chosen() -> None:
             choose_device("cuda", 30, 0)
     else:
         assert choose_device("cuda", 30, 0) == "cuda"
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses operations on tensors of two devices, which a GPU would refuse."""
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        tensors = [t for t in tree_leaves((arguments, keywords)) if isinstance(t, torch.Tensor) and t.dim()]
+        assert len({t.device for t in tensors}) < 2 or "copy" in str(operation), operation
+        return operation(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_networks_keep_to_their_device(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On torch's device without memory, since there may be no other beside the CPU."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # which that device has not
+    configurations = Configurations(np.ones((4, 30, 2), np.float32), np.full(4, 0.1))
+    with OneDevice():
+        network, _ = new_network(load(path), torch.device("meta"))
+        x, condition = network.inputs(configurations)
+        output = network.module(x, condition, x.new_zeros(len(x), network.module.latent_dim))
+        terms = [*network.criterion(x, output), *network.criterion.analytic(x, output)]
+        network.per_configuration(terms[0]).sum().backward()
+        if network.module.gives_positions:
+            terms += [network.points(configurations), network.module.positions(output.mean, condition)]
+    assert {t.device.type for t in terms} == {"meta"}
