@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from lj_vae_hpc.errors import UserError
@@ -23,7 +23,7 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, partial, metadata={"facts": json.dumps(facts)})
+        partial.write_bytes(to_bytes(contiguous, metadata={"facts": json.dumps(facts)}))
         publish(partial, path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path}: {error}; the previous checkpoint is kept") from None

@@ -151,3 +151,9 @@ def test_what_killed_runs_left_is_removed(train_with: Train) -> None:
     (run / "model/best.safetensors.partial").write_bytes(b"half")
     train_with("training.epochs=1")
     assert not list(run.rglob("*.partial"))
+
+
+def test_weights_are_as_readable_as_other_files(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "weights", {"x": torch.ones(2)}, {})
+    (tmp_path / "other").touch()
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "other").stat().st_mode
