@@ -168,7 +168,7 @@ HEAD = """# Every approach on the same data
 
 Reconstruction of the test split by every approach that the configuration can name, all with {dimensions} latent
 dimensions and {epochs} epochs on the same {rows} configurations of the reference protocol, on two
-ranks: `python benchmarks/approaches.py table`. Seconds are those of a machine that other jobs used at times.
+ranks: `python benchmarks/approaches.py table`.
 
 RMSE: of the distance matrix in units of L√2, mean over configurations ± standard error. Position: mean distance between
 a particle and its reconstruction. Lost: share of the variance of the representation's own entries that the
@@ -207,7 +207,7 @@ def table(epochs: int) -> None:
 
 DIMENSIONS = {"reference": (2, 8, 40), "default": (2, 4, 8, 16, 32, 40, 48, 64)}
 FACTORS = {"reference": (0.01, 1, 100), "default": (0.01, 1, 100)}
-SCAN_EPOCHS = {"reference": 4, "default": 12}
+SCAN_EPOCHS = "training.epochs=12"
 
 
 def scan() -> None:
@@ -216,10 +216,10 @@ def scan() -> None:
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for name, file, marker in (("reference", REFERENCE, "s--"), ("default", DEFAULT, "o-")):
-        epochs, weight = f"training.epochs={SCAN_EPOCHS[name]}", load(file).objective.kl_weight
+        weight = load(file).objective.kl_weight
 
-        def error(folder: str, key: str, file: Path = file, epochs: str = epochs) -> float:
-            quality = measure(*trained(folder, source, file, (epochs, key)))
+        def error(folder: str, key: str, file: Path = file) -> float:
+            quality = measure(*trained(folder, source, file, (SCAN_EPOCHS, key)))
             print(f"{folder}: RMSE {quality.rmse:.5f} ± {quality.error:.5f}, {quality.active} active", flush=True)
             return quality.rmse
 
