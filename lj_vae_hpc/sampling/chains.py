@@ -225,5 +225,18 @@ def sample_rows(
 
 
 def warm_up(plan: Plan) -> None:
-    """Compiles the kernel for this plan's potential, or loads it from numba's cache."""
-    Chains(plan.seed, plan.system, np.ones(1), np.ones(1), np.zeros(1), np.zeros(1), plan.device).run(1)
+    """Compiles the kernel for this plan's potential, or loads it from numba's cache; tries a GPU against the CPU.
+
+    Raises:
+        UserError: the GPU does not compute what the CPU does.
+    """
+
+    def some(device: str) -> NDArray[np.float32]:
+        one = np.ones(LANES)
+        chains = Chains(plan.seed, plan.system, one, 0.3 * one, 0 * one, np.arange(LANES), device)
+        chains.run(4)
+        return chains.positions
+
+    expected = some("cpu")
+    if plan.device != "cpu" and not np.array_equal(some(plan.device), expected):
+        raise UserError("this GPU does not give the numbers that the CPU gives; set sampling.device=cpu")

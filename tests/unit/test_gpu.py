@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,14 @@ from numba import cuda
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lj_vae_hpc.config import Sampling, System
 from lj_vae_hpc.configfile import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.representation.batches import Configurations
-from lj_vae_hpc.sampling.chains import CELLS_FROM, choose_device
+from lj_vae_hpc.sampling import gpu
+from lj_vae_hpc.sampling.chains import CELLS_FROM, choose_device, warm_up
+from lj_vae_hpc.sampling.metropolis import make_sweeps
+from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.stages.learning import new_network
 from tests.conftest import SHIPPED
 
@@ -76,6 +81,15 @@ def test_the_device_is_chosen() -> None:
             choose_device("cuda", 30, 0)
     else:
         assert choose_device("cuda", 30, 0) == "cuda"
+
+
+def test_a_gpu_that_computes_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(1, System(n_particles=5, box_side=3.0), Sampling(), device="cuda")
+    monkeypatch.setattr(gpu, "make_gpu", make_sweeps)
+    warm_up(plan)
+    monkeypatch.setattr(gpu, "make_gpu", lambda potential: make_sweeps(replace(potential, cutoff=1.2)))
+    with pytest.raises(UserError, match=r"this GPU does not give .* set sampling\.device=cpu"):
+        warm_up(plan)
 
 
 class OneDevice(TorchDispatchMode):
