@@ -7,7 +7,7 @@ set does not tell which of the two made it. It keeps no pair energies: the old o
 from collections.abc import Callable
 from functools import cache
 
-from numba import cuda, float32, uint32, uint64
+from numba import config, cuda, float32, uint32, uint64
 
 from lj_vae_hpc.physics.potentials import Mie
 from lj_vae_hpc.sampling.metropolis import EXPONENTIAL, constants, make_sweeps
@@ -16,6 +16,8 @@ from lj_vae_hpc.sampling.vectors import LANES
 
 THREADS = 64  # of a thread block: small, so that few chains already use every multiprocessor
 P0, P1, P2, P3, P4, P5, P6, P7 = EXPONENTIAL
+
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a pilot has few chains
 
 
 def find_gpu(local_rank: int) -> bool:
