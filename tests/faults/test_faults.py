@@ -66,22 +66,6 @@ def test_a_signal_stops_with_status_75(lj_vae: Run, tmp_path: Path) -> None:
     assert lj_vae("inspect", "-o", tmp_path / "run").returncode == 0
 
 
-def test_a_killed_training_continues_to_the_same_weights(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
-    for name in ("whole", "killed"):
-        assert lj_vae("generate", "-c", tiny, "-o", tmp_path / name, "-s", "training.epochs=30").returncode == 0
-    assert lj_vae("train", "-o", tmp_path / "whole").returncode == 0
-    run = tmp_path / "killed"
-    process = subprocess.Popen([ROOT / "bin/lj-vae", "train", "-o", run], stdout=subprocess.DEVNULL)
-    while process.poll() is None and not (run / "metrics.jsonl").exists():
-        time.sleep(0.01)
-    assert process.poll() is None, "finished before it could be killed: make the run longer"
-    process.kill()
-    process.wait()
-    assert "continuing after epoch" in lj_vae("train", "-o", run).stdout
-    for name in ("model/best.safetensors", "model/checkpoint.safetensors", "metrics.jsonl"):
-        assert (run / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-
-
 def on_small_disk(disk: Path, script: str) -> "subprocess.CompletedProcess[str]":
     """Runs a script in a mount namespace where a folder is a file system of 2 MB."""
     disk.mkdir()

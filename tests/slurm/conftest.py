@@ -81,14 +81,17 @@ class Cluster:
         )
 
     def submit(self, folder: Path, stage: str, *arguments: str | Path, **env: str | Path) -> Job:
-        """Submits from a folder, with two tasks and the environment changed, and waits; logs appear in the folder."""
+        """Submits from a folder, with a task on each CPU and the environment changed, and waits for the job.
+
+        Logs appear in the folder.
+        """
         return self.finish(self.start(folder, stage, *arguments, **env), folder, stage)
 
-    def start(self, folder: Path, stage: str, *arguments: str | Path, **env: str | Path) -> int:
-        """The same without waiting; the job's number."""
+    def start(self, folder: Path, stage: str, *arguments: str | Path, tasks: int = CPUS, **env: str | Path) -> int:
+        """The same without waiting, with fewer tasks if so wished; the job's number."""
         script = CHECKOUT / "jobs" / f"{stage}.slurm"
         # Not `sbatch --wait`, which looks only after 2, 10 and 42 seconds.
-        done = self.run("sbatch", "--parsable", f"--ntasks={CPUS}", script, *arguments, folder=folder, **env)
+        done = self.run("sbatch", "--parsable", f"--ntasks={tasks}", script, *arguments, folder=folder, **env)
         if done.returncode != 0:
             pytest.fail(f"sbatch refused {stage}: {done.stderr}\n{self.logs()}")
         return int(done.stdout)

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
+import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 if TYPE_CHECKING:
     from conftest import Cluster
@@ -126,6 +129,20 @@ def test_a_signalled_job_saves_and_ends_with_75(cluster: "Cluster", reference: P
     assert job.status == 75, job.log
     assert "give the same command again to continue" in job.log
     assert 0 < len(columns(tmp_path / "long")["energy"]) < 8000
+
+
+@pytest.mark.timeout(150)
+def test_two_jobs_share_a_search(cluster: "Cluster", reference: Path) -> None:
+    """At once, of one task each."""
+    settings = ("-s", "tuning.trials=6", "-s", "tuning.epochs=1")
+    jobs = [cluster.start(reference, "tune", *settings, tasks=1) for _ in range(2)]
+    done = [cluster.finish(number, reference, "tune") for number in jobs]
+    assert [job.status for job in done] == [0, 0], done
+    tuning = reference / "runs" / "equilibrated" / "tuning"
+    storage = JournalStorage(JournalFileBackend(str(tuning / "journal.log")))
+    trials = optuna.load_study(study_name="lj-vae", storage=storage).get_trials()
+    assert len(trials) == 6 and all(trial.state.is_finished() for trial in trials)
+    assert (tuning / "best.yaml").exists() and (tuning / "importance.svg").exists()
 
 
 def pipeline(cluster: "Cluster", folder: Path, *arguments: str, **env: str) -> tuple[list[int], str]:
