@@ -15,7 +15,8 @@ from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.sampling.streams import key
 from lj_vae_hpc.sampling.vectors import LANES
 
-MOVES_PER_CALL = {"cpu": 10_000_000, "cuda": 1_000_000_000}  # trial moves between two reports of progress
+MOVES_PER_CALL = 10_000_000  # trial moves between two reports of progress
+MOVES_PER_THREAD = 300_000  # the same on a GPU, where the chains of any number take as long as one
 CHAINS_AT_ONCE = {"cpu": 256, "cuda": 1 << 20}
 CELLS_FROM = 600  # particles from which on cell lists are faster
 PAIRS_IN_MEMORY = 32_000_000  # of all chains that run at once
@@ -48,7 +49,8 @@ class Chains:
         many = n >= CELLS_FROM
         self._pairs = _aligned((self._blocks, 1 if many else n * (n - 1) // 2, LANES), np.float32)
         self._trial, self._drawn = _aligned((n, LANES), np.float32), _aligned((4, LANES), np.uint32)
-        self._moves_per_call = MOVES_PER_CALL[device]
+        moves = MOVES_PER_THREAD if device == "cuda" else MOVES_PER_CALL // (self._blocks * LANES)
+        self._sweeps_per_call = np.uint32(max(1, moves // n))
         if many:
             self._advance, self._fill = make_cells(system.mie, system.box_side, n)
         elif device == "cuda":
@@ -76,9 +78,8 @@ class Chains:
         """
         todo = self._lanes(np.broadcast_to(sweeps, self._count), np.uint32)
         total = np.zeros(self._count, np.int64)
-        at_once = np.uint32(max(1, self._moves_per_call // self._x.size))
         while todo.any():
-            now = np.minimum(todo, at_once)
+            now = np.minimum(todo, self._sweeps_per_call)
             self._accepted[:] = 0.0
             self._advance(
                 self._x, self._y, self._pairs, self._accepted, self._gamma, self._step, self._ensemble, self._chain,

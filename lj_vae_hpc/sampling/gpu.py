@@ -17,7 +17,8 @@ from lj_vae_hpc.sampling.vectors import LANES
 THREADS = 64  # of a thread block: small, so that few chains already use every multiprocessor
 P0, P1, P2, P3, P4, P5, P6, P7 = EXPONENTIAL
 
-config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a pilot has few chains
+# A pilot has few chains.
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
 
 
 def find_gpu(local_rank: int) -> bool:
