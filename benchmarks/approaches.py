@@ -232,7 +232,7 @@ def scan() -> None:
         values = [pca_rmse(source, ordering, d)[0] for d in DIMENSIONS["default"][:-1]]
         left.plot(DIMENSIONS["default"][:-1], values, style, color="grey", label=f"PCA, order {ordering}")
         right.axhline(pca_rmse(source, ordering, 40)[0], ls=style, color="grey", label=f"PCA, order {ordering}")
-    left.set(xlabel="latent dimension", ylabel="RMSE of the distance matrix (units of L√2)", yscale="log")
+    left.set(xlabel="latent dimension", ylabel="RMSE of distances (units of L√2)", yscale="log")
     right.set(xlabel="weight of the KL divergence, times its default", xscale="log")
     left.legend(frameon=False)
     figure.savefig(ROOT / "docs" / "reconstruction.svg")
