@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from lj_vae_hpc.configfile import load
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.stages.rundir import RunDir
+
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 SHIPPED = [*sorted((CONFIGS / "approaches").glob("*.yaml")), CONFIGS / "reference.yaml", CONFIGS / "equilibrated.yaml"]
@@ -32,6 +36,18 @@ def tiny(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY)
     return path
+
+
+def sampled_run(run: Path, *settings: str) -> Path:
+    """A run folder with the tiny data set, made in this process; it has no lock."""
+    from lj_vae_hpc.stages.generate import generate  # late: it loads numba
+
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(TINY)
+    config = load(run / "config.yaml", settings)
+    (run / "config.yaml").write_text(config.to_yaml())
+    generate(World(), RunDir(run), config)
+    return run
 
 
 @pytest.fixture

@@ -93,14 +93,15 @@ class Network:
             reference: one configuration, where there is to be one.
         """
         if self.module.linear_in is not None:
-            from sklearn.decomposition import PCA  # of one rank; many on a node would feel its memory
-
-            samples = self.inputs(configurations)[0].flatten(1).cpu().numpy()
-            pca = PCA(min(self.module.latent_dim, *samples.shape), random_state=0).fit(samples)
-            rest = samples - pca.inverse_transform(pca.transform(samples))
-            found = (pca.mean_, pca.components_, np.sqrt(pca.explained_variance_) + 1e-6)
-            mean, components, deviations = (torch.from_numpy(a.astype(np.float32)).to(self.device) for a in found)
-            self.module.start_linear(mean, components, deviations, max(1e-3, float(np.sqrt(np.mean(rest**2)))))
+            samples = self.inputs(configurations)[0].flatten(1)
+            n, k = len(samples), min(self.module.latent_dim, *samples.shape)
+            mean = samples.mean(dim=0)
+            with torch.random.fork_rng([]):  # what comes after draws the same random numbers with and without
+                # Of some more than k directions, so that the k are exact (Halko, Martinsson and Tropp, SIAM Review 53).
+                _, lengths, axes = torch.svd_lowrank(samples, min(2 * k, *samples.shape), niter=4, M=mean)
+            components, deviations = axes[:, :k].T, lengths[:k] / max(1, n - 1) ** 0.5 + 1e-6
+            rest = (samples - mean) - (samples - mean) @ components.T @ components
+            self.module.start_linear(mean, components, deviations, max(1e-3, float(rest.square().mean().sqrt())))
         if reference is not None:
             x, condition = self.inputs(reference)
             self.module.set_reference(x, condition, self.points(reference) if self.module.gives_positions else x)

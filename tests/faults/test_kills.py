@@ -1,6 +1,9 @@
-"""One campaign that is killed twenty times, each time at another place: nothing finished is lost or made twice."""
+"""One campaign that is killed twenty times, each time at another place, and stopped once: nothing finished is lost or
+made twice.
+"""
 
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -21,7 +24,7 @@ SETTINGS = (
     "sampling.sweeps=400", f"sampling.configurations={SEGMENTS * ROWS}", f"sampling.segment_rows={ROWS}",
 )  # fmt: skip
 ARGUMENTS = [word for setting in SETTINGS for word in ("-s", setting)]
-PLACES, RANKS, KILLS = ("starting", "sampling", "writing"), (1, 2, 3, 7), 20
+PLACES, RANKS, KILLS = ("starting", "sampling", "writing"), (1, 2, 3, 2, 3, 1, 7), 20
 
 
 def finished(run: Path) -> dict[str, tuple[int, int]]:
@@ -84,6 +87,15 @@ def test_a_campaign_killed_twenty_times(lj_vae: Run, tmp_path: Path) -> None:
         if number in (4, 11, 18):
             assert "checksums and energies agree" in lj_vae("verify", "-o", run).stdout
     process = start(run, 2)
+    wait_for("sampling", chance, run, process)
+    process.send_signal(signal.SIGUSR2)
+    assert process.wait() == 75
+    said = (tmp_path / "log").read_text()
+    assert said.count("stopped:") == said.count("give the same command again to continue") == 1
+    check(run, kept)
+    kept = finished(run)
+    assert len(kept) < SEGMENTS, "nothing was left to stop (a longer campaign?)"
+    process = start(run, 3)
     process.wait()
     check(run, kept)
     kept = finished(run)

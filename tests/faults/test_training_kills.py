@@ -1,4 +1,6 @@
-"""One training that is killed ten times, each time at another place, ends in the weights of one that was not."""
+"""One training that is killed ten times, each time at another place, and stopped by a signal and by a deadline, ends in
+the weights of one that was not.
+"""
 
 import os
 import random
@@ -12,14 +14,15 @@ from pathlib import Path
 import pytest
 
 from lj_vae_hpc.training import checkpoint
-from tests.conftest import PATIENCE, ROOT, children, kill
+from tests.conftest import PATIENCE, ROOT, children, kill, sampled_run
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
-STEPS = 60  # of an epoch; a checkpoint is written after 20, 40 and 60 of them, and one after validation
+STEPS = 40  # of an epoch; a checkpoint is written after 20 and 40 of them, and one after validation
 SETTINGS = (
-    "sampling.configurations=200", "training.batch_size=4", "training.validation_fraction=0.3",
-    "training.test_fraction=0.1", "training.epochs=20", "training.checkpoint_minutes=0.00001",
+    "sampling.configurations=100", "training.batch_size=3", "training.validation_fraction=0.3",
+    "training.test_fraction=0.1", "training.epochs=1000", "training.schedule=constant",
+    "training.checkpoint_minutes=0.00001",
 )  # fmt: skip
 PLACES = ("starting", "step", "checkpoint", "validation", "best") * 2
 
@@ -40,6 +43,12 @@ def is_at(place: str, run: Path, before: tuple[int, int]) -> bool:
         return (run / f"model/{place}.safetensors.partial").exists() and position(run) > before
     now = position(run)
     return now > before and (now[1] == STEPS if place == "validation" else 0 < now[1] < STEPS)
+
+
+def start(run: Path, *arguments: object) -> "subprocess.Popen[bytes]":
+    with (run.parent / "log").open("wb") as log:
+        command = ["mpirun", "--oversubscribe", *PATIENCE, "-n", "2", ROOT / "bin/lj-vae", "train", "-o", run]
+        return subprocess.Popen([*command, *map(str, arguments)], stdout=log, stderr=log)
 
 
 def wait_for(place: str, chance: random.Random, run: Path, process: "subprocess.Popen[bytes]") -> None:
@@ -67,25 +76,32 @@ def wait_for(place: str, chance: random.Random, run: Path, process: "subprocess.
 
 
 @pytest.mark.timeout(600)
-def test_a_training_killed_ten_times(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
-    chance, whole, run = random.Random(1), tmp_path / "whole", tmp_path / "run"
-    settings = [word for setting in SETTINGS for word in ("-s", setting)]
-    assert lj_vae("generate", "-c", tiny, "-o", whole, *settings).returncode == 0
-    shutil.copytree(whole, run)
-    assert lj_vae("train", "-o", whole, ranks=2).returncode == 0
-    command = ["mpirun", "--oversubscribe", *PATIENCE, "-n", "2", ROOT / "bin/lj-vae", "train", "-o", run]
-    kept = (0, 0)
+def test_a_training_killed_ten_times(lj_vae: Run, tmp_path: Path) -> None:
+    chance, log, kept = random.Random(1), tmp_path / "log", (0, 0)
+    whole = sampled_run(tmp_path / "whole", *SETTINGS)
+    run = shutil.copytree(whole, tmp_path / "run")
     for place in PLACES:
-        with (tmp_path / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = start(run)
         wait_for(place, chance, run, process)
-        assert process.poll() is None, f"ended before it was killed: {(tmp_path / 'log').read_text()}"
+        assert process.poll() is None, f"ended before it was killed: {log.read_text()}"
         kill(chance, process)
         assert position(run) >= kept, "training went back"
         kept = position(run)
         assert len(list(run.rglob("*.partial"))) <= 1
-    done = lj_vae("train", "-o", run, ranks=2)
+    for limit in (("--max-hours", 1e-6), ()):
+        process = start(run, *limit)
+        if not limit:
+            wait_for("step", chance, run, process)
+            os.kill(children(process.pid)[0], signal.SIGCONT)
+            process.send_signal(signal.SIGUSR2)
+        assert process.wait() == 75, log.read_text()
+        assert log.read_text().count("stopped: checkpoint after epoch") == 1
+        assert position(run) > kept
+        kept = position(run)
+    enough = ("-s", f"training.epochs={kept[0] + 1}")
+    done = lj_vae("train", "-o", run, *enough, ranks=2)
     assert done.returncode == 0 and f"continuing after epoch {kept[0]} step {kept[1]}" in done.stdout
+    assert lj_vae("train", "-o", whole, *enough, ranks=2).returncode == 0
     assert not list(run.rglob("*.partial"))
     for name in ("model/best.safetensors", "model/checkpoint.safetensors", "metrics.jsonl"):
         assert (run / name).read_bytes() == (whole / name).read_bytes(), name

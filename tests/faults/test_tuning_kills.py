@@ -15,19 +15,11 @@ from optuna.trial import TrialState
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.lock import Claims
-from tests.conftest import TINY, alive, children
+from tests.conftest import alive, children, sampled_run
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
 EPOCHS = 25
-
-
-@pytest.fixture
-def run(lj_vae: Run, tmp_path: Path) -> Path:
-    """A data set, with trials that take some seconds."""
-    (tmp_path / "tiny.yaml").write_text(TINY + f"tuning: {{trials: 4, epochs: {EPOCHS}}}")
-    assert lj_vae("generate", "-c", tmp_path / "tiny.yaml", "-o", tmp_path / "run").returncode == 0
-    return tmp_path / "run"
 
 
 def trials(run: Path) -> list[optuna.trial.FrozenTrial]:
@@ -54,8 +46,19 @@ def until_under_way(run: Path, finished: int) -> "subprocess.Popen[str]":
             return process
 
 
-def test_a_search_that_is_killed(run: Path, lj_vae: Run) -> None:
-    process = until_under_way(run, finished=1)
+@pytest.mark.timeout(400)
+def test_a_search_that_is_stopped_and_killed(lj_vae: Run, tmp_path: Path) -> None:
+    run = sampled_run(tmp_path / "run", "tuning.trials=4", f"tuning.epochs={EPOCHS}")
+    assert lj_vae("tune", "-o", run, "--max-hours", 1e-6, ranks=2).returncode == 75 and not trials(run)
+    process = until_under_way(run, finished=0)
+    process.send_signal(signal.SIGUSR2)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 75 and said.count("give the same command again") == 1, said
+    assert states(run) == ["RUNNING"] * 2 and len(list((run / "tuning/trials").glob("*/checkpoint*"))) == 2
+    stopped = [list(trial.intermediate_values.items()) for trial in trials(run)]
+    assert all(0 < len(values) < EPOCHS for values in stopped)
+
+    process = until_under_way(run, finished=2)
     ranks = children(process.pid)
     for number in (process.pid, *ranks):
         os.kill(number, signal.SIGKILL)
@@ -63,34 +66,20 @@ def test_a_search_that_is_killed(run: Path, lj_vae: Run) -> None:
     while any(map(alive, ranks)):
         time.sleep(0.01)
     before = trials(run)
-    assert sorted({trial.state.name for trial in before}) == ["COMPLETE", "RUNNING"]
+    assert states(run) == ["COMPLETE"] * 2 + ["RUNNING"] * 2
+    for trial, values in zip(before[:2], stopped, strict=True):
+        everyone = list(trial.intermediate_values.items())
+        assert [step for step, _ in everyone] == list(range(1, EPOCHS + 1)), "an epoch is missing, or was trained twice"
+        assert everyone[: len(values)] == values and trial.value == min(v for _, v in everyone)
+
     with (run / "tuning/journal.log").open("a") as journal:
         journal.write('{"op_code":4,"worker')  # as if in the midst of a line
-    done = lj_vae("tune", "-o", run, "-s", "tuning.trials=5", ranks=2)
+    done = lj_vae("tune", "-o", run, ranks=2)
     assert done.returncode == 0, done.stderr
-    assert states(run) == ["COMPLETE"] * 5 + ["FAIL"] * 2
+    assert states(run) == ["COMPLETE"] * 4 + ["FAIL"] * 2
     for old, new in zip(before, trials(run), strict=False):
         assert new == old or (old.state == TrialState.RUNNING and new.state == TrialState.FAIL)
     assert not list((run / "tuning/trials").glob("*"))
-
-
-def test_a_search_that_is_stopped(run: Path, lj_vae: Run, tmp_path: Path) -> None:
-    assert lj_vae("tune", "-o", run, "--max-hours", 1e-6, ranks=2).returncode == 75 and not trials(run)
-    process = until_under_way(run, finished=0)
-    process.send_signal(signal.SIGUSR2)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 75 and said.count("give the same command again") == 1, said
-    assert states(run) == ["RUNNING"] * 2 and len(list((run / "tuning/trials").glob("*/checkpoint*"))) == 2
-    steps = [len(trial.intermediate_values) for trial in trials(run)]
-    assert all(0 < n < EPOCHS for n in steps)
-    stopped = {number: list(trial.intermediate_values.items()) for number, trial in enumerate(trials(run))}
-    done = lj_vae("tune", "-o", run, "-s", "tuning.trials=2", ranks=2)
-    assert done.returncode == 0, done.stderr
-    assert states(run) == ["COMPLETE"] * 2
-    for number, trial in enumerate(trials(run)):
-        values = list(trial.intermediate_values.items())
-        assert [step for step, _ in values] == list(range(1, EPOCHS + 1))
-        assert values[: len(stopped[number])] == stopped[number] and trial.value == min(v for _, v in values)
 
 
 def test_claims_end_with_their_process(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training on 2, 3 and 4 ranks is that on one: the same samples, the same gradients, the same losses."""
+"""Training on 2 and 4 ranks is that on one: the same samples, the same gradients, the same losses."""
 
 import hashlib
 import shutil

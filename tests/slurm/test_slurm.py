@@ -19,8 +19,11 @@ pytestmark = pytest.mark.slurm
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COLUMNS = ("positions", "energy", "gamma", "ensemble", "chain", "acceptance")
-GAMMAS, CONFIGURATIONS, N = (0.1, 1.0), 60, 30
+GAMMAS, CONFIGURATIONS, N, SIDE = (0.1, 1.0), 60, 8, 5
 CONFIG = f"""\
+system:
+  n_particles: {N}
+  box_side: {SIDE}
 sampling:
   gammas: {list(GAMMAS)}
   configurations: {CONFIGURATIONS}
@@ -67,7 +70,7 @@ def check_data(run: Path) -> None:
         name: (rows, N, 2) if name == "positions" else (rows,) for name in COLUMNS
     }
     assert np.isfinite(data["energy"]).all()
-    assert data["positions"].min() >= 0 and data["positions"].max() <= 10
+    assert data["positions"].min() >= 0 and data["positions"].max() <= SIDE
     assert [int((data["gamma"] == gamma).sum()) for gamma in GAMMAS] == [CONFIGURATIONS] * len(GAMMAS)
 
 
@@ -142,6 +145,9 @@ def test_two_jobs_share_a_search(cluster: "Cluster", reference: Path) -> None:
     storage = JournalStorage(JournalFileBackend(str(tuning / "journal.log")))
     trials = optuna.load_study(study_name="lj-vae", storage=storage).get_trials()
     assert len(trials) == 6 and all(trial.state.is_finished() for trial in trials)
+    lines = map(json.loads, (tuning / "journal.log").read_text(encoding="utf-8").splitlines())
+    trained = {line["worker_id"] for line in lines if "best" in line.get("user_attr", ())}
+    assert len(trained) == 2
     assert (tuning / "best.yaml").exists() and (tuning / "importance.svg").exists()
 
 

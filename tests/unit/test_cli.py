@@ -9,12 +9,22 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import click
 import h5py
 import numpy as np
 import pytest
 import yaml
 
+from lj_vae_hpc.cli import cli
+from lj_vae_hpc.config import RunConfig
 from lj_vae_hpc.configfile import load
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.stages.generate import generate
+from lj_vae_hpc.stages.inspect import verify
+from lj_vae_hpc.stages.rundir import RunDir, open_run
+from lj_vae_hpc.stages.train import train
+from tests.conftest import TINY, sampled_run
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
@@ -23,8 +33,6 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny run, complete."""
-    from tests.conftest import TINY
-
     folder = tmp_path_factory.mktemp("runs")
     (folder / "tiny.yaml").write_text(TINY)
     done = subprocess.run(
@@ -107,8 +115,8 @@ def test_inspect_verify_and_score(finished: Path, lj_vae: Run, tmp_path: Path) -
         np.testing.assert_allclose(file["scores/rmse"][:], scores["soft/rmse"][:], rtol=1e-5)
 
 
-def test_verify_names_the_damaged_segment(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
-    assert lj_vae("generate", "-c", tiny, "-o", tmp_path / "run").returncode == 0
+def test_verify_names_the_damaged_segment(lj_vae: Run, tmp_path: Path) -> None:
+    sampled_run(tmp_path / "run")
     segment = tmp_path / "run/data/segments/000001.h5"
     data = bytearray(segment.read_bytes())
     with h5py.File(segment) as file:
@@ -119,11 +127,11 @@ def test_verify_names_the_damaged_segment(lj_vae: Run, tiny: Path, tmp_path: Pat
     assert done.returncode == 2 and f"damaged segment {segment}" in done.stderr
     segment.unlink()
     assert lj_vae("generate", "-o", tmp_path / "run").returncode == 0
-    assert lj_vae("verify", "-o", tmp_path / "run").returncode == 0
+    verify(World(), tmp_path / "run/data")
 
 
-def test_verify_and_generate_name_a_segment_in_another_ones_place(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
-    assert lj_vae("generate", "-c", tiny, "-o", tmp_path / "run").returncode == 0
+def test_verify_and_generate_name_a_segment_in_another_ones_place(lj_vae: Run, tmp_path: Path) -> None:
+    sampled_run(tmp_path / "run")
     first, second = (tmp_path / f"run/data/segments/00000{k}.h5" for k in (0, 1))
     second.write_bytes(first.read_bytes())
     for command in ("verify", "generate"):
@@ -161,44 +169,39 @@ def test_a_folder_belongs_to_its_configuration(finished: Path, lj_vae: Run) -> N
     assert (finished / "config.yaml").read_bytes() == before
 
 
-def test_what_may_still_be_changed(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    assert lj_vae("generate", "-c", tiny, "-o", run).returncode == 0
-    assert lj_vae("train", "-o", run, "-s", "model.latent_dim=3").returncode == 0, "nothing was trained yet"
-    assert lj_vae("train", "-o", run, "-s", "model.latent_dim=4").returncode == 2
-    assert lj_vae("generate", "-o", run, "-s", "seed=4").returncode == 2
-    assert lj_vae("train", "-o", run, "-s", "training.epochs=3").returncode == 0
-    assert len((run / "metrics.jsonl").read_text().splitlines()) == 3
+def test_what_may_still_be_changed(tmp_path: Path) -> None:
+    path = sampled_run(tmp_path / "run")
+
+    def again(*settings: str) -> tuple[RunDir, RunConfig]:
+        return open_run(World(), path, None, settings)
+
+    train(World(), *again("model.latent_dim=3"))  # nothing was trained yet
+    for setting in ("model.latent_dim=4", "seed=4"):
+        with pytest.raises(UserError, match=f"{setting.split('=')[0]} is 3 there, 4 here"):
+            again(setting)
+    train(World(), *again("training.epochs=3"))
+    assert len((path / "metrics.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_checkpoint_of_another_architecture(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
-    from tests.conftest import TINY
-
-    config = tmp_path / "other.yaml"
-    config.write_text(TINY.replace("latent_dim: 4", "latent_dim: 6"))
-    assert lj_vae("generate", "-c", config, "-o", tmp_path / "run").returncode == 0
-    (tmp_path / "run/model").mkdir()
+    path = sampled_run(tmp_path / "run", "model.latent_dim=6") / "model/checkpoint.safetensors"
+    path.parent.mkdir()
     stolen = (finished / "model/checkpoint.safetensors").read_bytes()
-    (tmp_path / "run/model/checkpoint.safetensors").write_bytes(stolen)
+    path.write_bytes(stolen)
     done = lj_vae("train", "-o", tmp_path / "run")
     assert done.returncode == 2 and "another architecture" in done.stderr and "Traceback" not in done.stderr
-    assert (tmp_path / "run/model/checkpoint.safetensors").read_bytes() == stolen
+    assert path.read_bytes() == stolen
 
 
 def test_data_of_another_number_of_particles(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
-    assert (
-        lj_vae(
-            "generate", "-o", tmp_path / "run", "-s", "sampling.configurations=20", "-s", "sampling.sweeps=1"
-        ).returncode
-        == 0
-    )
-    done = lj_vae("score", tmp_path / "run/data/dataset.h5", "-o", finished)
-    assert done.returncode == 2 and "30 particles" in done.stderr
+    other = sampled_run(tmp_path / "run", "system.n_particles=9")
+    done = lj_vae("score", other / "data/dataset.h5", "-o", finished)
+    assert done.returncode == 2 and "9 particles" in done.stderr
 
 
-def test_data_of_another_box(finished: Path, lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
-    assert lj_vae("generate", "-c", tiny, "-o", tmp_path / "run", "-s", "system.box_side=6").returncode == 0
-    done = lj_vae("score", tmp_path / "run/data/dataset.h5", "-o", finished)
+def test_data_of_another_box(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
+    other = sampled_run(tmp_path / "run", "system.box_side=6")
+    done = lj_vae("score", other / "data/dataset.h5", "-o", finished)
     assert done.returncode == 2 and "a box of side 6" in done.stderr
 
 
@@ -215,9 +218,9 @@ def test_generate_never_loads_torch() -> None:
 
 
 def test_help_has_examples(lj_vae: Run) -> None:
-    commands = ("generate", "train", "evaluate", "report", "run", "score", "inspect", "verify", "doctor", "tune")
-    for command in commands:
-        assert "Examples:" in lj_vae(command, "--help").stdout
+    assert "Examples:" in lj_vae("train", "--help").stdout
+    for name, command in cli.commands.items():
+        assert "Examples:" in command.get_help(click.Context(command)), name
 
 
 FROZEN = ("-s", "system.temperature=0.02", "-s", "sampling.max_pilot_sweeps=4096", "-s", "sampling.gammas=[0.1]")
@@ -228,8 +231,7 @@ def test_an_ensemble_without_proof_of_equilibrium(lj_vae: Run, tiny: Path, tmp_p
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
     assert "equilibrium was not proved" in refused.stderr and "sampling.max_pilot_sweeps" in refused.stderr
     assert not (tmp_path / "run" / "data" / "dataset.h5").exists()
-    allowed = lj_vae("generate", "-c", tiny, "-o", tmp_path / "run", *FROZEN, "-s", "sampling.allow_unconverged=true")
-    assert allowed.returncode == 0, allowed.stderr
+    generate(World(), *open_run(World(), tmp_path / "run", None, ("sampling.allow_unconverged=true",)))
     assert "not proved" in lj_vae("inspect", "-o", tmp_path / "run").stdout
     with h5py.File(tmp_path / "run" / "data" / "dataset.h5") as data:
         assert data["ensembles/pilot/converged"][:].tolist() == [False]
@@ -242,9 +244,5 @@ def test_inspect_says_that_the_published_protocol_does_not_equilibrate(lj_vae: R
     assert done.returncode == 0, done.stderr
     lines = lj_vae("inspect", "-o", tmp_path / "run").stdout.splitlines()
     verdicts = {line.split()[0]: "NOT equilibrated" in line for line in lines if "equilib" in line and "±" in line}
-    assert verdicts == {
-        "0.1": True,
-        "0.4": True,
-        "0.7": False,
-        "1": False,
-    }  # 0.7 takes some 3,000 configurations to tell
+    # 0.7 takes some 3,000 configurations to tell.
+    assert verdicts == {"0.1": True, "0.4": True, "0.7": False, "1": False}

@@ -151,11 +151,11 @@ def test_a_run_goes_on_from_imported_data(tmp_path: Path, files: tuple[Path, ...
     with Dataset(run / "evaluation" / "suites" / "gamma_3") as suite:
         assert suite.attributes["protocol"] == "equilibrated"
     assert "nan" in lj_vae("inspect", "-o", run).stdout
-    done = lj_vae("import", *files, "-o", run)
-    assert done.returncode == 2 and f"{run} already has data" in done.stderr
+    with pytest.raises(UserError, match=f"{run} already has data"):
+        import_files(WORLD, files, run, None, ())
     (run / "data" / "segments" / "000001.h5").unlink()
-    done = lj_vae("generate", "-o", run)
-    assert done.returncode == 2 and "missing or incomplete" in done.stderr
+    with pytest.raises(UserError, match="missing or incomplete"):
+        generate(WORLD, RunDir(run), load(run / "config.yaml"))
 
 
 def test_imported_data_is_never_sampled(tmp_path: Path, lj_vae: Callable) -> None:

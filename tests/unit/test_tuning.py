@@ -26,11 +26,13 @@ from lj_vae_hpc.lock import Claims
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.representation.batches import Configurations
 from lj_vae_hpc.stages.attempt import attempt
+from lj_vae_hpc.stages.rundir import open_run
 from lj_vae_hpc.stages.study import Study
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Terms
 from lj_vae_hpc.training.selection import description_length
+from tests.conftest import sampled_run
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
@@ -39,15 +41,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set, and six trials of one epoch to come."""
-    from tests.conftest import TINY
-
-    folder = tmp_path_factory.mktemp("tuning")
-    (folder / "tiny.yaml").write_text(TINY + "tuning: {trials: 6, epochs: 1, space: {model.latent_dim: [2, 4, 8], "
-                                      "training.learning_rate: {low: 1e-3, high: 0.1, spacing: log}}}")  # fmt: skip
-    command = [ROOT / "bin/lj-vae", "generate", "-c", folder / "tiny.yaml", "-o", folder / "run",
-               "-s", "sampling.protocol=reference"]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True, timeout=100)
-    return folder / "run"
+    space = "{model.latent_dim: [2, 4, 8], training.learning_rate: {low: 1e-3, high: 0.1, spacing: log}}"
+    settings = ("tuning.trials=6", "tuning.epochs=1", f"tuning.space={space}")
+    return sampled_run(tmp_path_factory.mktemp("tuning") / "run", *settings)
 
 
 @pytest.fixture
@@ -97,7 +93,7 @@ def test_the_trials_asked_for_and_the_best_of_them(run: Path, lj_vae: Run) -> No
     picture = (run / "tuning/importance.svg").read_text()
     assert picture.startswith("<svg") and picture.rstrip().endswith("</svg>") and "http://www.w3.org" in picture
     assert (run / "config.yaml").read_bytes() == before and not list((run / "tuning/trials").glob("*"))
-    assert lj_vae("train", "-c", run / "tuning/best.yaml", "-o", run).returncode == 0
+    open_run(World(), run, run / "tuning/best.yaml", (), writing=False)  # train accepts it
     other = lj_vae("tune", "-o", run, "-s", "model.channels=[2,2]")
     assert other.returncode == 2 and "holds the study of another configuration: model.channels is" in other.stderr
 
@@ -107,15 +103,6 @@ def test_two_ranks_share_the_trials(run: Path, lj_vae: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert [trial.state for trial in trials(run)] == [TrialState.COMPLETE] * 8 and len(workers(run)) == 2
     assert len(re.findall(r"^trial \d", done.stdout, re.MULTILINE)) == 8
-
-
-@pytest.mark.usefixtures("one_core")
-def test_two_jobs_share_the_trials(run: Path) -> None:
-    command = [ROOT / "bin/lj-vae", "tune", "-o", run, "-s", "tuning.trials=8"]
-    jobs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [job.communicate(timeout=100) for job in jobs]
-    assert [job.returncode for job in jobs] == [0, 0], said
-    assert [trial.state for trial in trials(run)] == [TrialState.COMPLETE] * 8 and len(workers(run)) == 2
 
 
 def test_the_value_of_a_trial() -> None:
