@@ -89,7 +89,7 @@ def test_a_campaign_killed_twenty_times(lj_vae: Run, tmp_path: Path) -> None:
     process = start(run, 2)
     wait_for("sampling", chance, run, process)
     process.send_signal(signal.SIGUSR2)
-    assert process.wait() == 75
+    assert process.wait(60) == 75
     said = (tmp_path / "log").read_text()
     assert said.count("stopped:") == said.count("give the same command again to continue") == 1
     check(run, kept)

@@ -94,7 +94,7 @@ def test_a_training_killed_ten_times(lj_vae: Run, tmp_path: Path) -> None:
             wait_for("step", chance, run, process)
             os.kill(children(process.pid)[0], signal.SIGCONT)
             process.send_signal(signal.SIGUSR2)
-        assert process.wait() == 75, log.read_text()
+        assert process.wait(60) == 75, log.read_text()
         assert log.read_text().count("stopped: checkpoint after epoch") == 1
         assert position(run) > kept
         kept = position(run)
