@@ -1,6 +1,5 @@
 """Searching hyperparameters: the number of trials asked for, on ranks and jobs; the best of them; what is refused."""
 
-import json
 import math
 import os
 import re
@@ -26,8 +25,9 @@ from lj_vae_hpc.lock import Claims
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.representation.batches import Configurations
 from lj_vae_hpc.stages.attempt import attempt
-from lj_vae_hpc.stages.rundir import open_run
+from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.stages.study import Study
+from lj_vae_hpc.stages.tune import tune
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Terms
@@ -67,12 +67,6 @@ def trials(run: Path) -> list[optuna.trial.FrozenTrial]:
     return optuna.load_study(study_name="lj-vae", storage=storage).get_trials()
 
 
-def workers(run: Path) -> set[str]:
-    """The processes that trained."""
-    lines = map(json.loads, (run / "tuning/journal.log").read_text().splitlines())
-    return {line["worker_id"] for line in lines if "user_attr" in line and "best" in line["user_attr"]}
-
-
 @pytest.mark.usefixtures("one_core")
 def test_the_trials_asked_for_and_the_best_of_them(run: Path, lj_vae: Run) -> None:
     before = (run / "config.yaml").read_bytes()
@@ -94,15 +88,8 @@ def test_the_trials_asked_for_and_the_best_of_them(run: Path, lj_vae: Run) -> No
     assert picture.startswith("<svg") and picture.rstrip().endswith("</svg>") and "http://www.w3.org" in picture
     assert (run / "config.yaml").read_bytes() == before and not list((run / "tuning/trials").glob("*"))
     open_run(World(), run, run / "tuning/best.yaml", (), writing=False)  # train accepts it
-    other = lj_vae("tune", "-o", run, "-s", "model.channels=[2,2]")
-    assert other.returncode == 2 and "holds the study of another configuration: model.channels is" in other.stderr
-
-
-def test_two_ranks_share_the_trials(run: Path, lj_vae: Run) -> None:
-    done = lj_vae("tune", "-o", run, "-s", "tuning.trials=8", ranks=2)
-    assert done.returncode == 0, done.stderr
-    assert [trial.state for trial in trials(run)] == [TrialState.COMPLETE] * 8 and len(workers(run)) == 2
-    assert len(re.findall(r"^trial \d", done.stdout, re.MULTILINE)) == 8
+    with pytest.raises(UserError, match=r"holds the study of another configuration: model\.channels is"):
+        tune(World(), RunDir(run), None, ("model.channels=[2,2]",))
 
 
 def test_the_value_of_a_trial() -> None:
