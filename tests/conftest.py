@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import json
 import os
 import random
 import signal
@@ -8,12 +9,16 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from lj_vae_hpc.configfile import load
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.stages.rundir import RunDir
+
+if TYPE_CHECKING:
+    import optuna
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
@@ -48,6 +53,24 @@ def sampled_run(run: Path, *settings: str) -> Path:
     (run / "config.yaml").write_text(config.to_yaml())
     generate(World(), RunDir(run), config)
     return run
+
+
+def trials(run: Path) -> "list[optuna.trial.FrozenTrial]":
+    """The trials of a run's search, if there is one."""
+    import optuna  # late: few tests need it
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    journal = run / "tuning/journal.log"
+    if not journal.exists() or not journal.stat().st_size:
+        return []
+    return optuna.load_study(study_name="lj-vae", storage=JournalStorage(JournalFileBackend(str(journal)))).get_trials()
+
+
+def workers(run: Path) -> set[str]:
+    """The processes that trained in a run's search."""
+    lines = map(json.loads, (run / "tuning/journal.log").read_text().splitlines())
+    return {line["worker_id"] for line in lines if "best" in line.get("user_attr", ())}
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A search of hyperparameters that is killed or stopped: what is finished counts, what was stopped is continued."""
 
-import json
 import os
 import re
 import signal
@@ -9,33 +8,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import optuna
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.lock import Claims
-from tests.conftest import alive, children, sampled_run
+from tests.conftest import alive, children, sampled_run, trials, workers
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
 EPOCHS = 25
-
-
-def trials(run: Path) -> list[optuna.trial.FrozenTrial]:
-    journal = run / "tuning/journal.log"
-    if not journal.exists() or not journal.stat().st_size:
-        return []
-    study = optuna.load_study(study_name="lj-vae", storage=JournalStorage(JournalFileBackend(str(journal))))
-    return study.get_trials()
-
-
-def workers(run: Path) -> set[str]:
-    """The processes that trained."""
-    lines = map(json.loads, (run / "tuning/journal.log").read_text().splitlines())
-    return {line["worker_id"] for line in lines if "user_attr" in line and "best" in line["user_attr"]}
 
 
 def states(run: Path) -> list[str]:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
-import optuna
 import pytest
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+
+from tests.conftest import trials, workers
 
 if TYPE_CHECKING:
     from conftest import Cluster
@@ -142,12 +141,8 @@ def test_two_jobs_share_a_search(cluster: "Cluster", reference: Path) -> None:
     done = [cluster.finish(number, reference, "tune") for number in jobs]
     assert [job.status for job in done] == [0, 0], done
     tuning = reference / "runs" / "equilibrated" / "tuning"
-    storage = JournalStorage(JournalFileBackend(str(tuning / "journal.log")))
-    trials = optuna.load_study(study_name="lj-vae", storage=storage).get_trials()
-    assert len(trials) == 6 and all(trial.state.is_finished() for trial in trials)
-    lines = map(json.loads, (tuning / "journal.log").read_text(encoding="utf-8").splitlines())
-    trained = {line["worker_id"] for line in lines if "best" in line.get("user_attr", ())}
-    assert len(trained) == 2
+    found = trials(tuning.parent)
+    assert len(found) == 6 and all(trial.state.is_finished() for trial in found) and len(workers(tuning.parent)) == 2
     assert (tuning / "best.yaml").exists() and (tuning / "importance.svg").exists()
 
 

@@ -1,4 +1,4 @@
-"""Searching hyperparameters: the number of trials asked for, on ranks and jobs; the best of them; what is refused."""
+"""Searching hyperparameters: the number of trials asked for; the best of them; what is refused."""
 
 import math
 import os
@@ -12,11 +12,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
 import torch
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from lj_vae_hpc.configfile import load
@@ -32,7 +29,7 @@ from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Terms
 from lj_vae_hpc.training.selection import description_length
-from tests.conftest import sampled_run
+from tests.conftest import sampled_run, trials
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).parents[2]
@@ -62,11 +59,6 @@ def one_core() -> Iterator[None]:
     os.sched_setaffinity(0, cores)
 
 
-def trials(run: Path) -> list[optuna.trial.FrozenTrial]:
-    storage = JournalStorage(JournalFileBackend(str(run / "tuning/journal.log")))
-    return optuna.load_study(study_name="lj-vae", storage=storage).get_trials()
-
-
 @pytest.mark.usefixtures("one_core")
 def test_the_trials_asked_for_and_the_best_of_them(run: Path, lj_vae: Run) -> None:
     before = (run / "config.yaml").read_bytes()
@@ -90,6 +82,14 @@ def test_the_trials_asked_for_and_the_best_of_them(run: Path, lj_vae: Run) -> No
     open_run(World(), run, run / "tuning/best.yaml", (), writing=False)  # train accepts it
     with pytest.raises(UserError, match=r"holds the study of another configuration: model\.channels is"):
         tune(World(), RunDir(run), None, ("model.channels=[2,2]",))
+
+
+def test_a_search_without_time_begins_no_trial(run: Path) -> None:
+    world = World()
+    world.limit_hours(1e-9)
+    with pytest.raises(Stopped):
+        tune(world, RunDir(run), None, ())
+    assert not trials(run)
 
 
 def test_the_value_of_a_trial() -> None:
