@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict, replace
+from functools import partial as bind
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from lj_vae_hpc.stages.pilots import run_pilots, schedule, table
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset, finished_segments
 from lj_vae_hpc.store.schema import SEGMENT_FOLDER, segment_name
-from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
+from lj_vae_hpc.store.writer import finish_segment, unfinished, write_index, write_segment
 
 
 def generate(world: World, run: RunDir, config: RunConfig) -> None:
@@ -97,8 +98,9 @@ def sample(
             columns = sample_rows(plan, mine, how, lambda n, scale=scale: progress.advance(n * scale))  # type: ignore[misc]
             columns["energy"] = total_energy(columns["positions"], columns["gamma"], plan.system.mie)
             path = folder / SEGMENT_FOLDER / segment_name(k)
-            write_segment(path, segments[k], mine, columns, plan.fingerprint(), world.hdf5(), world.agree)
-            world.on_root(lambda path=path: finish_segment(path))  # type: ignore[misc]
+            partial = world.broadcast(unfinished(path))
+            write_segment(partial, segments[k], mine, columns, plan.fingerprint(), world.hdf5(), world.agree)
+            world.on_root(bind(finish_segment, partial, path))
             done[k] = segments[k]
             world.on_root(index)
             if len(done) < len(segments) and world.stop_requested():
@@ -136,7 +138,7 @@ def _prepare(world: World, plan: Plan, folder: Path, segments: list[range]) -> d
         )
     try:
         (folder / SEGMENT_FOLDER).mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob("**/*.partial"):
+        for leftover in folder.glob("**/*.partial*"):  # with what Open MPI puts beside them
             leftover.unlink()
         free = shutil.disk_usage(folder).free
     except OSError as error:

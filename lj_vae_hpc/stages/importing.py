@@ -20,7 +20,7 @@ from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.store.formats import Configuration, read_configurations
 from lj_vae_hpc.store.schema import SEGMENT_FOLDER, segment_name
-from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
+from lj_vae_hpc.store.writer import finish_segment, unfinished, write_index, write_segment
 
 PARTICLES_AT_ONCE = 1 << 17  # of the configurations in memory
 
@@ -137,8 +137,9 @@ def _write(run: RunDir, config: RunConfig, scratch: Path) -> None:
             "chain": chain, "acceptance": np.full(len(rows), np.nan, np.float32),
         }  # fmt: skip
         path = folder / SEGMENT_FOLDER / segment_name(k)
-        write_segment(path, rows, rows, columns, plan.fingerprint(), {}, World().agree)
-        finish_segment(path)
+        partial = unfinished(path)
+        write_segment(partial, rows, rows, columns, plan.fingerprint(), {}, World().agree)
+        finish_segment(partial, path)
     write_index(
         folder, segments, plan.rows, plan.system.n_particles, {"gamma": np.array(plan.gammas)},
         {

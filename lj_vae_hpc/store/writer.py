@@ -1,6 +1,7 @@
 """Writes segments together with all ranks, and the index over the finished ones."""
 
 import os
+import secrets
 from collections.abc import Callable
 from functools import partial as bind
 from pathlib import Path
@@ -24,8 +25,17 @@ from lj_vae_hpc.store.schema import (
 )
 
 
+def unfinished(path: Path) -> Path:
+    """A name for a segment while it is written, which no file had before; one rank calls this.
+
+    Open MPI guards a file that it opens by a semaphore of the node that is called after the file, whatever its folder.
+    One that a killed process or another user holds would block every later file of that name.
+    """
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+
+
 def write_segment(
-    path: Path,
+    partial: Path,
     rows: range,
     mine: range,
     columns: Columns,
@@ -36,7 +46,7 @@ def write_segment(
     """Writes one segment; every rank calls this with its own rows. finish_segment gives it its name.
 
     Args:
-        path: the segment's file.
+        partial: the segment's file until it is finished, new (unfinished), the same on every rank.
         rows: rows of the data set that the segment holds.
         mine: the part of them given here; empty where there are more ranks than rows.
         columns: arrays of the columns for `mine`.
@@ -48,7 +58,6 @@ def write_segment(
     Raises:
         UserError: the file cannot be written (disk full, no permission).
     """
-    partial = path.with_suffix(".h5.partial")
     n_particles = columns["positions"].shape[1]
 
     def step(action: Callable[[], Any]) -> Any:
@@ -56,7 +65,7 @@ def write_segment(
         try:
             result = action()
         except (OSError, RuntimeError) as error:
-            problem = f"cannot write {partial}: {_reason(error, path.parent)}"
+            problem = f"cannot write {partial}: {_reason(error, partial.parent)}"
         agree(problem)
         return result
 
@@ -79,9 +88,8 @@ def write_segment(
     step(file.close)  # not after an error: MPI-IO can crash closing a file that it could not write
 
 
-def finish_segment(path: Path) -> None:
+def finish_segment(partial: Path, path: Path) -> None:
     """Gives a written segment its name, once its bytes are on disk; one rank calls this."""
-    partial = path.with_suffix(".h5.partial")
     try:
         publish(partial, path)
     except OSError as error:

@@ -11,7 +11,7 @@ from lj_vae_hpc.parallel import World
 from lj_vae_hpc.store.reader import Dataset, finished_segments
 from lj_vae_hpc.store.schema import COLUMNS, Columns
 from lj_vae_hpc.store.verifier import damage
-from lj_vae_hpc.store.writer import finish_segment, write_index, write_segment
+from lj_vae_hpc.store.writer import finish_segment, unfinished, write_index, write_segment
 
 ROWS, N = 23, 5
 agree = World(None).agree
@@ -40,9 +40,10 @@ def folder(tmp_path: Path) -> Path:
     segments = {0: range(0, 10), 1: range(10, 20), 2: range(20, ROWS)}
     for k, rows in segments.items():
         path = tmp_path / "segments" / f"{k:06d}.h5"
-        write_segment(path, rows, rows, columns(rows), "print", {}, agree)
+        partial = unfinished(path)
+        write_segment(partial, rows, rows, columns(rows), "print", {}, agree)
         assert not path.exists()
-        finish_segment(path)
+        finish_segment(partial, path)
     write_index(tmp_path, segments, ROWS, N, {"gamma": np.array([0.1, 0.2])}, {"fingerprint": "print"})
     return tmp_path
 
