@@ -7,7 +7,7 @@ class UserError(Exception):
     The command line prints it once, without a traceback, and exits with status 2.
 
     Attributes:
-        everywhere: the same error is raised on every rank, so that one of them may speak for all.
+        everywhere: the same error is raised on every one of several ranks, so that one of them may speak for all.
     """
 
     def __init__(self, message: str, everywhere: bool = False) -> None:

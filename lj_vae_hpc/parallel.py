@@ -103,15 +103,6 @@ class World:
         if self._comm:
             self._comm.barrier()
 
-    def wait(self, meanwhile: Callable[[], None]) -> None:
-        """Waits for all ranks, which may take long: does something every second, and leaves the core to others."""
-        if not self._comm:
-            return
-        request = self._comm.Ibarrier()
-        while not request.Test():
-            meanwhile()
-            time.sleep(1.0)
-
     def broadcast(self, value: T) -> T:
         """Rank 0's value, on every rank."""
         return self._comm.bcast(value) if self._comm else value
@@ -128,7 +119,7 @@ class World:
         """Waits for all ranks; if any of them has a problem, every rank raises the first as a UserError."""
         problems = [p for p in self.gather(problem) if p is not None]
         if problems:
-            raise UserError(problems[0], everywhere=True)
+            raise UserError(problems[0], everywhere=self.size > 1)
 
     def stop_requested(self) -> bool:
         """Whether to stop, asked after each piece of work; the same answer on every rank.
@@ -160,7 +151,7 @@ class World:
                 outcome = (None, str(error))
         value, message = self.broadcast(outcome)
         if message is not None:
-            raise UserError(message, everywhere=True)
+            raise UserError(message, everywhere=self.size > 1)
         return value  # type: ignore[return-value]
 
     def hdf5(self) -> dict[str, Any]:

@@ -116,11 +116,10 @@ class Study:
         trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         return sorted(trials, key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
 
-    def progress(self) -> tuple[int, int]:
-        """How many trials are finished, and how many are finished or worked on by other processes."""
-        with self._claims.alone():
-            _, begun = self._left()
-        return len(self.finished()), begun
+    @property
+    def complete(self) -> bool:
+        """Whether all trials are finished, whoever had them."""
+        return len(self.finished()) >= self._config.tuning.trials
 
     def importances(self) -> dict[str, float]:
         """Share of each key in the variance of a forest fitted to complete trials (Hutter et al., ICML 2014)."""

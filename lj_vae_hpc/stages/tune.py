@@ -1,5 +1,6 @@
 """Searches hyperparameters on a run's data set: every rank trains whole trials by itself."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from lj_vae_hpc.training.hardware import choose_device
 from lj_vae_hpc.training.network import Network
 
 CLAIMS = ".claims"
+PAUSE = 1.0  # seconds between looks at what others work on
 
 
 def tune(world: World, run: RunDir, config_file: Path | None, overrides: tuple[str, ...]) -> None:
-    """The command: trials until `tuning.trials` of them are in the study, which any number of jobs may share.
+    """The command: trials until `tuning.trials` of them are finished in the study, which any number of jobs may share.
 
     What is minimised is the description length of the validation split (training.selection). The run's folder is not
     locked: nothing outside its part for tuning is written.
@@ -39,27 +41,28 @@ def tune(world: World, run: RunDir, config_file: Path | None, overrides: tuple[s
     torch.set_flush_denormal(True)
     device = choose_device(config.training, world)
     world.node_by_node(lambda: warm_up(Network.of(config).module))
-    claims, alone, stopped = Claims(run.tuning / CLAIMS), world.alone(), False
+    claims, alone = Claims(run.tuning / CLAIMS), world.alone()
     world.on_root(lambda: Study(run.tuning, claims, config))  # makes it, if it is new
     study = Study(run.tuning, claims, config)
     outcome = Outcome(run.tuning, study, config, world.is_root)
     with Dataset(run.data, check_segments=False) as data:
-        while not (stopped := alone.stop_requested()):
+        while not alone.stop_requested():
             trial = study.begin()
-            if trial is None:
+            if trial is None and study.complete:
                 break
+            if trial is None:  # what others work on is this rank's if they are killed
+                outcome.show()
+                time.sleep(PAUSE)
+                continue
             try:
                 attempt(alone, study, trial, data, config, device, outcome)
             except Stopped:
                 study.pause(trial)
-                stopped = True
                 break
-    world.wait(outcome.show)
-    stopped = any(world.gather(stopped))
+    world.barrier()
     world.on_root(outcome.show)
-    finished, begun = world.on_root(study.progress)
-    if begun < config.tuning.trials or (stopped and finished < config.tuning.trials):
-        raise Stopped(f"{finished} of {config.tuning.trials} trials are in {run.tuning}")
+    if not world.on_root(lambda: study.complete):
+        raise Stopped(f"{len(study.finished())} of {config.tuning.trials} trials are in {run.tuning}")
 
     def conclude() -> None:
         with claims.alone():  # another job may end at the same time

@@ -16,10 +16,14 @@ FAILING_RANK = """
 import sys
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
+
+def fail():
+    raise {error}("it went wrong")
+
 world = World.connect()
 try:
     if world.rank == {rank}:
-        raise {error}("it went wrong")
+        {by}(fail)
     world.barrier()
 except Exception as error:
     world.fail(error)
@@ -27,9 +31,9 @@ except Exception as error:
 
 
 @pytest.mark.parametrize(("error", "status", "tracebacks"), [("UserError", 2, 0), ("ValueError", 1, 1)])
-@pytest.mark.parametrize("rank", [0, 2])
-def test_a_failing_rank_ends_all(error: str, status: int, tracebacks: int, rank: int) -> None:
-    code = FAILING_RANK.format(rank=rank, error=error)
+@pytest.mark.parametrize(("rank", "by"), [(0, "(lambda f: f())"), (2, "(lambda f: f())"), (2, "world.alone().on_root")])
+def test_a_failing_rank_ends_all(error: str, status: int, tracebacks: int, rank: int, by: str) -> None:
+    code = FAILING_RANK.format(rank=rank, error=error, by=by)
     started = time.monotonic()
     done = subprocess.run(
         ["mpirun", "--oversubscribe", "-n", "3", sys.executable, "-c", code],

@@ -7,12 +7,16 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from optuna.trial import TrialState
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.lock import Claims
+from lj_vae_hpc.parallel import World
+from lj_vae_hpc.stages.rundir import RunDir
+from lj_vae_hpc.stages.tune import tune
 from tests.conftest import alive, children, sampled_run, trials, workers
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -71,6 +75,32 @@ def test_a_search_that_is_stopped_and_killed(lj_vae: Run, tmp_path: Path) -> Non
     assert not list((run / "tuning/trials").glob("*"))
     assert len(re.findall(r"^trial \d", done.stdout, re.MULTILINE)) == 2
     assert len(workers(run)) == 6, "both ranks of all three jobs have trained"
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from lj_vae_hpc.configfile import load
+from lj_vae_hpc.lock import Claims
+from lj_vae_hpc.stages.study import Study
+from lj_vae_hpc.stages.tune import CLAIMS
+
+folder = Path(sys.argv[1]) / "tuning"
+folder.mkdir()
+Study(folder, Claims(folder / CLAIMS), load(folder.parent / "config.yaml")).begin()
+print("has it", flush=True)
+time.sleep(100)
+"""
+
+
+def test_a_job_waits_for_the_trials_of_others(tmp_path: Path) -> None:
+    """And takes them over when their process ends; it does not end before the search does."""
+    run = sampled_run(tmp_path / "run", "tuning.trials=1", "tuning.epochs=1")
+    other = subprocess.Popen(["python", "-c", HOLDER, run], stdout=subprocess.PIPE, text=True)
+    assert other.stdout and other.stdout.readline() == "has it\n"
+    Timer(2, other.kill).start()
+    tune(World(), RunDir(run), None, ())
+    assert other.wait() == -signal.SIGKILL and states(run) == ["COMPLETE", "FAIL"]
 
 
 def test_claims_end_with_their_process(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_a_stopped_trial_is_continued_to_the_same_values(run: Path) -> None:
                 with pytest.raises(Stopped):
                     attempt(Impatient(), study, trial, data, config, torch.device("cpu"), outcome)
                 study.pause(trial)
-                assert study.progress() == (0, 0)
+                assert not study.complete and not study.finished()
                 trial = study.begin()
                 epochs = list(trial.study.trials[0].intermediate_values)
             attempt(World(), study, trial, data, config, torch.device("cpu"), outcome)
