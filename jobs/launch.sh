@@ -6,8 +6,9 @@
 # Neither: configs/equilibrated.yaml. Only a run folder: the configuration stored in it.
 # Relative paths start where sbatch was given.
 #
-# How ranks start: LJ_VAE_LAUNCHER=srun (the default, needs Slurm with PMIx) or mpirun. Slurm warns only what srun started;
-# mpirun's ranks get the end of the job as LJ_VAE_MAX_HOURS, unless that is set, and stop by themselves.
+# How ranks start: LJ_VAE_LAUNCHER=srun (the default, needs Slurm with PMIx) or mpirun. They get the end of the job as
+# LJ_VAE_MAX_HOURS, unless that is set, and begin nothing that would not end in time; Slurm's warning, which only what
+# srun started gets, may come too late for large systems.
 
 # choose ARGUMENTS...: sets $run to the run folder that lj-vae will take with these arguments.
 choose() {
@@ -40,6 +41,11 @@ launch() {
     local ranks=$1
     shift
     choose "${@:2}"
+    local end
+    [ -n "${SLURM_JOB_ID:-}" ] &&
+        end=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e 2>/dev/null) &&
+        end=$(date -d "${end:-unknown}" +%s 2>/dev/null) &&
+        export LJ_VAE_MAX_HOURS=${LJ_VAE_MAX_HOURS:-$(awk "BEGIN { print ($end - $(date +%s)) / 3600 }")}
     case ${LJ_VAE_LAUNCHER:-srun} in
         srun)
             # srun no longer takes this from the job since Slurm 22.05.
@@ -49,11 +55,6 @@ launch() {
             srun --mpi=pmix --ntasks="$ranks" "${nodes[@]}" "$root/bin/lj-vae" "$@"
             ;;
         mpirun)
-            local end
-            [ -n "${SLURM_JOB_ID:-}" ] &&
-                end=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%e 2>/dev/null) &&
-                end=$(date -d "${end:-unknown}" +%s 2>/dev/null) &&
-                export LJ_VAE_MAX_HOURS=${LJ_VAE_MAX_HOURS:-$(awk "BEGIN { print ($end - $(date +%s)) / 3600 }")}
             # As root, as in a container, mpirun wants to be told twice.
             [ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
             # Not bound: lj-vae divides the cores it finds among its ranks, mpirun would leave each one core.

@@ -108,7 +108,7 @@ class Sampling(Section):
     target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.2
     """Share of accepted trial moves that the pilot tunes the step for; 0.2 relaxes fastest (docs/science.md)."""
     max_pilot_sweeps: Annotated[int, Field(ge=2048, lt=2**31, strict=True)] = 500_000
-    """Budget of the pilot: the longest pilot chains, in sweeps."""
+    """Budget of the pilot: the longest pilot chains, in sweeps. It may be raised until configurations are sampled."""
     allow_unconverged: StrictBool = False
     """Samples also those γ whose equilibrium the pilot could not prove; they are marked everywhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -100,11 +100,16 @@ class Chains:
 
     @positions.setter
     def positions(self, positions: ArrayLike) -> None:
-        """Other starting positions (k, N, 2), in σ, inside the box."""
+        """Other positions (k, N, 2), in σ, inside the box."""
         given = np.asarray(positions)[np.minimum(np.arange(self._blocks * LANES), self._count - 1)]
         by_block = given.reshape(self._blocks, LANES, *given.shape[1:])
         self._x[:], self._y[:] = by_block[..., 0].transpose(0, 2, 1), by_block[..., 1].transpose(0, 2, 1)
         self._fill(self._x, self._y, self._pairs)
+
+    def resume(self, positions: ArrayLike, swept: int) -> None:
+        """Goes on from positions (k, N, 2), in σ, to which so many sweeps have led, to the same bits."""
+        self.positions = positions
+        self._first[:] = swept
 
     @property
     def energy(self) -> NDArray[np.float64]:

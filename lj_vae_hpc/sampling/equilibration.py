@@ -4,8 +4,9 @@ Pilot chains start from two opposite states, uniformly random and a lattice sett
 until, after some burn-in, nothing tells where they started.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,21 @@ FEWEST_CHAINS = 30  # for a verdict on data
 RELAXATIONS = 5.0  # least burn-in in autocorrelation times: a start's memory has decayed to exp(-2 * 5)
 
 
+class Stored:
+    """What is stored as an array per attribute."""
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """Every attribute as an array."""
+        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def of(cls, columns: dict[str, NDArray[np.generic]]) -> Self:
+        """The inverse of columns()."""
+        return cls(**{name: v.item() if v.ndim == 0 else v for name, v in columns.items()})
+
+
 @dataclass(frozen=True)
-class Pilot:
+class Pilot(Stored):
     """What is known of an ensemble before it is sampled. Arrays have an entry per observable.
 
     Attributes:
@@ -65,38 +79,70 @@ class Pilot:
     trace_sweeps: NDArray[np.int64]
     traces: NDArray[np.float64]
 
-    def columns(self) -> dict[str, NDArray[np.generic]]:
-        """Every attribute as an array."""
-        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
-    @classmethod
-    def of(cls, columns: dict[str, NDArray[np.generic]]) -> "Pilot":
-        """The inverse of columns()."""
-        values: dict[str, Any] = {name: v.item() if v.ndim == 0 else v for name, v in columns.items()}
-        return cls(**values)
+@dataclass
+class Course(Stored):
+    """A pilot under way: enough to go on with it to the same bits.
+
+    Attributes:
+        step: largest trial displacement, in σ.
+        length: sweeps of each chain until the next verdict.
+        every: sweeps between two records.
+        accepted: trial moves per chain that were accepted.
+        positions: (chains, N, 2) now, in σ; the chains from the uniform start first.
+        records: (times, 3, chains) observables from the start on.
+    """
+
+    step: float
+    length: int
+    every: int
+    accepted: float
+    positions: NDArray[np.float32]
+    records: Any
+
+    @property
+    def swept(self) -> int:
+        """Sweeps that each chain has made."""
+        return (len(self.records) - 1) * self.every
 
 
-def run_pilot(plan: Plan, ensemble: int) -> Pilot:
-    """Tunes and proves one ensemble of a plan; the result depends on nothing else."""
-    step = tuned_step(plan, ensemble)
-    count, n = 2 * CHAINS_PER_START, plan.system.n_particles
+def run_pilot(
+    plan: Plan, ensemble: int, course: Course | None = None, pause: Callable[[Course], bool] = lambda _: False
+) -> Pilot | None:
+    """Tunes and proves one ensemble of a plan; the result depends on nothing else.
+
+    Args:
+        plan: the plan.
+        ensemble: its number in it.
+        course: where the pilot was left, if it was begun.
+        pause: called after every record; where it tells to stop there is no result.
+    """
+    count, n, most = 2 * CHAINS_PER_START, plan.system.n_particles, plan.sampling.max_pilot_sweeps
+    step = course.step if course else tuned_step(plan, ensemble)
     chains = _chains(plan, ensemble, step, count, first=0)
-    positions = chains.positions
-    positions[CHAINS_PER_START:] = settled_lattice(n, plan.system.box_side)
-    chains.positions = positions
-    every, records, accepted = FIRST_LENGTH * 2 // MOST_RECORDS, [_observe(chains)], 0.0
-    length = FIRST_LENGTH
+    if course:
+        chains.resume(course.positions, course.swept)
+        course.records = list(course.records)
+    else:
+        positions = chains.positions
+        positions[CHAINS_PER_START:] = settled_lattice(n, plan.system.box_side)
+        chains.positions = positions
+        course = Course(step, FIRST_LENGTH, FIRST_LENGTH * 2 // MOST_RECORDS, 0.0, positions, [])
+        course.records.append(_observe(chains, positions))
     while True:
-        while (len(records) - 1) * every < length:
-            accepted += float(chains.run(every).mean())
-            records.append(_observe(chains))
-        acceptance = accepted / ((len(records) - 1) * every * n)
-        pilot = _judge(np.stack(records, axis=-1), every, step, acceptance)
-        if pilot.converged or length >= plan.sampling.max_pilot_sweeps:
+        while course.swept < course.length:
+            course.accepted += float(chains.run(course.every).mean())
+            course.positions = chains.positions
+            course.records.append(_observe(chains, course.positions))
+            if pause(course):
+                return None
+        acceptance = course.accepted / (course.swept * n)
+        pilot = _judge(np.stack(course.records, axis=-1), course.every, step, acceptance)
+        if pilot.converged or course.length >= most:
             return pilot
-        length = min(2 * length, plan.sampling.max_pilot_sweeps)
-        if length // every > MOST_RECORDS:
-            records, every = records[::2], 2 * every
+        course.length = min(2 * course.length, most)
+        if course.length // course.every > MOST_RECORDS:
+            course.records, course.every = course.records[::2], 2 * course.every
 
 
 def tuned_step(plan: Plan, ensemble: int) -> float:
@@ -140,9 +186,8 @@ def _chains(plan: Plan, ensemble: int, step: float, count: int, first: int) -> C
     return Chains(plan.seed, plan.system, gamma, np.full(count, step), identity, chain, plan.device)
 
 
-def _observe(chains: Chains) -> NDArray[np.float64]:
+def _observe(chains: Chains, positions: NDArray[np.float32]) -> NDArray[np.float64]:
     """(3, chains) observables."""
-    positions = chains.positions
     return np.stack([chains.energy, positions[..., 1].sum(axis=1, dtype=np.float64), close_pairs(positions, CLOSE)])
 
 

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config import Sampling, System
 
-FREE_KEYS = frozenset({"max_pilot_sweeps", "allow_unconverged", "device"})  # of sampling: change no configuration
+FREE_KEYS = frozenset(
+    {"max_pilot_sweeps", "allow_unconverged", "device"}
+)  # of sampling: change no configuration that is there
 
 
 @dataclass(frozen=True)

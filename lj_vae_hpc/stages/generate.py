@@ -73,7 +73,8 @@ def sample(
         print(f"{label}: {sum(map(len, done.values()))} of {plan.rows} configurations in {folder} are kept", flush=True)
     world.node_by_node(lambda: warm_up(plan))
     wanted = pilots_always or plan.sampling.protocol == "equilibrated"
-    pilots = run_pilots(world, {folder: plan}, label)[folder] if wanted else []
+    begun = bool(done) and plan.sampling.protocol == "equilibrated"
+    pilots = run_pilots(world, {folder: plan}, label, begun)[folder] if wanted else []
     how = schedule(plan, pilots)
     ensembles = {"gamma": np.array(plan.gammas), **asdict(how), **table(pilots)}
 

@@ -1,5 +1,6 @@
 """Runs the pilot of every ensemble, divided over ranks; each is kept as soon as it is done."""
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,33 +12,43 @@ from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.sampling.chains import Schedule
-from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot, run_pilot
+from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Course, Pilot, run_pilot
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.store.schema import INDEX_NAME
 from lj_vae_hpc.store.writer import write_small_hdf5
 
+PAUSE, KEEP = 1.0, 60.0  # seconds between two questions whether to stop, and for which a killed pilot is made again
 
-def run_pilots(world: World, plans: Mapping[Path, Plan], label: str) -> dict[Path, list[Pilot]]:
+
+def run_pilots(world: World, plans: Mapping[Path, Plan], label: str, begun: bool = False) -> dict[Path, list[Pilot]]:
     """The pilot of each ensemble of some plans, by the folder of their data; the same on every rank.
+
+    Args:
+        world: the ranks.
+        plans: by the folder of their data.
+        label: of messages.
+        begun: whether configurations have been sampled by these pilots, which then stay, proof or not.
 
     Raises:
         UserError: equilibrium could not be proved for some ensemble, unless sampling.allow_unconverged.
-        Stopped: a signal or deadline came; the pilots that were done are kept.
+        Stopped: a signal or deadline came; the pilots so far are kept.
     """
     everything = [(folder, plan, e) for folder, plan in plans.items() for e in range(len(plan.gammas))]
-    todo = world.on_root(lambda: [k for k, one in enumerate(everything) if _stored(*one) is None])
+    pilots = world.on_root(lambda: [_stored(*one, begun) for one in everything])
+    todo = [k for k, pilot in enumerate(pilots) if pilot is None]
     with Progress(f"{label}, pilots", len(todo), "values of γ", world.is_root) as progress:
         for start in range(0, len(todo), world.size):
-            for k in todo[start + world.rank : start + world.rank + 1]:
-                _run(*everything[k])
+            mine = {k: _run(world.alone(), *everything[k]) for k in todo[start + world.rank : start + world.rank + 1]}
+            for rank in world.gather(mine):
+                for k, pilot in rank.items():
+                    pilots[k] = pilot
             progress.advance(min(world.size, len(todo) - start))
-            if world.stop_requested():
+            if world.stop_requested() or any(pilots[k] is None for k in todo[start : start + world.size]):
                 raise Stopped("the pilots so far are kept")
-    world.barrier()
-    pilots = world.on_root(lambda: [pilot for one in everything if (pilot := _stored(*one))])
-    _check(everything, pilots, label)
+    proved = [pilot for pilot in pilots if pilot]
+    _check(everything, proved, label)
     found: dict[Path, list[Pilot]] = {folder: [] for folder in plans}
-    for (folder, _, _), pilot in zip(everything, pilots, strict=True):
+    for (folder, _, _), pilot in zip(everything, proved, strict=True):
         found[folder].append(pilot)
     return found
 
@@ -88,32 +99,61 @@ def _path(folder: Path, ensemble: int) -> Path:
     return folder / "pilots" / f"{ensemble:06d}.h5"
 
 
-def _run(folder: Path, plan: Plan, ensemble: int) -> None:
-    pilot = run_pilot(plan, ensemble)
+def _run(world: World, folder: Path, plan: Plan, ensemble: int) -> Pilot | None:
+    """Runs a pilot, from where it was left; it is kept when it is done, and so is its course until then."""
+    fingerprint, path = plan.pilot_fingerprint(ensemble), _path(folder, ensemble)
+    unfinished = path.with_suffix(".course.h5")
+    asked = kept = time.monotonic()
 
-    def fill(file: h5py.File) -> None:
-        file.attrs["fingerprint"] = plan.pilot_fingerprint(ensemble)
-        for name, values in pilot.columns().items():
-            file.create_dataset(name, data=values)
+    def keep(what: Course | Pilot, path: Path) -> None:
+        def fill(file: h5py.File) -> None:
+            file.attrs["fingerprint"] = fingerprint
+            for name, values in what.columns().items():
+                file.create_dataset(name, data=values)
 
-    write_small_hdf5(_path(folder, ensemble), fill)
+        write_small_hdf5(path, fill)
+
+    def pause(course: Course) -> bool:
+        nonlocal asked, kept
+        now = time.monotonic()
+        if now - asked < PAUSE:
+            return False
+        stop, asked = world.stop_requested(), now
+        if stop or now - kept > KEEP:
+            keep(course, unfinished)
+            kept = now
+        return stop
+
+    columns = _read(unfinished, fingerprint)
+    pilot = run_pilot(plan, ensemble, Course.of(columns) if columns else None, pause)
+    if pilot:
+        keep(pilot, path)
+        unfinished.unlink(missing_ok=True)
+    return pilot
 
 
-def _stored(folder: Path, plan: Plan, ensemble: int) -> Pilot | None:
-    """The pilot from its own file, or from the index of a data set that was complete; none that may run on."""
-    pilot = None
+def _read(path: Path, fingerprint: str) -> dict[str, NDArray[np.generic]] | None:
+    """What was kept of a pilot, if it is this one."""
     try:
-        with h5py.File(_path(folder, ensemble), "r") as file:
-            if file.attrs["fingerprint"] == plan.pilot_fingerprint(ensemble):
-                pilot = Pilot.of({name: np.asarray(data) for name, data in file.items()})
+        with h5py.File(path, "r") as file:
+            if file.attrs["fingerprint"] == fingerprint:
+                return {name: np.asarray(data) for name, data in file.items()}
     except (OSError, KeyError):
+        pass
+    return None
+
+
+def _stored(folder: Path, plan: Plan, ensemble: int, begun: bool) -> Pilot | None:
+    """The pilot from its own file, or from the index of the data set; none that may run on."""
+    columns = _read(_path(folder, ensemble), plan.pilot_fingerprint(ensemble))
+    if columns is None:
         try:
             with h5py.File(folder / INDEX_NAME, "r") as file:
                 if file.attrs["fingerprint"] == plan.fingerprint():
-                    columns = file["ensembles/pilot"]
-                    pilot = Pilot.of({name: np.asarray(data[ensemble]) for name, data in columns.items()})
+                    columns = {name: np.asarray(data[ensemble]) for name, data in file["ensembles/pilot"].items()}
         except (OSError, KeyError):
             pass
-    if pilot and not pilot.converged and pilot.length < plan.sampling.max_pilot_sweeps:
+    pilot = Pilot.of(columns) if columns else None
+    if pilot and not (pilot.converged or begun) and pilot.length < plan.sampling.max_pilot_sweeps:
         return None
     return pilot

@@ -5,7 +5,15 @@ import pytest
 
 from lj_vae_hpc.config import Sampling, System
 from lj_vae_hpc.sampling import equilibration
-from lj_vae_hpc.sampling.equilibration import CHAINS_PER_START, Pilot, _judge, run_pilot, settled_lattice, verdict
+from lj_vae_hpc.sampling.equilibration import (
+    CHAINS_PER_START,
+    Course,
+    Pilot,
+    _judge,
+    run_pilot,
+    settled_lattice,
+    verdict,
+)
 from lj_vae_hpc.sampling.plan import Plan
 
 TIMES, MEMORY = 513, 0.6
@@ -63,6 +71,20 @@ def test_a_pilot_is_a_function_of_its_plan_and_can_be_stored() -> None:
     for again in (run_pilot(plan, 1), Pilot.of(pilot.columns())):
         for name, values in pilot.columns().items():
             np.testing.assert_array_equal(values, again.columns()[name], err_msg=name)
+
+
+def test_a_pilot_that_is_left_goes_on_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(equilibration, "RHAT_MAX", 0.0)  # never satisfied
+    plan = Plan(5, System(n_particles=8, box_side=5.0), Sampling(gammas=(0.5, 1.0), max_pilot_sweeps=8192))
+    whole, course, told = run_pilot(plan, 1), None, []
+    for records in (3, 700):  # the second after the records have been thinned
+        countdown = iter(range(records - 1, -1, -1))
+        assert run_pilot(plan, 1, course, lambda c: told.append(c) or next(countdown) == 0) is None  # noqa: B023
+        course = Course.of(told[-1].columns())
+    again = run_pilot(plan, 1, course)
+    assert again and whole and whole.length == 8192
+    for name, values in whole.columns().items():
+        np.testing.assert_array_equal(values, again.columns()[name], err_msg=name)
 
 
 def test_a_frozen_system_is_not_proved_within_its_budget() -> None:

@@ -1,6 +1,8 @@
 """A run that stops at any step continues to the same bytes."""
 
 import shutil
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import h5py
@@ -8,6 +10,9 @@ import pytest
 
 from lj_vae_hpc.errors import Stopped
 from lj_vae_hpc.parallel import World
+from lj_vae_hpc.sampling.equilibration import Course, Pilot
+from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.stages import pilots
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.rundir import RunDir, open_run
@@ -19,6 +24,12 @@ def make(folder: Path, tiny: Path, world: World) -> tuple[RunDir, object]:
     run, config = open_run(world, folder, tiny, ())
     generate(world, run, config)
     return run, config
+
+
+@pytest.fixture(autouse=True)
+def undivided_pilots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pilots ask only when they are done, however slow the machine is."""
+    monkeypatch.setattr(pilots, "PAUSE", float("inf"))
 
 
 def test_training_stopped_within_an_epoch(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,11 +57,11 @@ def test_sampling_stopped_between_segments(tiny: Path, tmp_path: Path, monkeypat
     whole, config = make(tmp_path / "whole", tiny, world)
     run = RunDir(tmp_path / "stopped")
     monkeypatch.setattr(world, "stop_requested", lambda: True)
-    for pilots in (1, 2):
+    for count in (1, 2):
         with pytest.raises(Stopped, match="pilots so far"):
             generate(world, run, config)
         kept = {f: f.stat().st_mtime_ns for f in (run.data / "pilots").glob("*.h5")}
-        assert len(kept) == pilots
+        assert len(kept) == count
     for segments in (1, 2):
         with pytest.raises(Stopped, match="of 120 configurations"):
             generate(world, run, config)
@@ -80,13 +91,56 @@ def test_a_kill_between_the_last_segment_and_the_index(
     assert (run.data / "dataset.h5").read_bytes() == (whole.data / "dataset.h5").read_bytes()
 
 
+def test_a_pilot_that_is_stopped_goes_on(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(None)
+    whole, config = make(tmp_path / "whole", tiny, world)
+    run, begun = RunDir(tmp_path / "stopped"), []
+    monkeypatch.setattr(pilots, "PAUSE", 0.0)
+    run_pilot = pilots.run_pilot
+
+    def counted(plan: Plan, ensemble: int, course: Course | None, pause: Callable[[Course], bool]) -> Pilot | None:
+        begun.append((ensemble, course and len(course.records)))
+        return run_pilot(plan, ensemble, course, pause)
+
+    monkeypatch.setattr(pilots, "run_pilot", counted)
+    asked = iter([False] * 5 + [True])
+    monkeypatch.setattr(world, "stop_requested", lambda: next(asked, False))
+    with pytest.raises(Stopped, match="pilots so far"):
+        generate(world, run, config)
+    assert (run.data / "pilots/000000.course.h5").exists() and not (run.data / "pilots/000000.h5").exists()
+    generate(world, run, config)
+    assert begun == [(0, None), (0, 7), (1, None)]
+    assert (run.data / "dataset.h5").read_bytes() == (whole.data / "dataset.h5").read_bytes()
+    assert not (run.data / "pilots").exists()
+
+
+def test_a_larger_budget_changes_no_data_set_that_is_begun(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lj_vae_hpc.sampling.equilibration.RHAT_MAX", 0.0)  # never satisfied
+    world = World(None)
+    runs = [tmp_path / "whole", tmp_path / "stopped"]
+    for path, stops in zip(runs, (0, 1), strict=True):
+        for budget in (2048, 4096)[: stops + 1]:
+            settings = ("sampling.allow_unconverged=true", f"sampling.max_pilot_sweeps={budget}")
+            run, config = open_run(world, path, tiny, settings)
+            asked = iter([False, False, bool(stops) and budget == 2048])  # after two pilots and a segment
+            monkeypatch.setattr(world, "stop_requested", lambda asked=asked: next(asked, False))
+            with pytest.raises(Stopped) if stops and budget == 2048 else nullcontext():
+                generate(world, run, config)
+    whole, stopped = ([f.read_bytes() for f in sorted(path.glob("data/segments/*"))] for path in runs)
+    assert len(whole) == 3 and whole == stopped
+    with h5py.File(runs[1] / "data/dataset.h5") as file:
+        assert (file["ensembles/pilot/length"][:] == 2048).all()
+
+
 def test_a_segment_made_again_needs_no_pilot(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(None)
     run, config = make(tmp_path / "run", tiny, world)
     index, segment = (run.data / "dataset.h5").read_bytes(), run.data / "segments" / "000001.h5"
     bytes_of_segment = segment.read_bytes()
     segment.unlink()
-    monkeypatch.setattr("lj_vae_hpc.stages.pilots.run_pilot", None)
+    monkeypatch.setattr(pilots, "run_pilot", None)
     generate(world, run, config)
     assert segment.read_bytes() == bytes_of_segment and (run.data / "dataset.h5").read_bytes() == index
 

@@ -113,8 +113,9 @@ def test_division_of_sweeps_does_not_touch_rounding(cells_from: int, monkeypatch
     system = System(n_particles=60, box_side=9.0, temperature=0.01)
     whole, parts = (Chains(7, system, np.full(32, 0.5), np.full(32, 0.03), np.zeros(32), np.arange(32)) for _ in "ab")
     whole.run(1000)
-    for _ in range(100):
+    for k in range(100):
         parts.run(10)
+        parts.resume(parts.positions, 10 * (k + 1))
     np.testing.assert_array_equal(parts.positions, whole.positions)
     np.testing.assert_array_equal(parts.energy, whole.energy)
 
