@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from lj_vae_hpc import __version__
 from lj_vae_hpc.config import RunConfig
@@ -84,24 +85,28 @@ def _stage_command(name: str, text: str, examples: str, execute: Callable[[World
 def _generate(world: World, run: RunDir, config: RunConfig) -> None:
     from lj_vae_hpc.stages.generate import generate
 
+    world.watch_signals()
     generate(world, run, config)
 
 
 def _train(world: World, run: RunDir, config: RunConfig) -> None:
     from lj_vae_hpc.stages.train import train
 
+    world.watch_signals()
     train(world, run, config)
 
 
 def _evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     from lj_vae_hpc.stages.evaluate import evaluate
 
+    world.watch_signals()
     evaluate(world, run, config)
 
 
 def _report(world: World, run: RunDir, config: RunConfig) -> None:
     from lj_vae_hpc.stages.report import report
 
+    world.stop_at_once()
     report(world, run, config)
 
 
@@ -144,6 +149,7 @@ def tune(world: World, config_file: Path | None, output: Path | None, overrides:
     """
     from lj_vae_hpc.stages.tune import tune as search
 
+    world.watch_signals()
     search(world, RunDir(_run_path(output, config_file)), config_file, overrides)
 
 
@@ -165,10 +171,17 @@ def _data_command(
 def _data_of(
     world: World, data: Path | None, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
 ) -> tuple[Path, RunConfig | None]:
-    """The data set given, or the run's; and the configuration it must agree with, if one is given."""
+    """The data set given, or the run's; and the configuration it must agree with, if one is given.
+
+    What the environment names is that of the run, and says nothing of a data set given by itself.
+    """
+    source = click.get_current_context().get_parameter_source("config_file")
+    if data and source is ParameterSource.ENVIRONMENT:
+        config_file = None
     run = RunDir(_run_path(output, config_file))
-    base = config_file or (run.config if overrides and run.config.exists() else None)
-    return data or run.data, world.on_root(lambda: load(base, overrides)) if base else None
+    base = config_file or (run.config if run.config.exists() else None)
+    wanted = config_file or overrides
+    return data or run.data, world.on_root(lambda: load(base, overrides)) if wanted else None
 
 
 def _inspect(world: World, data: Path, config: RunConfig | None) -> None:
@@ -276,7 +289,7 @@ def main() -> None:
         sys.exit(2)
     if not world.is_root:  # rank 0 alone speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115, until the process ends
-    world.watch_signals()
+    world.stop_at_once()  # unless the command watches for them
     try:
         cli.main(prog_name="lj-vae", standalone_mode=False, obj=world)
     except click.ClickException as error:
@@ -287,6 +300,8 @@ def main() -> None:
         sys.exit(130)
     except Stopped as stopped:
         print(f"lj-vae: stopped: {stopped}; give the same command again to continue", flush=True)
+        if not stopped.everywhere:
+            world.leave(75, everywhere=False)
         sys.exit(75)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):

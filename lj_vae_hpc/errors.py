@@ -20,4 +20,12 @@ class Diverged(UserError):
 
 
 class Stopped(Exception):
-    """The run was told to stop and has saved what it did; the same command continues. Exit status 75."""
+    """The run was told to stop and has saved what it did; the same command continues. Exit status 75.
+
+    Attributes:
+        everywhere: the same on every rank; else the other ranks may be anywhere.
+    """
+
+    def __init__(self, message: str, everywhere: bool = True) -> None:
+        super().__init__(message)
+        self.everywhere = everywhere

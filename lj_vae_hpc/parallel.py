@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import Stopped, UserError
 
 T = TypeVar("T")
 
@@ -65,14 +65,21 @@ class World:
         return cls(comm)
 
     def watch_signals(self) -> None:
-        """From now on the first SIGTERM or SIGUSR2 only sets what stop_requested tells; a second one kills."""
+        """From now on the first SIGTERM and the first SIGUSR2 only set what stop_requested tells; another one kills."""
 
         def handler(number: int, _: object) -> None:
             self._signals.append(number)
             signal.signal(number, signal.SIG_DFL)
 
-        for number in (signal.SIGTERM, signal.SIGUSR2):
-            signal.signal(number, handler)
+        _handle(handler)
+
+    def stop_at_once(self) -> None:
+        """From now on SIGTERM and SIGUSR2 raise Stopped: for what is soon made again, and keeps nothing until it is."""
+
+        def handler(*_: object) -> None:
+            raise Stopped("nothing was kept", everywhere=False)
+
+        _handle(handler)
 
     def alone(self) -> "World":
         """A world of only this rank, which stops on the same signals and at the same deadline."""
@@ -185,7 +192,11 @@ class World:
         sys.stdout.flush()
         if everywhere:
             self.barrier()  # nobody leaves before rank 0 has spoken
-        elif self._comm and self.size > 1:
+        self.leave(status, everywhere)
+
+    def leave(self, status: int, everywhere: bool) -> NoReturn:
+        """Ends this process, and the other ranks if they do not know: they may wait for this one."""
+        if not everywhere and self._comm and self.size > 1:
             self._comm.Abort(status)
         os._exit(status)  # without closing what is open: files that MPI-IO could not write crash when they are closed
 
@@ -218,6 +229,11 @@ class World:
         from torch.nn.parallel import DistributedDataParallel
 
         return DistributedDataParallel(module, gradient_as_bucket_view=True)
+
+
+def _handle(handler: Callable[[int, Any], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, handler)
 
 
 def _mpi() -> Any:

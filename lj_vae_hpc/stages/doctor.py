@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel import World
+
+REMEDY = "bin/bootstrap sets everything up"
 
 
 def doctor(world: World, output: Path, config: RunConfig) -> None:
@@ -32,14 +34,19 @@ def doctor(world: World, output: Path, config: RunConfig) -> None:
     for name, check in checks:
         try:
             outcome = check()
+        except Stopped:
+            raise
         except Exception as error:
-            outcome = f"FAILED: {' '.join(str(error).split())}"
+            text = " ".join(str(error).split())
+            if world.size > 1:  # the others may wait for this rank
+                raise UserError(f"not ready: {name}: {text}; {REMEDY}", getattr(error, "everywhere", False)) from None
+            outcome = f"FAILED: {text}"
         problems = [text for text in world.gather(outcome) if text.startswith("FAILED")]
         if world.is_root:
             print(f"{name:>14}: {problems[0] if problems else outcome}", flush=True)
         failed += [name] * bool(problems)
     if failed:
-        raise UserError(f"not ready: {', '.join(failed)}; bin/bootstrap sets everything up", everywhere=True)
+        raise UserError(f"not ready: {', '.join(failed)}; {REMEDY}", everywhere=True)
 
 
 def _hdf5(world: World, folder: Path) -> str:

@@ -1,6 +1,6 @@
 """Scores configurations with a trained network, divided over ranks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.hardware import choose_device
 from lj_vae_hpc.training.network import Network
 
-BLOCK = 1024
+BLOCK, DISTANCES = 1024, 1 << 25  # at most so many configurations and so many of their distances at once
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -40,9 +40,9 @@ def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path
     world.on_root(lambda: check_data(run, config, 1))
 
     def check() -> None:
-        if target.exists() and (path.samefile(target) or not _holds_scores(target)):
-            raise UserError(f"--to {target} exists and holds no scores; choose another file")
         with Dataset(path) as foreign:
+            if target.exists() and not _holds_scores(target):
+                raise UserError(f"--to {target} exists and holds no scores; choose another file")
             if foreign.n_particles != config.system.n_particles:
                 raise UserError(
                     f"{path} holds configurations of {foreign.n_particles} particles, the model in {run.path} was "
@@ -97,8 +97,8 @@ def fitted_scorer(world: World, network: Network, data: Dataset, training: range
     sums = np.zeros((d + 1, d + 1))
     share = world.shard(len(training))
     mine = training[share.start : share.stop]
-    for start in range(mine.start, mine.stop, BLOCK):
-        z = bare.latent_means(read(range(start, min(start + BLOCK, mine.stop))))
+    for rows in _blocks(mine, data.n_particles):
+        z = bare.latent_means(read(rows))
         z = np.c_[z, np.ones(len(z))]
         sums += z.T @ z
     sums = world.sum(sums)
@@ -112,8 +112,7 @@ def score_suite(
     """Scores and energies of every row of a suite, in order, on rank 0; each row is scored by exactly one rank."""
     mine = world.shard(suite.rows)
     parts: list[Arrays] = []
-    for start in range(mine.start, mine.stop, BLOCK):
-        rows = range(start, min(start + BLOCK, mine.stop))
+    for rows in _blocks(mine, config.system.n_particles):
         configurations = suite.read(rows)
         parts.append(dict(scorer(configurations)) | observables(configurations.positions, config.system)
                      | {"row": np.arange(rows.start, rows.stop)})  # fmt: skip
@@ -125,6 +124,13 @@ def score_suite(
     if not np.array_equal(result["row"], np.arange(suite.rows)):
         raise RuntimeError(f"suite {suite.name}: some configurations were not scored once and only once")
     return result
+
+
+def _blocks(rows: range, n_particles: int) -> Iterator[range]:
+    """Rows that are in memory at once."""
+    size = max(1, min(BLOCK, DISTANCES // n_particles**2))
+    for start in range(rows.start, rows.stop, size):
+        yield range(start, min(start + size, rows.stop))
 
 
 def write_scores(path: Path, results: dict[str, Arrays]) -> None:

@@ -1,6 +1,7 @@
-"""What --max-hours takes, and where a job has it from."""
+"""What --max-hours takes, and where a job has it from; commands that end at once."""
 
 import os
+import signal as signals
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +19,28 @@ def test_hours_that_make_no_sense(lj_vae: Run, hours: str, ranks: int, tmp_path:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_job_that_mpirun_starts_knows_its_time_limit(tiny: Path, tmp_path: Path) -> None:
-    """Slurm signals only what srun started; so the job asks for its end, here three seconds from now."""
-    (tmp_path / "squeue").write_text("#!/bin/sh\ndate --iso-8601=seconds -d '3 seconds'\n")
-    (tmp_path / "squeue").chmod(0o755)
+@pytest.mark.parametrize(("signal", "ranks"), [("SIGTERM", 0), ("SIGUSR2", 2)])
+def test_what_keeps_nothing_ends_at_once(signal: str, ranks: int, tmp_path: Path) -> None:
+    launcher = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks else []
+    process = subprocess.Popen([*launcher, ROOT / "bin/lj-vae", "doctor", "-o", tmp_path], stdout=subprocess.PIPE)
+    assert process.stdout and process.stdout.readline().strip().startswith(b"ranks: ")
+    process.send_signal(getattr(signals, signal))
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 75 and b"Slurm" not in said
+    assert ranks or b"stopped: nothing was kept" in said
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "srun"])
+def test_a_job_knows_its_time_limit(launcher: str, tiny: Path, tmp_path: Path) -> None:
+    """Slurm signals only what srun started, and maybe too late; so the job asks for its end, here in three seconds."""
+    for name, script in (
+        ("squeue", "date --iso-8601=seconds -d '3 seconds'"),
+        ("srun", 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"'),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
     job = {
-        "LJ_VAE_LAUNCHER": "mpirun", "LJ_VAE_ROOT": str(ROOT), "LJ_VAE_OUTPUT": str(tmp_path / "run"),
+        "LJ_VAE_LAUNCHER": launcher, "LJ_VAE_ROOT": str(ROOT), "LJ_VAE_OUTPUT": str(tmp_path / "run"),
         "LJ_VAE_CONFIG": str(tiny), "SLURM_NTASKS": "1", "SLURM_JOB_ID": "1",
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
     }  # fmt: skip

@@ -23,6 +23,8 @@ from lj_vae_hpc.parallel import World
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.inspect import verify
 from lj_vae_hpc.stages.rundir import RunDir, open_run
+from lj_vae_hpc.stages.score import _blocks
+from lj_vae_hpc.stages.score import score as score_file
 from lj_vae_hpc.stages.train import train
 from tests.conftest import TINY, sampled_run
 
@@ -113,6 +115,29 @@ def test_inspect_verify_and_score(finished: Path, lj_vae: Run, tmp_path: Path) -
     assert lj_vae("score", soft, "-o", finished, "--to", target).returncode == 0
     with h5py.File(target) as file, h5py.File(finished / "evaluation/scores.h5") as scores:
         np.testing.assert_allclose(file["scores/rmse"][:], scores["soft/rmse"][:], rtol=1e-5)
+    with pytest.raises(UserError, match=r"missing\.h5 does not exist"):
+        score_file(World(), RunDir(finished), load(finished / "config.yaml"), tmp_path / "missing.h5", target)
+
+
+def test_blocks_of_large_systems_are_small() -> None:
+    assert list(_blocks(range(5, 2100), 30)) == [range(5, 1029), range(1029, 2053), range(2053, 2100)]
+    assert max(map(len, _blocks(range(1000), 1000))) == 33 and list(_blocks(range(2), 9000)) == [range(1), range(1, 2)]
+
+
+def test_the_configuration_that_data_must_agree_with(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    soft = str(finished / "evaluation/suites/soft/dataset.h5")
+
+    def inspected(*arguments: str) -> None:
+        cli.main(["inspect", *arguments], standalone_mode=False, obj=World())
+
+    inspected("-o", str(finished), "-s", "system.n_particles=8")
+    for arguments in ((soft, "-c", str(finished / "config.yaml")), (soft, "-s", "system.n_particles=9")):
+        with pytest.raises(UserError, match="another system than the configuration's"):
+            inspected(*arguments)
+    with pytest.raises(UserError, match=r"unknown key system\.nonsense"):
+        inspected(soft, "-s", "system.nonsense=9")
+    monkeypatch.setenv("LJ_VAE_CONFIG", str(finished / "config.yaml"))
+    inspected(soft)
 
 
 def test_verify_names_the_damaged_segment(lj_vae: Run, tmp_path: Path) -> None:
@@ -210,6 +235,14 @@ def test_an_output_folder_without_permission(lj_vae: Run, tmp_path: Path) -> Non
     blocked.write_text("")
     done = lj_vae("generate", "-o", blocked / "run")
     assert done.returncode == 2 and "cannot write the output folder" in done.stderr
+
+
+def test_doctor(lj_vae: Run, tmp_path: Path) -> None:
+    done = lj_vae("doctor", "-o", tmp_path, ranks=2)
+    assert done.returncode == 0 and "2 ranks wrote one file in" in done.stdout and "training on" in done.stdout
+    assert not list(tmp_path.iterdir())
+    done = lj_vae("doctor", "-o", "/proc/none", ranks=2)
+    assert done.returncode == 2 and "not ready: parallel HDF5" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_generate_never_loads_torch() -> None:
