@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.config import Sampling, System
+from lj_vae_hpc.config import RunConfig, Sampling, System
 
 FREE_KEYS = frozenset(
     {"max_pilot_sweeps", "allow_unconverged", "device"}
@@ -67,6 +67,13 @@ class Plan:
         """Equal for two plans if and only if they describe the same rows in the same segments."""
         sampling = self.sampling.model_dump_json(exclude=set(FREE_KEYS))
         return _digest(f"{self.seed} {self.first_ensemble} {self.system.model_dump_json()} {sampling}")
+
+    def facts(self, config: RunConfig) -> dict[str, str]:
+        """What is stored with a data set."""
+        return {
+            "config": config.to_yaml(), "system": self.system.model_dump_json(), "protocol": self.sampling.protocol,
+            "fingerprint": self.fingerprint(),
+        }  # fmt: skip
 
     def pilot_fingerprint(self, ensemble: int) -> str:
         """Equal if and only if the ensemble's pilot takes the same course, however far."""

@@ -13,8 +13,9 @@ from lj_vae_hpc.parallel import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.sampling.chains import choose_device, sample_rows, warm_up
+from lj_vae_hpc.sampling.pilot import schedule, table
 from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.stages.pilots import run_pilots, schedule, table
+from lj_vae_hpc.stages.pilots import run_pilots
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset, finished_segments
 from lj_vae_hpc.store.schema import SEGMENT_FOLDER, segment_name
@@ -79,13 +80,7 @@ def sample(
     ensembles = {"gamma": np.array(plan.gammas), **asdict(how), **table(pilots)}
 
     def index() -> None:
-        write_index(
-            folder, done, plan.rows, plan.system.n_particles, ensembles,
-            {
-                "config": config.to_yaml(), "system": plan.system.model_dump_json(),
-                "protocol": plan.sampling.protocol, "fingerprint": plan.fingerprint(),
-            },
-        )  # fmt: skip
+        write_index(folder, done, plan.rows, plan.system.n_particles, ensembles, plan.facts(config))
 
     if not todo:  # killed after the last segment
         world.on_root(index)

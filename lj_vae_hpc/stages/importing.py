@@ -43,6 +43,11 @@ def import_files(
         world.on_root(lambda: _write(run, config, Path(scratch)))
 
 
+def _check_new(run: RunDir) -> None:
+    if run.data.exists():
+        raise UserError(f"{run.path} already has data; choose another output folder (-o)")
+
+
 def _record(n_particles: int) -> np.dtype[np.void]:
     """A checked configuration in the scratch folder, which has one file of them per γ."""
     return np.dtype([("positions", "<f4", (n_particles, 2)), ("energy", "<f8")])
@@ -52,8 +57,7 @@ def _collect(
     files: tuple[Path, ...], run: RunDir, config_file: Path | None, overrides: tuple[str, ...], scratch: Path
 ) -> int:
     """Checks every configuration and adds it to its ensemble's file; returns the number per γ."""
-    if run.data.exists():
-        raise UserError(f"{run.path} already has data; choose another output folder (-o)")
+    _check_new(run)
     config = load(config_file or (run.config if run.config.exists() else None), overrides)
     gammas = config.sampling.gamma_values
     at_once = max(1, PARTICLES_AT_ONCE // config.system.n_particles)
@@ -124,6 +128,7 @@ def _write(run: RunDir, config: RunConfig, scratch: Path) -> None:
     """Writes the segments and the index; the folder gets its name last."""
     plan, folder = Plan(config.seed, config.system, config.sampling), run.path / "data.partial"
     record, segments = _record(config.system.n_particles), dict(enumerate(plan.segments()))
+    _check_new(run)  # another import may have ended meanwhile
     shutil.rmtree(folder, ignore_errors=True)
     (folder / SEGMENT_FOLDER).mkdir(parents=True)
     for k, rows in segments.items():
@@ -141,11 +146,7 @@ def _write(run: RunDir, config: RunConfig, scratch: Path) -> None:
         write_segment(partial, rows, rows, columns, plan.fingerprint(), {}, World().agree)
         finish_segment(partial, path)
     write_index(
-        folder, segments, plan.rows, plan.system.n_particles, {"gamma": np.array(plan.gammas)},
-        {
-            "config": config.to_yaml(), "system": plan.system.model_dump_json(),
-            "protocol": plan.sampling.protocol, "fingerprint": plan.fingerprint(),
-        },
-    )  # fmt: skip
+        folder, segments, plan.rows, plan.system.n_particles, {"gamma": np.array(plan.gammas)}, plan.facts(config)
+    )
     folder.rename(run.data)
     print(f"imported: {plan.rows} configurations in {run.data}")

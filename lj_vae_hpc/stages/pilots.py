@@ -1,7 +1,7 @@
 """Runs the pilot of every ensemble, divided over ranks; each is kept as soon as it is done."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.progress import Progress
-from lj_vae_hpc.sampling.chains import Schedule
-from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Course, Pilot, run_pilot
+from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot
+from lj_vae_hpc.sampling.pilot import Course, run_pilot
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.store.schema import INDEX_NAME
 from lj_vae_hpc.store.writer import write_small_hdf5
@@ -66,24 +66,6 @@ def _check(everything: list[tuple[Path, Plan, int]], pilots: list[Pilot], label:
             + ". Raise sampling.max_pilot_sweeps, or set sampling.allow_unconverged=true to sample all the same",
             everywhere=True,
         )
-
-
-def schedule(plan: Plan, pilots: list[Pilot]) -> Schedule:
-    """What the protocol makes of the pilots; without them the plan's own step and sweeps."""
-    count, s = len(plan.gammas), plan.sampling
-    if s.protocol == "reference":
-        return Schedule(np.full(count, s.step), np.full(count, s.sweeps), np.full(count, s.sweeps))
-    return Schedule(
-        np.array([p.step for p in pilots]),
-        np.array([max(s.sweeps, p.burn_in) for p in pilots]),
-        np.array([p.interval for p in pilots]),
-    )
-
-
-def table(pilots: Iterable[Pilot]) -> dict[str, NDArray[np.generic]]:
-    """The pilots' attributes, each with an entry per ensemble, to be stored under /ensembles/pilot."""
-    columns = [pilot.columns() for pilot in pilots]
-    return {f"pilot/{name}": np.stack([c[name] for c in columns]) for name in (columns[0] if columns else ())}
 
 
 def _why(pilot: Pilot) -> str:

@@ -34,17 +34,19 @@ def report(world: World, run: RunDir, config: RunConfig) -> None:
         UserError: an earlier stage has not been run.
     """
 
-    def guarded() -> None:
+    def write() -> None:
         try:
-            _report(run, config)
+            page = _page(run, config)
         except (json.JSONDecodeError, KeyError, OSError) as error:
             message = f"cannot read the results in {run.path} ({error!r:.100}); give `lj-vae evaluate` again"
             raise UserError(message) from None
+        write_text(run.report, page)
+        print(f"report: open {run.report} in a browser", flush=True)
 
-    world.on_root(guarded)
+    world.on_root(write)
 
 
-def _report(run: RunDir, config: RunConfig) -> None:
+def _page(run: RunDir, config: RunConfig) -> str:
     needed = {
         run.metrics: "train",
         run.evaluation / "summary.json": "evaluate",
@@ -98,8 +100,7 @@ def _report(run: RunDir, config: RunConfig) -> None:
         "test error": f"RMSE {np.mean(normal['rmse']):.4f}" + " (units of L√2)" * config.representation.has_positions,
         "best score": f"{best.replace('_', ' ')}, mean AUROC {summary['mean_auroc'][best]:.3f}",
     }
-    write_text(run.report, render(run.path.resolve().name, facts, summary, sections, config.to_yaml()))
-    print(f"report: open {run.report} in a browser", flush=True)
+    return render(run.path.resolve().name, facts, summary, sections, config.to_yaml())
 
 
 def _equilibrium(columns: Columns, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]) -> Iterator[Section]:

@@ -22,6 +22,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.inspect import verify
+from lj_vae_hpc.stages.report import report
 from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.stages.score import _blocks
 from lj_vae_hpc.stages.score import score as score_file
@@ -96,6 +97,15 @@ def test_the_page_needs_nothing_else(finished: Path) -> None:
     assert page.links and all(link.startswith(("data:", "#")) for link in page.links)
     assert "@import" not in text and "<script" not in text
     assert len(re.findall("<h2>", text)) == 8
+
+
+def test_a_page_that_cannot_be_written(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, _: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("lj_vae_hpc.stages.report.write_text", full)
+    with pytest.raises(OSError, match="No space left"):  # which main tells as it is; the results are good
+        report(World(), RunDir(finished), load(finished / "config.yaml"))
 
 
 def test_a_second_call_redoes_nothing(finished: Path, lj_vae: Run) -> None:

@@ -15,6 +15,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.stages import importing
 from lj_vae_hpc.stages.export import export
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.importing import import_files
@@ -162,6 +163,23 @@ def test_imported_data_is_never_sampled(tmp_path: Path, lj_vae: Callable) -> Non
     done = lj_vae("generate", "-o", tmp_path / "run", "-s", "sampling.protocol=imported")
     assert done.returncode == 2 and "give `lj-vae import`" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "run" / "data").exists()
+
+
+def test_of_two_imports_at_once_one_is_refused(
+    tmp_path: Path, files: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, check = tmp_path / "run", importing._check_new
+
+    def slow(path: RunDir) -> None:
+        check(path)
+        monkeypatch.setattr(importing, "_check_new", check)
+        take(files, run)  # all of the other, after this one has found nothing
+
+    monkeypatch.setattr(importing, "_check_new", slow)
+    with pytest.raises(UserError, match=f"{run} already has data"):
+        take(files, run)
+    with Dataset(run / "data") as data:
+        assert data.rows == 2 * CHAINS
 
 
 def test_an_import_that_was_killed_is_done_again(tmp_path: Path, files: tuple[Path, ...]) -> None:

@@ -126,3 +126,4 @@ def test_splits_are_disjoint_and_cover_everything() -> None:
     splits = Splits.of(400, 4, Training(validation_fraction=0.1, test_fraction=0.2))
     assert [*splits.training, *splits.validation, *splits.test] == list(range(400))
     assert (len(splits.training), len(splits.validation), len(splits.test)) == (280, 40, 80)
+    assert Splits.of(12, 1, Training(test_fraction=0.1)).test == range(10, 12), "of one row errors cannot be told"

@@ -10,7 +10,8 @@ import pytest
 
 from lj_vae_hpc.errors import Stopped
 from lj_vae_hpc.parallel import World
-from lj_vae_hpc.sampling.equilibration import Course, Pilot
+from lj_vae_hpc.sampling.equilibration import Pilot
+from lj_vae_hpc.sampling.pilot import Course
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.stages import pilots
 from lj_vae_hpc.stages.evaluate import evaluate

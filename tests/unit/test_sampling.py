@@ -8,8 +8,8 @@ from lj_vae_hpc.config import Sampling, System
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling.chains import Chains, Schedule, sample_rows
-from lj_vae_hpc.sampling.equilibration import tuned_step
 from lj_vae_hpc.sampling.metropolis import exp_negative
+from lj_vae_hpc.sampling.pilot import tuned_step
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.sampling.streams import philox, trial_numbers
 from lj_vae_hpc.sampling.vectors import LANES, load, store, words

@@ -1,0 +1,151 @@
+"""The pilot: it tunes an ensemble's step size and proves how long a chain takes to equilibrium.
+
+Pilot chains start from two opposite states, uniformly random and a lattice settled on the floor. Their length doubles
+until, after some burn-in, nothing tells where they started.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.physics.observables import close_pairs
+from lj_vae_hpc.sampling.chains import Chains, Schedule
+from lj_vae_hpc.sampling.equilibration import CHAINS_PER_START, Pilot, Stored, judge
+from lj_vae_hpc.sampling.plan import Plan
+
+CLOSE = np.float32(1.5)
+PILOT_CHAIN = 1 << 31  # pilot chains are numbered from here: their streams are no production chain's
+TUNING_ROUNDS, SWEEPS_PER_ROUND = 40, 50
+FIRST_LENGTH, MOST_RECORDS = 2048, 512
+
+
+@dataclass
+class Course(Stored):
+    """A pilot under way: enough to go on with it to the same bits.
+
+    Attributes:
+        step: largest trial displacement, in σ.
+        length: sweeps of each chain until the next verdict.
+        every: sweeps between two records.
+        accepted: trial moves per chain that were accepted.
+        positions: (chains, N, 2) now, in σ; the chains from the uniform start first.
+        records: (times, 3, chains) observables from the start on.
+    """
+
+    step: float
+    length: int
+    every: int
+    accepted: float
+    positions: NDArray[np.float32]
+    records: Any
+
+    @property
+    def swept(self) -> int:
+        """Sweeps that each chain has made."""
+        return (len(self.records) - 1) * self.every
+
+
+def run_pilot(
+    plan: Plan, ensemble: int, course: Course | None = None, pause: Callable[[Course], bool] = lambda _: False
+) -> Pilot | None:
+    """Tunes and proves one ensemble of a plan; the result depends on nothing else.
+
+    Args:
+        plan: the plan.
+        ensemble: its number in it.
+        course: where the pilot was left, if it was begun.
+        pause: called after every record; where it tells to stop there is no result.
+    """
+    count, n, most = 2 * CHAINS_PER_START, plan.system.n_particles, plan.sampling.max_pilot_sweeps
+    step = course.step if course else tuned_step(plan, ensemble)
+    chains = _chains(plan, ensemble, step, count, first=0)
+    if course:
+        chains.resume(course.positions, course.swept)
+        course.records = list(course.records)
+    else:
+        positions = chains.positions
+        positions[CHAINS_PER_START:] = settled_lattice(n, plan.system.box_side)
+        chains.positions = positions
+        course = Course(step, FIRST_LENGTH, FIRST_LENGTH * 2 // MOST_RECORDS, 0.0, positions, [])
+        course.records.append(_observe(chains, positions))
+    while True:
+        while course.swept < course.length:
+            course.accepted += float(chains.run(course.every).mean())
+            course.positions = chains.positions
+            course.records.append(_observe(chains, course.positions))
+            if pause(course):
+                return None
+        acceptance = course.accepted / (course.swept * n)
+        pilot = judge(np.stack(course.records, axis=-1), course.every, step, acceptance)
+        if pilot.converged or course.length >= most:
+            return pilot
+        course.length = min(2 * course.length, most)
+        if course.length // course.every > MOST_RECORDS:
+            course.records, course.every = course.records[::2], 2 * course.every
+
+
+def tuned_step(plan: Plan, ensemble: int) -> float:
+    """Step size in σ at which the target share of trial moves is accepted.
+
+    log(step) follows the acceptance (Robbins and Monro, Ann. Math. Stat. 22, 400, 1951); the mean of the last half is
+    taken.
+    """
+    log_step, history = np.log(plan.sampling.step), []
+    chains = _chains(plan, ensemble, plan.sampling.step, CHAINS_PER_START, first=2 * CHAINS_PER_START)
+    for _ in range(TUNING_ROUNDS):
+        chains.set_step(float(np.exp(log_step)))
+        acceptance = chains.run(SWEEPS_PER_ROUND).mean() / (SWEEPS_PER_ROUND * plan.system.n_particles)
+        log_step += 1.5 * (acceptance - plan.sampling.target_acceptance)
+        log_step = float(np.clip(log_step, np.log(1e-3), np.log(plan.system.box_side / 2)))
+        history.append(log_step)
+    return float(f"{np.exp(np.mean(history[TUNING_ROUNDS // 2 :])):.4g}")
+
+
+def settled_lattice(n_particles: int, box_side: float) -> NDArray[np.float32]:
+    """(N, 2) positions in σ on a triangular lattice that fills the box from the floor up.
+
+    Neighbours are at the distance of the Lennard-Jones minimum, 2^(1/6) σ, closer where the box would be too low.
+    """
+    spacing = 2.0 ** (1 / 6)
+    while True:
+        columns = int(box_side / spacing) + 1
+        rows = -(-n_particles // columns)
+        if (rows - 1) * spacing * np.sqrt(3) / 2 <= box_side:
+            break
+        spacing *= 0.99
+    row, column = np.divmod(np.arange(n_particles), columns)
+    gap = (box_side - (columns - 1) * spacing) / 2 if columns > 1 else 0.0
+    x = np.clip(column * spacing + gap + (row % 2 - 0.5) * min(gap, spacing / 2), 0.0, box_side)
+    return np.stack([x, row * spacing * np.sqrt(3) / 2], axis=1).astype(np.float32)
+
+
+def _chains(plan: Plan, ensemble: int, step: float, count: int, first: int) -> Chains:
+    gamma, identity = np.full(count, plan.gammas[ensemble]), np.full(count, plan.first_ensemble + ensemble)
+    chain = PILOT_CHAIN + first + np.arange(count, dtype=np.int64)
+    return Chains(plan.seed, plan.system, gamma, np.full(count, step), identity, chain, plan.device)
+
+
+def _observe(chains: Chains, positions: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(3, chains) observables."""
+    return np.stack([chains.energy, positions[..., 1].sum(axis=1, dtype=np.float64), close_pairs(positions, CLOSE)])
+
+
+def schedule(plan: Plan, pilots: list[Pilot]) -> Schedule:
+    """What the protocol makes of the pilots; without them the plan's own step and sweeps."""
+    count, s = len(plan.gammas), plan.sampling
+    if s.protocol == "reference":
+        return Schedule(np.full(count, s.step), np.full(count, s.sweeps), np.full(count, s.sweeps))
+    return Schedule(
+        np.array([p.step for p in pilots]),
+        np.array([max(s.sweeps, p.burn_in) for p in pilots]),
+        np.array([p.interval for p in pilots]),
+    )
+
+
+def table(pilots: Iterable[Pilot]) -> dict[str, NDArray[np.generic]]:
+    """The pilots' attributes, each with an entry per ensemble, to be stored under /ensembles/pilot."""
+    columns = [pilot.columns() for pilot in pilots]
+    return {f"pilot/{name}": np.stack([c[name] for c in columns]) for name in (columns[0] if columns else ())}
