@@ -48,19 +48,23 @@ class Course(Stored):
         return (len(self.records) - 1) * self.every
 
 
-def run_pilot(
-    plan: Plan, ensemble: int, course: Course | None = None, pause: Callable[[Course], bool] = lambda _: False
-) -> Pilot | None:
+Pause = Callable[[Course | None], bool]
+
+
+def run_pilot(plan: Plan, ensemble: int, course: Course | None = None, pause: Pause = lambda _: False) -> Pilot | None:
     """Tunes and proves one ensemble of a plan; the result depends on nothing else.
 
     Args:
         plan: the plan.
         ensemble: its number in it.
         course: where the pilot was left, if it was begun.
-        pause: called after every record; where it tells to stop there is no result.
+        pause: called after every record, and without a course while the step is tuned, of which nothing is kept; where
+            it tells to stop there is no result.
     """
     count, n, most = 2 * CHAINS_PER_START, plan.system.n_particles, plan.sampling.max_pilot_sweeps
-    step = course.step if course else tuned_step(plan, ensemble)
+    step = course.step if course else tuned_step(plan, ensemble, pause)
+    if step is None:
+        return None
     chains = _chains(plan, ensemble, step, count, first=0)
     if course:
         chains.resume(course.positions, course.swept)
@@ -87,8 +91,8 @@ def run_pilot(
             course.records, course.every = course.records[::2], 2 * course.every
 
 
-def tuned_step(plan: Plan, ensemble: int) -> float:
-    """Step size in σ at which the target share of trial moves is accepted.
+def tuned_step(plan: Plan, ensemble: int, pause: Pause = lambda _: False) -> float | None:
+    """Step size in σ at which the target share of trial moves is accepted; None where it was told to stop.
 
     log(step) follows the acceptance (Robbins and Monro, Ann. Math. Stat. 22, 400, 1951); the mean of the last half is
     taken.
@@ -101,6 +105,8 @@ def tuned_step(plan: Plan, ensemble: int) -> float:
         log_step += 1.5 * (acceptance - plan.sampling.target_acceptance)
         log_step = float(np.clip(log_step, np.log(1e-3), np.log(plan.system.box_side / 2)))
         history.append(log_step)
+        if pause(None):
+            return None
     return float(f"{np.exp(np.mean(history[TUNING_ROUNDS // 2 :])):.4g}")
 
 

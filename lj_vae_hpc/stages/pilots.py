@@ -95,13 +95,13 @@ def _run(world: World, folder: Path, plan: Plan, ensemble: int) -> Pilot | None:
 
         write_small_hdf5(path, fill)
 
-    def pause(course: Course) -> bool:
+    def pause(course: Course | None) -> bool:
         nonlocal asked, kept
         now = time.monotonic()
         if now - asked < PAUSE:
             return False
         stop, asked = world.stop_requested(), now
-        if stop or now - kept > KEEP:
+        if course and (stop or now - kept > KEEP):
             keep(course, unfinished)
             kept = now
         return stop

@@ -70,10 +70,11 @@ def test_a_pilot_that_is_left_goes_on_to_the_same_bits(monkeypatch: pytest.Monke
     monkeypatch.setattr(equilibration, "RHAT_MAX", 0.0)  # never satisfied
     plan = Plan(5, System(n_particles=8, box_side=5.0), Sampling(gammas=(0.5, 1.0), max_pilot_sweeps=8192))
     whole, course, told = run_pilot(plan, 1), None, []
-    for records in (3, 700):  # the second after the records have been thinned
-        countdown = iter(range(records - 1, -1, -1))
+    for calls in (5, 43, 700):  # while the step is tuned; at its third record; after the records have been thinned
+        countdown = iter(range(calls - 1, -1, -1))
         assert run_pilot(plan, 1, course, lambda c: told.append(c) or next(countdown) == 0) is None  # noqa: B023
-        course = Course.of(told[-1].columns())
+        course = told[-1] and Course.of(told[-1].columns())
+        assert (course is None) == (calls == 5)
     again = run_pilot(plan, 1, course)
     assert again and whole and whole.length == 8192
     for name, values in whole.columns().items():

@@ -1,7 +1,6 @@
 """A run that stops at any step continues to the same bytes."""
 
 import shutil
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from lj_vae_hpc.errors import Stopped
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.sampling.equilibration import Pilot
-from lj_vae_hpc.sampling.pilot import Course
+from lj_vae_hpc.sampling.pilot import Course, Pause
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.stages import pilots
 from lj_vae_hpc.stages.evaluate import evaluate
@@ -99,12 +98,12 @@ def test_a_pilot_that_is_stopped_goes_on(tiny: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(pilots, "PAUSE", 0.0)
     run_pilot = pilots.run_pilot
 
-    def counted(plan: Plan, ensemble: int, course: Course | None, pause: Callable[[Course], bool]) -> Pilot | None:
+    def counted(plan: Plan, ensemble: int, course: Course | None, pause: Pause) -> Pilot | None:
         begun.append((ensemble, course and len(course.records)))
         return run_pilot(plan, ensemble, course, pause)
 
     monkeypatch.setattr(pilots, "run_pilot", counted)
-    asked = iter([False] * 5 + [True])
+    asked = iter([False] * 45 + [True])  # 40 times while the step is tuned, then after every record
     monkeypatch.setattr(world, "stop_requested", lambda: next(asked, False))
     with pytest.raises(Stopped, match="pilots so far"):
         generate(world, run, config)
