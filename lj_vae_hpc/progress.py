@@ -47,6 +47,13 @@ class Progress:
             self._print(f"{tqdm.format_interval(left)} left")
             self._next_line = now + SECONDS_BETWEEN_LINES
 
+    def note(self, text: str) -> None:
+        """Tells how far the unit under way is."""
+        self._bar.set_postfix_str(text)
+        if self._lines and time.monotonic() >= self._next_line:
+            print(f"{self._label}: {text}", flush=True)
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+
     def _print(self, tail: str) -> None:
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
         share = 100.0 * self._done / self._total if self._total else 100.0

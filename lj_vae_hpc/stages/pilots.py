@@ -38,12 +38,13 @@ def run_pilots(world: World, plans: Mapping[Path, Plan], label: str, begun: bool
     todo = [k for k, pilot in enumerate(pilots) if pilot is None]
     with Progress(f"{label}, pilots", len(todo), "values of γ", world.is_root) as progress:
         for start in range(0, len(todo), world.size):
-            mine = {k: _run(world.alone(), *everything[k]) for k in todo[start + world.rank : start + world.rank + 1]}
+            turn = todo[start : start + world.size]
+            mine = {k: _run(world.alone(), progress, *everything[k]) for k in turn[world.rank : world.rank + 1]}
             for rank in world.gather(mine):
                 for k, pilot in rank.items():
                     pilots[k] = pilot
-            progress.advance(min(world.size, len(todo) - start))
-            if world.stop_requested() or any(pilots[k] is None for k in todo[start : start + world.size]):
+            progress.advance(len(turn))
+            if world.stop_requested() or any(pilots[k] is None for k in turn):
                 raise Stopped("the pilots so far are kept")
     proved = [pilot for pilot in pilots if pilot]
     _check(everything, proved, label)
@@ -81,7 +82,7 @@ def _path(folder: Path, ensemble: int) -> Path:
     return folder / "pilots" / f"{ensemble:06d}.h5"
 
 
-def _run(world: World, folder: Path, plan: Plan, ensemble: int) -> Pilot | None:
+def _run(world: World, progress: Progress, folder: Path, plan: Plan, ensemble: int) -> Pilot | None:
     """Runs a pilot, from where it was left; it is kept when it is done, and so is its course until then."""
     fingerprint, path = plan.pilot_fingerprint(ensemble), _path(folder, ensemble)
     unfinished = path.with_suffix(".course.h5")
@@ -101,6 +102,8 @@ def _run(world: World, folder: Path, plan: Plan, ensemble: int) -> Pilot | None:
         if now - asked < PAUSE:
             return False
         stop, asked = world.stop_requested(), now
+        far = f"{course.swept:,} of at most {plan.sampling.max_pilot_sweeps:,} sweeps" if course else "tuning the step"
+        progress.note(f"γ = {plan.gammas[ensemble]:g}, {far}")
         if course and (stop or now - kept > KEEP):
             keep(course, unfinished)
             kept = now
