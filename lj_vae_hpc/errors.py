@@ -19,8 +19,10 @@ class Diverged(UserError):
     """The loss or the weights of a training are not finite, or it became worse than an untrained network."""
 
 
-class Stopped(Exception):
+class Stopped(BaseException):
     """The run was told to stop and has saved what it did; the same command continues. Exit status 75.
+
+    Like KeyboardInterrupt it may come from a signal, at any place, where nobody else's `except` may take it.
 
     Attributes:
         everywhere: the same on every rank; else the other ranks may be anywhere.

@@ -77,7 +77,8 @@ class World:
         """From now on SIGTERM and SIGUSR2 raise Stopped: for what is soon made again, and keeps nothing until it is."""
 
         def handler(*_: object) -> None:
-            raise Stopped("nothing was kept", everywhere=False)
+            _handle(signal.SIG_IGN)  # another one would come in between what ends the process
+            raise Stopped("what was complete before is kept", everywhere=False)
 
         _handle(handler)
 
@@ -138,6 +139,10 @@ class World:
         late = now + (now - self._asked) > self._deadline
         self._asked = now
         return any(self.gather(bool(self._signals) or late))
+
+    def begin(self) -> None:
+        """The piece of work that stop_requested judges by begins now, and not with its last call."""
+        self._asked = time.monotonic()
 
     def sum(self, array: NDArray[Any]) -> NDArray[Any]:
         """Sum over ranks of equally shaped arrays, on every rank."""
@@ -231,7 +236,7 @@ class World:
         return DistributedDataParallel(module, gradient_as_bucket_view=True)
 
 
-def _handle(handler: Callable[[int, Any], None]) -> None:
+def _handle(handler: Callable[[int, Any], None] | signal.Handlers) -> None:
     for number in (signal.SIGTERM, signal.SIGUSR2):
         signal.signal(number, handler)
 

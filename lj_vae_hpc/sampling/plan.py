@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config import RunConfig, Sampling, System
 
-FREE_KEYS = frozenset(
-    {"max_pilot_sweeps", "allow_unconverged", "device"}
-)  # of sampling: change no configuration that is there
+# Of sampling: change no configuration that is there.
+FREE_KEYS = frozenset({"max_pilot_sweeps", "allow_unconverged", "device"})
 
 
 @dataclass(frozen=True)

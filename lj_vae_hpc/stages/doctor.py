@@ -7,17 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel import World
 
 REMEDY = "bin/bootstrap sets everything up"
 
 
 def doctor(world: World, output: Path, config: RunConfig) -> None:
-    """The command: one line per check.
+    """The command: one line per check; several ranks end with the first that fails.
 
     Raises:
-        UserError: some check failed; the lines say which, and what to do.
+        UserError: some check failed; says which, and what to do.
     """
     parent = next(p for p in [output, *output.absolute().parents] if p.exists())
     checks: list[tuple[str, Callable[[], str]]] = [
@@ -34,17 +34,15 @@ def doctor(world: World, output: Path, config: RunConfig) -> None:
     for name, check in checks:
         try:
             outcome = check()
-        except Stopped:
-            raise
         except Exception as error:
             text = " ".join(str(error).split())
             if world.size > 1:  # the others may wait for this rank
                 raise UserError(f"not ready: {name}: {text}; {REMEDY}", getattr(error, "everywhere", False)) from None
             outcome = f"FAILED: {text}"
-        problems = [text for text in world.gather(outcome) if text.startswith("FAILED")]
+            failed.append(name)
+        world.barrier()
         if world.is_root:
-            print(f"{name:>14}: {problems[0] if problems else outcome}", flush=True)
-        failed += [name] * bool(problems)
+            print(f"{name:>14}: {outcome}", flush=True)
     if failed:
         raise UserError(f"not ready: {', '.join(failed)}; {REMEDY}", everywhere=True)
 
@@ -52,8 +50,7 @@ def doctor(world: World, output: Path, config: RunConfig) -> None:
 def _hdf5(world: World, folder: Path) -> str:
     import h5py
 
-    if not h5py.get_config().mpi:
-        raise RuntimeError("h5py was built without MPI; run bin/bootstrap")
+    world.agree(None if h5py.get_config().mpi else "h5py was built without MPI")
     path = Path(world.broadcast(tempfile.mktemp(prefix=".lj-vae-doctor-", dir=folder)))
     with h5py.File(path, "w", **world.hdf5()) as file:
         file.create_dataset("x", (world.size,), "i4")[world.rank] = world.rank

@@ -25,7 +25,7 @@ from lj_vae_hpc.stages.pilots import run_pilots
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.stages.score import Arrays, fitted_scorer, load_network, score_suite, write_scores
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.store.schema import INDEX_NAME
+from lj_vae_hpc.store.schema import SEGMENT_FOLDER
 from lj_vae_hpc.training import checkpoint
 
 
@@ -38,7 +38,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     world.on_root(lambda: check_data(run, config, 1))
     network = load_network(world, run, config)
     plans = {run.evaluation / "suites" / name: placed(world, plan) for name, plan in sampled_plans(config).items()}
-    missing = world.on_root(lambda: [f for f in plans if not (f / INDEX_NAME).exists()])
+    missing = world.on_root(lambda: [f for f in plans if not list(f.glob(f"{SEGMENT_FOLDER}/*.h5"))])
     needed = {f: plans[f] for f in missing if plans[f].sampling.protocol == "equilibrated"}
     run_pilots(world, needed, "suites")  # of all together, since each suite has but one
     for folder, plan in plans.items():

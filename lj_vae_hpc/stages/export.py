@@ -37,8 +37,10 @@ def _export(path: Path, target: Path, config: RunConfig | None) -> None:
             with Progress("exporting", data.rows, "configurations", True) as progress:
                 write(partial, data, system_of(data).box_side, progress.advance)
             publish(partial, target)
-        except OSError as error:
+        except BaseException as error:
             with suppress(OSError):
                 partial.unlink()
-            raise UserError(f"cannot write {target}: {error.strerror or error}") from None
+            if isinstance(error, OSError):
+                raise UserError(f"cannot write {target}: {error.strerror or error}") from None
+            raise
         print(f"exported: {data.rows} configurations in {target}")

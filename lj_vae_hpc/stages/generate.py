@@ -85,6 +85,7 @@ def sample(
     if not todo:  # killed after the last segment
         world.on_root(index)
     moves = sum(how.moves(plan, segments[k]) for k in todo)
+    world.begin()
     with Progress(label, moves, "trial moves", world.is_root) as progress:
         for k in todo:
             shard = world.shard(len(segments[k]) // plan.unit)
@@ -94,7 +95,7 @@ def sample(
             columns = sample_rows(plan, mine, how, lambda n, scale=scale: progress.advance(n * scale))  # type: ignore[misc]
             columns["energy"] = total_energy(columns["positions"], columns["gamma"], plan.system.mie)
             path = folder / SEGMENT_FOLDER / segment_name(k)
-            partial = world.broadcast(unfinished(path))
+            partial = world.on_root(bind(unfinished, path))
             write_segment(partial, segments[k], mine, columns, plan.fingerprint(), world.hdf5(), world.agree)
             world.on_root(bind(finish_segment, partial, path))
             done[k] = segments[k]

@@ -36,35 +36,40 @@ def run_pilots(world: World, plans: Mapping[Path, Plan], label: str, begun: bool
     everything = [(folder, plan, e) for folder, plan in plans.items() for e in range(len(plan.gammas))]
     pilots = world.on_root(lambda: [_stored(*one, begun) for one in everything])
     todo = [k for k, pilot in enumerate(pilots) if pilot is None]
+    alone = world.alone()
+    alone.begin()
     with Progress(f"{label}, pilots", len(todo), "values of γ", world.is_root) as progress:
         for start in range(0, len(todo), world.size):
             turn = todo[start : start + world.size]
-            mine = {k: _run(world.alone(), progress, *everything[k]) for k in turn[world.rank : world.rank + 1]}
-            for rank in world.gather(mine):
-                for k, pilot in rank.items():
+            mine = {k: _run(alone, progress, *everything[k]) for k in turn[world.rank : world.rank + 1]}
+            answers = world.gather((mine, alone.stop_requested()))
+            for found, _ in answers:
+                for k, pilot in found.items():
                     pilots[k] = pilot
             progress.advance(len(turn))
-            if world.stop_requested() or any(pilots[k] is None for k in turn):
+            if any(stop for _, stop in answers) or any(pilots[k] is None for k in turn):
                 raise Stopped("the pilots so far are kept")
-    proved = [pilot for pilot in pilots if pilot]
-    _check(everything, proved, label)
-    found: dict[Path, list[Pilot]] = {folder: [] for folder in plans}
-    for (folder, _, _), pilot in zip(everything, proved, strict=True):
-        found[folder].append(pilot)
-    return found
+            alone.begin()
+    complete = [pilot for pilot in pilots if pilot]
+    _check(everything, complete, label, begun)
+    of_folder: dict[Path, list[Pilot]] = {folder: [] for folder in plans}
+    for (folder, _, _), pilot in zip(everything, complete, strict=True):
+        of_folder[folder].append(pilot)
+    return of_folder
 
 
-def _check(everything: list[tuple[Path, Plan, int]], pilots: list[Pilot], label: str) -> None:
+def _check(everything: list[tuple[Path, Plan, int]], pilots: list[Pilot], label: str, begun: bool) -> None:
     lost = [
         f"gamma {plan.gammas[e]:g} of {folder.name} ({_why(pilot)})"
         for (folder, plan, e), pilot in zip(everything, pilots, strict=True)
         if plan.sampling.protocol == "equilibrated" and not (pilot.converged or plan.sampling.allow_unconverged)
     ]
     if lost:
+        remedy = "choose another output folder with -o" if begun else "raise sampling.max_pilot_sweeps"
         raise UserError(
             f"{label}: equilibrium was not proved for {'; '.join(lost[:5])}"
             + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
-            + ". Raise sampling.max_pilot_sweeps, or set sampling.allow_unconverged=true to sample all the same",
+            + f": {remedy}, or set sampling.allow_unconverged=true to sample all the same",
             everywhere=True,
         )
 
@@ -84,11 +89,12 @@ def _path(folder: Path, ensemble: int) -> Path:
 
 def _run(world: World, progress: Progress, folder: Path, plan: Plan, ensemble: int) -> Pilot | None:
     """Runs a pilot, from where it was left; it is kept when it is done, and so is its course until then."""
-    fingerprint, path = plan.pilot_fingerprint(ensemble), _path(folder, ensemble)
-    unfinished = path.with_suffix(".course.h5")
+    path, unfinished = (_path(folder, ensemble).with_suffix(suffix) for suffix in (".h5", ".course.h5"))
+    fingerprint = plan.pilot_fingerprint(ensemble)
+    this_course = f"{fingerprint} {plan.sampling.max_pilot_sweeps}"  # its last verdict is where the budget ends
     asked = kept = time.monotonic()
 
-    def keep(what: Course | Pilot, path: Path) -> None:
+    def keep(what: Course | Pilot, path: Path, fingerprint: str) -> None:
         def fill(file: h5py.File) -> None:
             file.attrs["fingerprint"] = fingerprint
             for name, values in what.columns().items():
@@ -105,14 +111,14 @@ def _run(world: World, progress: Progress, folder: Path, plan: Plan, ensemble: i
         far = f"{course.swept:,} of at most {plan.sampling.max_pilot_sweeps:,} sweeps" if course else "tuning the step"
         progress.note(f"γ = {plan.gammas[ensemble]:g}, {far}")
         if course and (stop or now - kept > KEEP):
-            keep(course, unfinished)
+            keep(course, unfinished, this_course)
             kept = now
         return stop
 
-    columns = _read(unfinished, fingerprint)
+    columns = _read(unfinished, this_course)
     pilot = run_pilot(plan, ensemble, Course.of(columns) if columns else None, pause)
     if pilot:
-        keep(pilot, path)
+        keep(pilot, path, fingerprint)
         unfinished.unlink(missing_ok=True)
     return pilot
 

@@ -48,12 +48,12 @@ def tune(world: World, run: RunDir, config_file: Path | None, overrides: tuple[s
     with Dataset(run.data, check_segments=False) as data:
         while not alone.stop_requested():
             trial = study.begin()
-            if trial is None and study.complete:
-                break
-            if trial is None:  # what others work on is this rank's if they are killed
+            if trial is None:
+                if study.complete:
+                    break
                 outcome.show()
                 time.sleep(PAUSE)
-                continue
+                continue  # what others work on is this rank's if they are killed
             try:
                 attempt(alone, study, trial, data, config, device, outcome)
             except Stopped:

@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Timer
 
 import pytest
 from optuna.trial import TrialState
@@ -15,6 +14,7 @@ from optuna.trial import TrialState
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.lock import Claims
 from lj_vae_hpc.parallel import World
+from lj_vae_hpc.stages.outcome import Outcome
 from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.stages.tune import tune
 from tests.conftest import alive, children, sampled_run, trials, workers
@@ -93,14 +93,26 @@ time.sleep(100)
 """
 
 
-def test_a_job_waits_for_the_trials_of_others(tmp_path: Path) -> None:
+def test_a_job_waits_for_the_trials_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And takes them over when their process ends; it does not end before the search does."""
     run = sampled_run(tmp_path / "run", "tuning.trials=1", "tuning.epochs=1")
-    other = subprocess.Popen(["python", "-c", HOLDER, run], stdout=subprocess.PIPE, text=True)
+    other = subprocess.Popen(
+        ["python", "-c", HOLDER, run], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
     assert other.stdout and other.stdout.readline() == "has it\n"
-    Timer(2, other.kill).start()
+    seen, show = [], Outcome.show
+
+    def waiting(outcome: Outcome) -> None:
+        seen.append(states(run))
+        if len(seen) == 2:
+            other.kill()
+            other.wait()
+        show(outcome)
+
+    monkeypatch.setattr(Outcome, "show", waiting)
     tune(World(), RunDir(run), None, ())
-    assert other.wait() == -signal.SIGKILL and states(run) == ["COMPLETE", "FAIL"]
+    assert seen[:2] == [["RUNNING"]] * 2 and states(run) == ["COMPLETE", "FAIL"]
 
 
 def test_claims_end_with_their_process(tmp_path: Path) -> None:

@@ -91,11 +91,23 @@ def test_a_kill_between_the_last_segment_and_the_index(
     assert (run.data / "dataset.h5").read_bytes() == (whole.data / "dataset.h5").read_bytes()
 
 
-def test_a_pilot_that_is_stopped_goes_on(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("ends", "kept", "budget"), [(Stopped, 7, 500_000), (RuntimeError, 6, 500_000), (Stopped, None, 600_000)]
+)
+def test_a_pilot_that_is_left_goes_on(
+    ends: type[BaseException],
+    kept: int | None,
+    budget: int,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stopped it is kept as it is, killed as it was last kept; under another budget it is made again."""
     world = World(None)
     whole, config = make(tmp_path / "whole", tiny, world)
-    run, begun = RunDir(tmp_path / "stopped"), []
+    run, begun = RunDir(tmp_path / "left"), []
     monkeypatch.setattr(pilots, "PAUSE", 0.0)
+    monkeypatch.setattr(pilots, "KEEP", 60.0 if ends is Stopped else 0.0)
     run_pilot = pilots.run_pilot
 
     def counted(plan: Plan, ensemble: int, course: Course | None, pause: Pause) -> Pilot | None:
@@ -104,13 +116,22 @@ def test_a_pilot_that_is_stopped_goes_on(tiny: Path, tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(pilots, "run_pilot", counted)
     asked = iter([False] * 45 + [True])  # 40 times while the step is tuned, then after every record
-    monkeypatch.setattr(world, "stop_requested", lambda: next(asked, False))
-    with pytest.raises(Stopped, match="pilots so far"):
+
+    def stop_requested() -> bool:
+        stop = next(asked, False)
+        if stop and ends is RuntimeError:
+            raise RuntimeError("killed")
+        return stop
+
+    monkeypatch.setattr(world, "stop_requested", stop_requested)
+    with pytest.raises(ends, match=r"pilots so far|killed"):
         generate(world, run, config)
     assert (run.data / "pilots/000000.course.h5").exists() and not (run.data / "pilots/000000.h5").exists()
-    generate(world, run, config)
-    assert begun == [(0, None), (0, 7), (1, None)]
-    assert (run.data / "dataset.h5").read_bytes() == (whole.data / "dataset.h5").read_bytes()
+    sampling = config.sampling.model_copy(update={"max_pilot_sweeps": budget})
+    generate(world, run, config.model_copy(update={"sampling": sampling}))
+    assert begun == [(0, None), (0, kept), (1, None)]
+    for file in whole.data.glob("segments/*"):
+        assert file.read_bytes() == (run.data / "segments" / file.name).read_bytes()
     assert not (run.data / "pilots").exists()
 
 
