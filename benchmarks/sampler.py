@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIRST_MOVES = """
 import os, sys, time
 
-from lj_vae_hpc.cli import main
+from lj_vae_hpc.entry import main
 from lj_vae_hpc.sampling.chains import Chains
 
 run = Chains.run

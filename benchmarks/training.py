@@ -38,7 +38,7 @@ def data_set(folder: str, configurations: int) -> list[str]:
 
 def command(arguments: list[str]) -> None:
     """`lj-vae train` in this process."""
-    from lj_vae_hpc.cli import main
+    from lj_vae_hpc.entry import main
 
     sys.argv = ["lj-vae", "train", *arguments]
     main()

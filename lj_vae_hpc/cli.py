@@ -1,9 +1,6 @@
 """The command line: arguments to one stage."""
 
-import errno
 import math
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +10,6 @@ from click.core import ParameterSource
 from lj_vae_hpc import __version__
 from lj_vae_hpc.config import RunConfig
 from lj_vae_hpc.configfile import load
-from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel import World
 from lj_vae_hpc.stages.rundir import RunDir, open_run
 
@@ -79,34 +75,33 @@ def _stage_command(name: str, text: str, examples: str, execute: Callable[[World
     @_max_hours  # also of report, so that a job may hand its arguments to more than one command
     @click.pass_obj
     def command(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
-        execute(world, *open_run(world, _run_path(output, config_file), config_file, overrides))
+        run, config = open_run(world, _run_path(output, config_file), config_file, overrides)
+        if execute is not _report:
+            world.watch_signals()
+        execute(world, run, config)
 
 
 def _generate(world: World, run: RunDir, config: RunConfig) -> None:
     from lj_vae_hpc.stages.generate import generate
 
-    world.watch_signals()
     generate(world, run, config)
 
 
 def _train(world: World, run: RunDir, config: RunConfig) -> None:
     from lj_vae_hpc.stages.train import train
 
-    world.watch_signals()
     train(world, run, config)
 
 
 def _evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     from lj_vae_hpc.stages.evaluate import evaluate
 
-    world.watch_signals()
     evaluate(world, run, config)
 
 
 def _report(world: World, run: RunDir, config: RunConfig) -> None:
     from lj_vae_hpc.stages.report import report
 
-    world.stop_at_once()
     report(world, run, config)
 
 
@@ -276,36 +271,3 @@ def doctor(world: World, config_file: Path | None, output: Path | None, override
 def _run_path(output: Path | None, config_file: Path | None) -> Path:
     """The run folder: as given, else named after the configuration."""
     return output or Path("runs") / (config_file.stem if config_file else "equilibrated")
-
-
-def main() -> None:
-    """Entry point: joins the ranks, runs one command, and ends all ranks with one status."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch reads it: its idle threads leave the cores to others
-    try:
-        world = World.connect()
-    except UserError as error:
-        if os.environ.get("SLURM_PROCID", "0") == "0":
-            print(f"lj-vae: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    if not world.is_root:  # rank 0 alone speaks
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115, until the process ends
-    world.stop_at_once()  # unless the command watches for them
-    try:
-        cli.main(prog_name="lj-vae", standalone_mode=False, obj=world)
-    except click.ClickException as error:
-        if world.is_root:
-            error.show()
-        sys.exit(2)
-    except click.Abort:
-        sys.exit(130)
-    except Stopped as stopped:
-        print(f"lj-vae: stopped: {stopped}; give the same command again to continue", flush=True)
-        if not stopped.everywhere:
-            world.leave(75, everywhere=False)
-        sys.exit(75)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            world.fail(error)
-        world.fail(UserError(f"cannot write {error.filename or 'a file'}: {error.strerror}"))
-    except Exception as error:
-        world.fail(error)
