@@ -219,7 +219,8 @@ def test_a_deadline_stops_before_the_piece_that_would_pass_it(monkeypatch: pytes
         assert world.stop_requested() == stop, now
     world.limit_hours(2.0)
     assert not world.stop_requested()
-    now, world = 0.0, World(None)
+    now = 0.0
+    world = World(None)
     world.limit_hours(1.0)
     now = 3000.0
     world.begin()  # whatever took so long will not come again
