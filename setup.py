@@ -20,5 +20,5 @@ setup(
         "pydantic>=2.7", "pyyaml>=6", "safetensors>=0.4", "scikit-learn>=1.4", "scipy>=1.12", "tensorboard>=2.16",
         "torch>=2.4", "tqdm>=4.66",
     ],
-    entry_points={"console_scripts": ["lj-vae = lj_vae_hpc.entry:main"]},
+    entry_points={"console_scripts": ["lj-vae = lj_vae_hpc.__main__:main"]},
 )  # fmt: skip

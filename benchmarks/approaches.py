@@ -23,16 +23,17 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configfile import load
-from lj_vae_hpc.parallel import World
-from lj_vae_hpc.representation.batches import Configurations, Splits
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.representation.encoding import make_encoding
-from lj_vae_hpc.stages.learning import reader
-from lj_vae_hpc.stages.rundir import RunDir
+from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.stages.score import load_network
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
+from lj_vae_hpc.training.setup import reader
+from lj_vae_hpc.training.splits import Splits
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "approaches"

@@ -21,7 +21,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 from numba import float32, uint32
 
-from lj_vae_hpc.config import System
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling import vectors
 from lj_vae_hpc.sampling.chains import Chains
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FIRST_MOVES = """
 import os, sys, time
 
-from lj_vae_hpc.entry import main
+from lj_vae_hpc.__main__ import main
 from lj_vae_hpc.sampling.chains import Chains
 
 run = Chains.run

@@ -38,7 +38,7 @@ def data_set(folder: str, configurations: int) -> list[str]:
 
 def command(arguments: list[str]) -> None:
     """`lj-vae train` in this process."""
-    from lj_vae_hpc.entry import main
+    from lj_vae_hpc.__main__ import main
 
     sys.argv = ["lj-vae", "train", *arguments]
     main()
@@ -172,9 +172,9 @@ def parts(arguments: list[str]) -> None:
     import torch
 
     from lj_vae_hpc.model.vae import VAE
-    from lj_vae_hpc.representation.batches import Batches
     from lj_vae_hpc.stages import train
     from lj_vae_hpc.training import checkpoint, loop
+    from lj_vae_hpc.training.batches import Batches
     from lj_vae_hpc.training.network import Network
     from lj_vae_hpc.training.objective import Criterion
 

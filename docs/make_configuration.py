@@ -2,8 +2,10 @@
 
 from pydantic import BaseModel
 
-from lj_vae_hpc.config import Corruption, GammaRange, RunConfig
-from lj_vae_hpc.configtuning import Span
+from lj_vae_hpc.config.evaluation import Corruption
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.sampling import GammaRange
+from lj_vae_hpc.config.tuning import Span
 
 
 def table(title: str, section: type[BaseModel]) -> str:

@@ -1,11 +1,53 @@
-"""python -m lj_vae_hpc"""
+"""python -m lj_vae_hpc: joins the ranks, runs one command, and ends all ranks with one status."""
 
+import errno
+import os
 import sys
+from pathlib import Path
 
 try:
-    from lj_vae_hpc.entry import main
-except ModuleNotFoundError as error:
-    print(f"lj-vae: error: the Python package {error.name} is missing; run bin/bootstrap first", file=sys.stderr)
+    import click
+
+    from lj_vae_hpc.cli import cli
+    from lj_vae_hpc.errors import Stopped, UserError
+    from lj_vae_hpc.parallel.world import World
+except ModuleNotFoundError as missing:
+    print(f"lj-vae: error: the Python package {missing.name} is missing; run bin/bootstrap first", file=sys.stderr)
     sys.exit(2)
 
-main()
+
+def main() -> None:
+    """The entry point of `lj-vae`."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch reads it: its idle threads leave the cores to others
+    try:
+        world = World.connect()
+    except UserError as error:
+        if os.environ.get("SLURM_PROCID", "0") == "0":
+            print(f"lj-vae: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if not world.is_root:  # rank 0 alone speaks
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115, until the process ends
+    world.stop_at_once()  # unless the command watches for them
+    try:
+        cli.main(prog_name="lj-vae", standalone_mode=False, obj=world)
+    except click.ClickException as error:
+        if world.is_root:
+            error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except Stopped as stopped:
+        print(f"lj-vae: stopped: {stopped}; give the same command again to continue", flush=True)
+        if not stopped.everywhere:
+            world.leave(75, everywhere=False)
+        sys.exit(75)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            world.fail(error)
+        world.fail(UserError(f"cannot write {error.filename or 'a file'}: {error.strerror}"))
+    except Exception as error:
+        world.fail(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,10 +8,10 @@ import click
 from click.core import ParameterSource
 
 from lj_vae_hpc import __version__
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configfile import load
-from lj_vae_hpc.parallel import World
-from lj_vae_hpc.stages.rundir import RunDir, open_run
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, open_run
 
 EXAMPLES = """
 \b
@@ -250,7 +250,7 @@ def import_files(
     Text holds one configuration per line, x1 y1 x2 y2 ... in units of sigma, and one file per value of sampling.gammas,
     in their order. The other formats may tell gamma themselves.
     """
-    from lj_vae_hpc.stages.importing import import_files as read
+    from lj_vae_hpc.stages.import_data import import_files as read
 
     read(world, files, _run_path(output, config_file), config_file, overrides)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lj_vae_hpc.configfile import load
-from lj_vae_hpc.parallel import World
-from lj_vae_hpc.stages.rundir import RunDir
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir
 
 if TYPE_CHECKING:
     import optuna

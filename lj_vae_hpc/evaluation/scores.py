@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lj_vae_hpc.model.vae import Output
-from lj_vae_hpc.representation.batches import Configurations
+from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 
 SCORES = ("rmse", "kl", "negative_elbo", "mahalanobis")

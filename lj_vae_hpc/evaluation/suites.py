@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.config import Corruption, RunConfig, System
-from lj_vae_hpc.representation.batches import Read
+from lj_vae_hpc.config.evaluation import Corruption
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.training.batches import Read
 
 NORMAL, SOFT, UNIFORM = "normal", "soft", "uniform"
 FIRST_SUITE_ENSEMBLE = 1 << 20  # identities of the suites' ensembles; no training ensemble reaches them

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.config import RunConfig, System
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.ceilings import log_normal_density, relative_free_energies
 from lj_vae_hpc.evaluation.metrics import auroc, detection_metrics
 from lj_vae_hpc.evaluation.scores import SCORES

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from lj_vae_hpc.configmodel import Model
+from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.model.attention import AttentionDecoder, AttentionEncoder
 from lj_vae_hpc.model.convolution import ConvReLU, FlattenPixels, TransposedConvReLU, UnflattenPixels
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lj_vae_hpc.configmodel import Model
+from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.model.networks import make_decoder, make_encoder
 
 SIDE = math.sqrt(0.5)  # of the box, in units of L√2

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lj_vae_hpc.config import System
-from lj_vae_hpc.configmodel import Representation
+from lj_vae_hpc.config.representation import Representation
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.representation.distances import distance_matrix, pair_distances
 from lj_vae_hpc.representation.ordering import sort_particles
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lj_vae_hpc.config import System
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.sampling.cells import make_cells
 from lj_vae_hpc.sampling.metropolis import make_sweeps, uniform_start

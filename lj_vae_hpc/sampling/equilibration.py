@@ -67,7 +67,7 @@ class Pilot(Stored):
     traces: NDArray[np.float64]
 
 
-def judge(records: NDArray[np.float64], every: int, step: float, acceptance: float) -> Pilot:
+def assess_equilibrium(records: NDArray[np.float64], every: int, step: float, acceptance: float) -> Pilot:
     """The verdict on records (3, chains, times) taken every so many sweeps."""
     times = records.shape[-1]
     half = records[..., times // 2 :]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.physics.observables import close_pairs
 from lj_vae_hpc.sampling.chains import Chains, Schedule
-from lj_vae_hpc.sampling.equilibration import CHAINS_PER_START, Pilot, Stored, judge
+from lj_vae_hpc.sampling.equilibration import CHAINS_PER_START, Pilot, Stored, assess_equilibrium
 from lj_vae_hpc.sampling.plan import Plan
 
 CLOSE = np.float32(1.5)
@@ -23,7 +23,7 @@ FIRST_LENGTH, MOST_RECORDS = 2048, 512
 
 
 @dataclass
-class Course(Stored):
+class PilotState(Stored):
     """A pilot under way: enough to go on with it to the same bits.
 
     Attributes:
@@ -48,50 +48,52 @@ class Course(Stored):
         return (len(self.records) - 1) * self.every
 
 
-Pause = Callable[[Course | None], bool]
+ShouldStop = Callable[[PilotState | None], bool]
 
 
-def run_pilot(plan: Plan, ensemble: int, course: Course | None = None, pause: Pause = lambda _: False) -> Pilot | None:
+def run_pilot(
+    plan: Plan, ensemble: int, state: PilotState | None = None, should_stop: ShouldStop = lambda _: False
+) -> Pilot | None:
     """Tunes and proves one ensemble of a plan; the result depends on nothing else.
 
     Args:
         plan: the plan.
         ensemble: its number in it.
-        course: where the pilot was left, if it was begun.
-        pause: called after every record, and without a course while the step is tuned, of which nothing is kept; where
-            it tells to stop there is no result.
+        state: where the pilot was left, if it was begun.
+        should_stop: asked after every record, and without a state while the step is tuned, of which nothing is kept;
+            where it says yes there is no result.
     """
     count, n, most = 2 * CHAINS_PER_START, plan.system.n_particles, plan.sampling.max_pilot_sweeps
-    step = course.step if course else tuned_step(plan, ensemble, pause)
+    step = state.step if state else tuned_step(plan, ensemble, should_stop)
     if step is None:
         return None
     chains = _chains(plan, ensemble, step, count, first=0)
-    if course:
-        chains.resume(course.positions, course.swept)
-        course.records = list(course.records)
+    if state:
+        chains.resume(state.positions, state.swept)
+        state.records = list(state.records)
     else:
         positions = chains.positions
         positions[CHAINS_PER_START:] = settled_lattice(n, plan.system.box_side)
         chains.positions = positions
-        course = Course(step, FIRST_LENGTH, FIRST_LENGTH * 2 // MOST_RECORDS, 0.0, positions, [])
-        course.records.append(_observe(chains, positions))
+        state = PilotState(step, FIRST_LENGTH, FIRST_LENGTH * 2 // MOST_RECORDS, 0.0, positions, [])
+        state.records.append(_observe(chains, positions))
     while True:
-        while course.swept < course.length:
-            course.accepted += float(chains.run(course.every).mean())
-            course.positions = chains.positions
-            course.records.append(_observe(chains, course.positions))
-            if pause(course):
+        while state.swept < state.length:
+            state.accepted += float(chains.run(state.every).mean())
+            state.positions = chains.positions
+            state.records.append(_observe(chains, state.positions))
+            if should_stop(state):
                 return None
-        acceptance = course.accepted / (course.swept * n)
-        pilot = judge(np.stack(course.records, axis=-1), course.every, step, acceptance)
-        if pilot.converged or course.length >= most:
+        acceptance = state.accepted / (state.swept * n)
+        pilot = assess_equilibrium(np.stack(state.records, axis=-1), state.every, step, acceptance)
+        if pilot.converged or state.length >= most:
             return pilot
-        course.length = min(2 * course.length, most)
-        if course.length // course.every > MOST_RECORDS:
-            course.records, course.every = course.records[::2], 2 * course.every
+        state.length = min(2 * state.length, most)
+        if state.length // state.every > MOST_RECORDS:
+            state.records, state.every = state.records[::2], 2 * state.every
 
 
-def tuned_step(plan: Plan, ensemble: int, pause: Pause = lambda _: False) -> float | None:
+def tuned_step(plan: Plan, ensemble: int, should_stop: ShouldStop = lambda _: False) -> float | None:
     """Step size in σ at which the target share of trial moves is accepted; None where it was told to stop.
 
     log(step) follows the acceptance (Robbins and Monro, Ann. Math. Stat. 22, 400, 1951); the mean of the last half is
@@ -105,7 +107,7 @@ def tuned_step(plan: Plan, ensemble: int, pause: Pause = lambda _: False) -> flo
         log_step += 1.5 * (acceptance - plan.sampling.target_acceptance)
         log_step = float(np.clip(log_step, np.log(1e-3), np.log(plan.system.box_side / 2)))
         history.append(log_step)
-        if pause(None):
+        if should_stop(None):
             return None
     return float(f"{np.exp(np.mean(history[TUNING_ROUNDS // 2 :])):.4g}")
 

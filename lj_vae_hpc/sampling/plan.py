@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.config import RunConfig, Sampling, System
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.sampling import Sampling
+from lj_vae_hpc.config.system import System
 
 # Of sampling: change no configuration that is there.
 FREE_KEYS = frozenset({"max_pilot_sweeps", "allow_unconverged", "device"})

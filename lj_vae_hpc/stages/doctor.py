@@ -6,9 +6,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 
 REMEDY = "bin/bootstrap sets everything up"
 

@@ -10,23 +10,25 @@ from typing import Any
 import h5py
 
 from lj_vae_hpc import __version__
-from lj_vae_hpc.config import Corruption, RunConfig
+from lj_vae_hpc.config.evaluation import Corruption
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Stopped
 from lj_vae_hpc.evaluation.scores import SCORES, Scorer
 from lj_vae_hpc.evaluation.suites import NORMAL, Suite, corrupt, sampled_plans
 from lj_vae_hpc.evaluation.summary import summarize
-from lj_vae_hpc.files import write_text
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
-from lj_vae_hpc.representation.batches import Configurations, Splits
+from lj_vae_hpc.run.files import write_text
+from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.sampling.pilots import run_pilots
 from lj_vae_hpc.stages.generate import placed, sample
-from lj_vae_hpc.stages.learning import check_data, reader
-from lj_vae_hpc.stages.pilots import run_pilots
-from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.stages.score import Arrays, fitted_scorer, load_network, score_suite, write_scores
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import SEGMENT_FOLDER
 from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.batches import Configurations
+from lj_vae_hpc.training.setup import check_data, reader
+from lj_vae_hpc.training.splits import Splits
 
 
 def evaluate(world: World, run: RunDir, config: RunConfig) -> None:

@@ -3,11 +3,11 @@
 from contextlib import suppress
 from pathlib import Path
 
-from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.files import publish
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.run.files import publish
 from lj_vae_hpc.stages.inspect import check_system, system_of
 from lj_vae_hpc.store.formats import WRITERS
 from lj_vae_hpc.store.reader import Dataset

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Stopped, UserError
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.chains import choose_device, sample_rows, warm_up
 from lj_vae_hpc.sampling.pilot import schedule, table
+from lj_vae_hpc.sampling.pilots import run_pilots
 from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.stages.pilots import run_pilots
-from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset, finished_segments
 from lj_vae_hpc.store.schema import SEGMENT_FOLDER, segment_name
 from lj_vae_hpc.store.writer import finish_segment, unfinished, write_index, write_segment

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.config import RunConfig, System
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
-from lj_vae_hpc.stages.ensembles import summarize, watch
+from lj_vae_hpc.sampling.summary import summarize, watch
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
-from lj_vae_hpc.store.verifier import damage, row_digest
+from lj_vae_hpc.store.verifier import find_damage, row_digest
 
 
 def inspect(world: World, path: Path, config: RunConfig | None = None) -> None:
@@ -44,7 +45,7 @@ def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
 
     share = world.shard(len(places))
     mine = places[share.start : share.stop]
-    found = [(p, problem) for p, first in mine if (problem := damage(p, energy, fingerprint, first))]
+    found = [(p, problem) for p, first in mine if (problem := find_damage(p, energy, fingerprint, first))]
 
     def judge(problems: list[tuple[Path, str]]) -> None:
         if problems:

@@ -8,14 +8,15 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.config import RunConfig, System
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.files import write_text
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report import figures
 from lj_vae_hpc.report.page import Section, render
-from lj_vae_hpc.stages.ensembles import summarize, watch
-from lj_vae_hpc.stages.rundir import RunDir
+from lj_vae_hpc.run.files import write_text
+from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.sampling.summary import summarize, watch
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 

@@ -9,23 +9,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.scores import SCORES, Scorer
 from lj_vae_hpc.evaluation.suites import Suite
 from lj_vae_hpc.evaluation.summary import observables
 from lj_vae_hpc.model.convolution import warm_up
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
-from lj_vae_hpc.representation.batches import Splits
+from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.stages.inspect import system_of
-from lj_vae_hpc.stages.learning import check_data, model_facts, reader
-from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.writer import write_small_hdf5
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.hardware import choose_device
 from lj_vae_hpc.training.network import Network
+from lj_vae_hpc.training.setup import check_data, model_facts, reader
+from lj_vae_hpc.training.splits import Splits
 
 BLOCK, DISTANCES = 1024, 1 << 25  # at most so many configurations and so many of their distances at once
 Arrays = dict[str, NDArray[Any]]

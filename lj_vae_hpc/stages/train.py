@@ -4,18 +4,19 @@ import hashlib
 
 import torch
 
-from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.model.convolution import warm_up
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
-from lj_vae_hpc.representation.batches import Batches, Splits
-from lj_vae_hpc.stages.learning import check_data, first_state, model_facts, new_network, reader
-from lj_vae_hpc.stages.rundir import RunDir
+from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.batches import Batches
 from lj_vae_hpc.training.curves import Curves
 from lj_vae_hpc.training.hardware import choose_device, choose_dtype, keep_memory
 from lj_vae_hpc.training.loop import State, Trainer
+from lj_vae_hpc.training.setup import check_data, first_state, model_facts, new_network, reader
+from lj_vae_hpc.training.splits import Splits
 
 
 def train(world: World, run: RunDir, config: RunConfig) -> None:

@@ -6,22 +6,22 @@ from typing import Any
 
 import torch
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configfile import load
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Stopped, UserError
-from lj_vae_hpc.files import write_text
-from lj_vae_hpc.lock import Claims
 from lj_vae_hpc.model.convolution import warm_up
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.files import write_text
+from lj_vae_hpc.run.folder import RunDir, differences
+from lj_vae_hpc.run.lock import Claims
 from lj_vae_hpc.sampling.plan import FREE_KEYS
-from lj_vae_hpc.stages.attempt import attempt
-from lj_vae_hpc.stages.learning import check_data
-from lj_vae_hpc.stages.outcome import Outcome
-from lj_vae_hpc.stages.rundir import RunDir, differences
-from lj_vae_hpc.stages.study import Study
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.hardware import choose_device
 from lj_vae_hpc.training.network import Network
+from lj_vae_hpc.training.setup import check_data
+from lj_vae_hpc.tuning.study import Study
+from lj_vae_hpc.tuning.summary import Outcome
+from lj_vae_hpc.tuning.trial import run_trial
 
 CLAIMS = ".claims"
 PAUSE = 1.0  # seconds between looks at what others work on
@@ -55,7 +55,7 @@ def tune(world: World, run: RunDir, config_file: Path | None, overrides: tuple[s
                 time.sleep(PAUSE)
                 continue  # what others work on is this rank's if they are killed
             try:
-                attempt(alone, study, trial, data, config, device, outcome)
+                run_trial(alone, study, trial, data, config, device, outcome)
             except Stopped:
                 study.pause(trial)
                 break

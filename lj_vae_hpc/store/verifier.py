@@ -13,7 +13,7 @@ from lj_vae_hpc.store.schema import COLUMNS, Columns, row_checksums
 Energy = Callable[[Columns], NDArray[np.float64]]
 
 
-def damage(path: Path, energy: Energy, fingerprint: str, first_row: int | None = None) -> str | None:
+def find_damage(path: Path, energy: Energy, fingerprint: str, first_row: int | None = None) -> str | None:
     """What is wrong with a segment; None if nothing is.
 
     Args:

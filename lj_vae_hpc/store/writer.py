@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.files import publish
+from lj_vae_hpc.run.files import publish
 from lj_vae_hpc.store.schema import (
     COLUMNS,
     INDEX_NAME,

@@ -10,7 +10,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.files import publish
+from lj_vae_hpc.run.files import publish
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from lj_vae_hpc.files import write_text
+from lj_vae_hpc.run.files import write_text
 
 
 class Curves:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lj_vae_hpc.configmodel import Training
+from lj_vae_hpc.config.training import Training
 from lj_vae_hpc.errors import UserError
 
 if TYPE_CHECKING:
-    from lj_vae_hpc.parallel import World
+    from lj_vae_hpc.parallel.world import World
 
 
 def choose_device(training: Training, world: "World") -> torch.device:

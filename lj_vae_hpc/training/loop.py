@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Diverged, Stopped
-from lj_vae_hpc.representation.batches import WINDOW_ROWS, Batches, Configurations, Read
 from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.batches import WINDOW_ROWS, Batches, Configurations, Read
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Criterion, Terms
 from lj_vae_hpc.training.schedules import learning_rate, warm_up
 
 if TYPE_CHECKING:
-    from lj_vae_hpc.parallel import World
+    from lj_vae_hpc.parallel.world import World
 
 STEPS_BETWEEN_CHECKS = 20  # how often ranks agree on whether to write a checkpoint, and look for divergence
 DIVERGED = 1.25  # mean squared error that is clearly worse than that of an untrained network, in units of it

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.model.vae import VAE, Output, identity
-from lj_vae_hpc.representation.batches import Configurations
 from lj_vae_hpc.representation.encoding import Encoding, make_encoding
+from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.objective import Criterion
 
 LINEAR_ROWS = 8192  # configurations that the linear path starts from

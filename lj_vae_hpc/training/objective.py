@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lj_vae_hpc.configmodel import Objective
+from lj_vae_hpc.config.objective import Objective
 from lj_vae_hpc.model.vae import Output
 
 

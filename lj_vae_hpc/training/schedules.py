@@ -2,7 +2,7 @@
 
 import math
 
-from lj_vae_hpc.configmodel import Training
+from lj_vae_hpc.config.training import Training
 
 
 def warm_up(epochs: float, warmup_epochs: float) -> float:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import torch
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.representation.batches import WINDOW_ROWS
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.training.batches import WINDOW_ROWS
 from lj_vae_hpc.training.loop import Trainer
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 FAILING_RANK = """
 import sys
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 
 def fail():
     raise {error}("it went wrong")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from lj_vae_hpc.lock import lock
+from lj_vae_hpc.run.lock import lock
 from tests.conftest import alive, children
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -12,11 +12,11 @@ import pytest
 from optuna.trial import TrialState
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.lock import Claims
-from lj_vae_hpc.parallel import World
-from lj_vae_hpc.stages.outcome import Outcome
-from lj_vae_hpc.stages.rundir import RunDir
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.run.lock import Claims
 from lj_vae_hpc.stages.tune import tune
+from lj_vae_hpc.tuning.summary import Outcome
 from tests.conftest import alive, children, sampled_run, trials, workers
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -80,9 +80,9 @@ def test_a_search_that_is_stopped_and_killed(lj_vae: Run, tmp_path: Path) -> Non
 HOLDER = """
 import sys, time
 from pathlib import Path
-from lj_vae_hpc.configfile import load
-from lj_vae_hpc.lock import Claims
-from lj_vae_hpc.stages.study import Study
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.run.lock import Claims
+from lj_vae_hpc.tuning.study import Study
 from lj_vae_hpc.stages.tune import CLAIMS
 
 folder = Path(sys.argv[1]) / "tuning"
@@ -117,7 +117,7 @@ def test_a_job_waits_for_the_trials_of_others(tmp_path: Path, monkeypatch: pytes
 
 def test_claims_end_with_their_process(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from lj_vae_hpc.lock import Claims\n"
+        "import sys, time; from pathlib import Path; from lj_vae_hpc.run.lock import Claims\n"
         "claims = Claims(Path(sys.argv[1])); claims.take(3); print('has it', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mpi4py import MPI
 
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 
 
 @pytest.fixture(scope="module")

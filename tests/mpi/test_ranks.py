@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from mpi4py import MPI
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configfile import load
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Stopped, UserError
-from lj_vae_hpc.parallel import World
-from lj_vae_hpc.stages import pilots
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, open_run
+from lj_vae_hpc.sampling import pilots
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
-from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.stages.train import train
 from tests.conftest import TINY
 

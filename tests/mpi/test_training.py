@@ -11,16 +11,17 @@ import pytest
 import torch
 from mpi4py import MPI
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configfile import load
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Stopped
-from lj_vae_hpc.parallel import World
-from lj_vae_hpc.representation.batches import Configurations, Splits
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.generate import generate
-from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.loop import Trainer
+from lj_vae_hpc.training.splits import Splits
 from tests.conftest import TINY
 
 pytestmark = [pytest.mark.mpi(min_size=2), pytest.mark.timeout(200)]

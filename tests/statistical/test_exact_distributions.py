@@ -14,7 +14,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import ks_2samp, kstest, norm
 
-from lj_vae_hpc.config import System
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling import cells, metropolis
 from lj_vae_hpc.sampling import chains as chains_module

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from lj_vae_hpc.config import System
-from lj_vae_hpc.configfile import load
-from lj_vae_hpc.configmodel import Objective
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.objective import Objective
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.model.vae import Inside, Output
-from lj_vae_hpc.representation.batches import Configurations
 from lj_vae_hpc.sampling.chains import Chains
+from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Criterion
 from tests.conftest import CONFIGS, SHIPPED

@@ -16,14 +16,14 @@ import pytest
 import yaml
 
 from lj_vae_hpc.cli import cli
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configfile import load
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.inspect import verify
 from lj_vae_hpc.stages.report import report
-from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.stages.score import _blocks
 from lj_vae_hpc.stages.score import score as score_file
 from lj_vae_hpc.stages.train import train

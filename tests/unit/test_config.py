@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configfile import load
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"

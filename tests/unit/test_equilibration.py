@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from lj_vae_hpc.config import Sampling, System
+from lj_vae_hpc.config.sampling import Sampling
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling import equilibration
-from lj_vae_hpc.sampling.equilibration import CHAINS_PER_START, Pilot, judge, verdict
-from lj_vae_hpc.sampling.pilot import Course, run_pilot, settled_lattice
+from lj_vae_hpc.sampling.equilibration import CHAINS_PER_START, Pilot, assess_equilibrium, verdict
+from lj_vae_hpc.sampling.pilot import PilotState, run_pilot, settled_lattice
 from lj_vae_hpc.sampling.plan import Plan
 
 TIMES, MEMORY = 513, 0.6
@@ -31,7 +32,7 @@ def series(offset: float = 0.0, relaxation: float = 0.0, memory: float = MEMORY)
 
 
 def test_stationary_series_are_equilibrium_with_the_known_autocorrelation_time() -> None:
-    pilot = judge(series(), 8, 0.3, 0.4)
+    pilot = assess_equilibrium(series(), 8, 0.3, 0.4)
     assert pilot.converged and (pilot.rhat < 1.01).all()
     np.testing.assert_allclose(pilot.tau, 8 * (1 + MEMORY) / (1 - MEMORY), rtol=0.1)
     assert pilot.burn_in >= 5 * pilot.tau.max() and pilot.interval == np.ceil(2 * pilot.tau.max())
@@ -39,22 +40,25 @@ def test_stationary_series_are_equilibrium_with_the_known_autocorrelation_time()
 
 
 def test_starts_that_stay_apart_are_not() -> None:
-    pilot = judge(series(offset=0.3), 8, 0.3, 0.4)
+    pilot = assess_equilibrium(series(offset=0.3), 8, 0.3, 0.4)
     assert not pilot.converged and (np.abs(pilot.difference) > 4 * pilot.difference_error).all()
 
 
 def test_burn_in_grows_until_the_starts_agree() -> None:
-    quick, slow = judge(series(relaxation=5), 8, 0.3, 0.4), judge(series(relaxation=25), 8, 0.3, 0.4)
+    quick, slow = (
+        assess_equilibrium(series(relaxation=5), 8, 0.3, 0.4),
+        assess_equilibrium(series(relaxation=25), 8, 0.3, 0.4),
+    )
     assert slow.burn_in > quick.burn_in >= 8 * 5
 
 
 def test_series_too_short_for_their_memory_are_not() -> None:
-    pilot = judge(series(memory=0.99), 8, 0.3, 0.4)
+    pilot = assess_equilibrium(series(memory=0.99), 8, 0.3, 0.4)
     assert not pilot.converged and pilot.rhat.max() > 1.01
 
 
 def test_constant_series_are_equilibrium() -> None:
-    assert judge(np.ones((3, 2 * CHAINS_PER_START, TIMES)), 8, 0.3, 0.4).converged
+    assert assess_equilibrium(np.ones((3, 2 * CHAINS_PER_START, TIMES)), 8, 0.3, 0.4).converged
 
 
 def test_a_pilot_is_a_function_of_its_plan_and_can_be_stored() -> None:
@@ -73,7 +77,7 @@ def test_a_pilot_that_is_left_goes_on_to_the_same_bits(monkeypatch: pytest.Monke
     for calls in (5, 43, 700):  # while the step is tuned; at its third record; after the records have been thinned
         countdown = iter(range(calls - 1, -1, -1))
         assert run_pilot(plan, 1, course, lambda c: told.append(c) or next(countdown) == 0) is None  # noqa: B023
-        course = told[-1] and Course.of(told[-1].columns())
+        course = told[-1] and PilotState.of(told[-1].columns())
         assert (course is None) == (calls == 5)
     again = run_pilot(plan, 1, course)
     assert again and whole and whole.length == 8192

@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from lj_vae_hpc.config import Corruption, RunConfig
+from lj_vae_hpc.config.evaluation import Corruption
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.ceilings import log_normal_density, relative_free_energies
 from lj_vae_hpc.evaluation.metrics import auroc, detection_metrics
 from lj_vae_hpc.evaluation.suites import corrupt, sampled_plans

@@ -17,22 +17,23 @@ from numba import cuda
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lj_vae_hpc.config import Sampling, System
-from lj_vae_hpc.configfile import load
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.sampling import Sampling
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.representation.batches import Configurations
 from lj_vae_hpc.sampling import gpu
 from lj_vae_hpc.sampling.chains import CELLS_FROM, choose_device, warm_up
 from lj_vae_hpc.sampling.metropolis import make_sweeps
 from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.stages.learning import new_network
+from lj_vae_hpc.training.batches import Configurations
+from lj_vae_hpc.training.setup import new_network
 from tests.conftest import SHIPPED
 
 # The simulator's fma rounds twice; in double precision the product is exact.
 COMPARE = """
 import numpy as np
 from numba import config, cuda
-from lj_vae_hpc.config import System
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling.chains import Chains
 if config.ENABLE_CUDASIM:
     from numba.cuda.simulator.kernelapi import FakeCUDAModule

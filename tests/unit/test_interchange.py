@@ -10,17 +10,17 @@ import h5py
 import numpy as np
 import pytest
 
-from lj_vae_hpc.configfile import load
+from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
+from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.stages import importing
+from lj_vae_hpc.stages import import_data
 from lj_vae_hpc.stages.export import export
 from lj_vae_hpc.stages.generate import generate
-from lj_vae_hpc.stages.importing import import_files
+from lj_vae_hpc.stages.import_data import import_files
 from lj_vae_hpc.stages.inspect import verify
-from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns
 from tests.conftest import TINY
@@ -168,14 +168,14 @@ def test_imported_data_is_never_sampled(tmp_path: Path, lj_vae: Callable) -> Non
 def test_of_two_imports_at_once_one_is_refused(
     tmp_path: Path, files: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, check = tmp_path / "run", importing._check_new
+    run, check = tmp_path / "run", import_data._check_new
 
     def slow(path: RunDir) -> None:
         check(path)
-        monkeypatch.setattr(importing, "_check_new", check)
+        monkeypatch.setattr(import_data, "_check_new", check)
         take(files, run)  # all of the other, after this one has found nothing
 
-    monkeypatch.setattr(importing, "_check_new", slow)
+    monkeypatch.setattr(import_data, "_check_new", slow)
     with pytest.raises(UserError, match=f"{run} already has data"):
         take(files, run)
     with Dataset(run / "data") as data:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from lj_vae_hpc.configmodel import Model, Objective, Representation, Training
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.config.model import Model
+from lj_vae_hpc.config.objective import Objective
+from lj_vae_hpc.config.representation import Representation
+from lj_vae_hpc.config.training import Training
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import open_run
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.report import report
-from lj_vae_hpc.stages.rundir import open_run
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.training.schedules import learning_rate, warm_up
 from tests.conftest import TINY

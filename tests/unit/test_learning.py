@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lj_vae_hpc.configmodel import Model
+from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.model.convolution import ConvReLU, TransposedConvReLU
 from lj_vae_hpc.model.vae import VAE

@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lj_vae_hpc.config import System
-from lj_vae_hpc.configmodel import Representation, Training
-from lj_vae_hpc.representation.batches import Batches, Configurations, Splits
+from lj_vae_hpc.config.representation import Representation
+from lj_vae_hpc.config.system import System
+from lj_vae_hpc.config.training import Training
 from lj_vae_hpc.representation.encoding import make_encoding
+from lj_vae_hpc.training.batches import Batches, Configurations
+from lj_vae_hpc.training.splits import Splits
 
 POSITIONS = torch.tensor([[[3.0, 4.0], [0.0, 1.0], [6.0, 8.0]]])
 UNIT = 10 * math.sqrt(2)

@@ -8,14 +8,14 @@ import h5py
 import pytest
 
 from lj_vae_hpc.errors import Stopped
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, open_run
+from lj_vae_hpc.sampling import pilots
 from lj_vae_hpc.sampling.equilibration import Pilot
-from lj_vae_hpc.sampling.pilot import Course, Pause
+from lj_vae_hpc.sampling.pilot import PilotState, ShouldStop
 from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.stages import pilots
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
-from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.training import checkpoint
 
@@ -110,7 +110,7 @@ def test_a_pilot_that_is_left_goes_on(
     monkeypatch.setattr(pilots, "KEEP", 60.0 if ends is Stopped else 0.0)
     run_pilot = pilots.run_pilot
 
-    def counted(plan: Plan, ensemble: int, course: Course | None, pause: Pause) -> Pilot | None:
+    def counted(plan: Plan, ensemble: int, course: PilotState | None, pause: ShouldStop) -> Pilot | None:
         begun.append((ensemble, course and len(course.records)))
         return run_pilot(plan, ensemble, course, pause)
 

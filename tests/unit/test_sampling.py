@@ -4,7 +4,8 @@ import numba
 import numpy as np
 import pytest
 
-from lj_vae_hpc.config import Sampling, System
+from lj_vae_hpc.config.sampling import Sampling
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling.chains import Chains, Schedule, sample_rows

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.store.reader import Dataset, finished_segments
 from lj_vae_hpc.store.schema import COLUMNS, Columns
-from lj_vae_hpc.store.verifier import damage
+from lj_vae_hpc.store.verifier import find_damage
 from lj_vae_hpc.store.writer import finish_segment, unfinished, write_index, write_segment
 
 ROWS, N = 23, 5
@@ -70,7 +70,7 @@ def test_segments_are_contiguous_and_of_fixed_size(folder: Path) -> None:
 
 
 def test_intact_segments_verify(folder: Path) -> None:
-    assert [damage(p, energy, "print") for p in sorted((folder / "segments").iterdir())] == [None] * 3
+    assert [find_damage(p, energy, "print") for p in sorted((folder / "segments").iterdir())] == [None] * 3
 
 
 @pytest.mark.parametrize("name", list(COLUMNS))
@@ -79,12 +79,12 @@ def test_one_changed_value_is_found(folder: Path, name: str) -> None:
     with h5py.File(path, "r+") as file:
         value = file[name][4]
         file[name][4] = value + 1
-    assert "row 4" in str(damage(path, energy, "print"))
+    assert "row 4" in str(find_damage(path, energy, "print"))
 
 
 def test_wrong_energy_with_right_checksum_is_found(folder: Path) -> None:
     path = folder / "segments" / "000001.h5"
-    assert "energies are wrong, the first in row 0" in str(damage(path, lambda c: energy(c) + 1, "print"))
+    assert "energies are wrong, the first in row 0" in str(find_damage(path, lambda c: energy(c) + 1, "print"))
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "truncated", "foreign", "text", "schema"])

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.generate import generate
-from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.loop import Trainer

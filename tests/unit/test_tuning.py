@@ -16,19 +16,19 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from lj_vae_hpc.configfile import load
+from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import Stopped, UserError
-from lj_vae_hpc.lock import Claims
-from lj_vae_hpc.parallel import World
-from lj_vae_hpc.representation.batches import Configurations
-from lj_vae_hpc.stages.attempt import attempt
-from lj_vae_hpc.stages.rundir import RunDir, open_run
-from lj_vae_hpc.stages.study import Study
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, open_run
+from lj_vae_hpc.run.lock import Claims
 from lj_vae_hpc.stages.tune import tune
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Terms
 from lj_vae_hpc.training.selection import description_length
+from lj_vae_hpc.tuning.study import Study
+from lj_vae_hpc.tuning.trial import run_trial
 from tests.conftest import sampled_run, trials
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -174,12 +174,12 @@ def test_a_stopped_trial_is_continued_to_the_same_values(run: Path) -> None:
             trial = study.begin()
             if name == "stopped":
                 with pytest.raises(Stopped):
-                    attempt(Impatient(), study, trial, data, config, torch.device("cpu"), outcome)
+                    run_trial(Impatient(), study, trial, data, config, torch.device("cpu"), outcome)
                 study.pause(trial)
                 assert not study.complete and not study.finished()
                 trial = study.begin()
                 epochs = list(trial.study.trials[0].intermediate_values)
-            attempt(World(), study, trial, data, config, torch.device("cpu"), outcome)
+            run_trial(World(), study, trial, data, config, torch.device("cpu"), outcome)
             values[name] = study.finished()[0].intermediate_values
             assert study.begin() is None
     assert epochs == [1, 2] and reported == ["whole"] * 5 + ["stopped"] * 5, "no epoch was trained twice"

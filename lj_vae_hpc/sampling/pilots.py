@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import Stopped, UserError
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot
-from lj_vae_hpc.sampling.pilot import Course, run_pilot
+from lj_vae_hpc.sampling.pilot import PilotState, run_pilot
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.store.schema import INDEX_NAME
 from lj_vae_hpc.store.writer import write_small_hdf5
@@ -88,13 +88,13 @@ def _path(folder: Path, ensemble: int) -> Path:
 
 
 def _run(world: World, progress: Progress, folder: Path, plan: Plan, ensemble: int) -> Pilot | None:
-    """Runs a pilot, from where it was left; it is kept when it is done, and so is its course until then."""
-    path, unfinished = (_path(folder, ensemble).with_suffix(suffix) for suffix in (".h5", ".course.h5"))
+    """Runs a pilot, from where it was left; it is kept when it is done, and so is its state until then."""
+    path, unfinished = (_path(folder, ensemble).with_suffix(suffix) for suffix in (".h5", ".state.h5"))
     fingerprint = plan.pilot_fingerprint(ensemble)
     this_course = f"{fingerprint} {plan.sampling.max_pilot_sweeps}"  # its last verdict is where the budget ends
     asked = kept = time.monotonic()
 
-    def keep(what: Course | Pilot, path: Path, fingerprint: str) -> None:
+    def keep(what: PilotState | Pilot, path: Path, fingerprint: str) -> None:
         def fill(file: h5py.File) -> None:
             file.attrs["fingerprint"] = fingerprint
             for name, values in what.columns().items():
@@ -102,21 +102,21 @@ def _run(world: World, progress: Progress, folder: Path, plan: Plan, ensemble: i
 
         write_small_hdf5(path, fill)
 
-    def pause(course: Course | None) -> bool:
+    def should_stop(state: PilotState | None) -> bool:
         nonlocal asked, kept
         now = time.monotonic()
         if now - asked < PAUSE:
             return False
         stop, asked = world.stop_requested(), now
-        far = f"{course.swept:,} of at most {plan.sampling.max_pilot_sweeps:,} sweeps" if course else "tuning the step"
+        far = f"{state.swept:,} of at most {plan.sampling.max_pilot_sweeps:,} sweeps" if state else "tuning the step"
         progress.note(f"γ = {plan.gammas[ensemble]:g}, {far}")
-        if course and (stop or now - kept > KEEP):
-            keep(course, unfinished, this_course)
+        if state and (stop or now - kept > KEEP):
+            keep(state, unfinished, this_course)
             kept = now
         return stop
 
     columns = _read(unfinished, this_course)
-    pilot = run_pilot(plan, ensemble, Course.of(columns) if columns else None, pause)
+    pilot = run_pilot(plan, ensemble, PilotState.of(columns) if columns else None, should_stop)
     if pilot:
         keep(pilot, path, fingerprint)
         unfinished.unlink(missing_ok=True)

@@ -12,10 +12,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configtuning import Span
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.tuning import Span
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.lock import Claims
+from lj_vae_hpc.run.lock import Claims
 
 STOPPED = "stopped"  # of a trial whose checkpoint waits to be continued
 optuna.logging.set_verbosity(optuna.logging.WARNING)

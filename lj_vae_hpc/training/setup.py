@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from lj_vae_hpc.config import RunConfig
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.representation.batches import Configurations, Read
+from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.stages.rundir import RunDir
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.batches import Configurations, Read
 from lj_vae_hpc.training.loop import State
 from lj_vae_hpc.training.network import Network, linear_rows
 

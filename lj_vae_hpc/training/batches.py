@@ -1,4 +1,4 @@
-"""Splits of a data set, and the batches of an epoch: the same whatever the number of ranks."""
+"""The batches of an epoch: the same whatever the number of ranks."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from lj_vae_hpc.configmodel import Training
 
 WINDOW_ROWS = 16_384  # rows in the memory of all ranks together, and the range over which they are shuffled
 READ_ROWS = 1024  # rows that a rank reads at once to keep its own
@@ -25,26 +23,6 @@ class Configurations(NamedTuple):
 
 
 Read = Callable[[range], Configurations]
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Disjoint contiguous rows. Chains are independent and rows interleave γ, so this split is a random one."""
-
-    training: range
-    validation: range
-    test: range
-
-    @classmethod
-    def of(cls, rows: int, turn: int, training: Training) -> "Splits":
-        """Divides the rows in multiples of a turn, one chain of every γ: whole chains, every γ equally often.
-
-        At least two rows are for tests, or errors could not be told.
-        """
-        chains = rows // turn
-        test = chains - max(-(-2 // turn), round(training.test_fraction * chains))
-        validation = test - max(1, round(training.validation_fraction * chains))
-        return cls(range(validation * turn), range(validation * turn, test * turn), range(test * turn, rows))
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.config import RunConfig, System
-from lj_vae_hpc.configfile import load
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.stages.rundir import RunDir, open_run
 from lj_vae_hpc.store.formats import Configuration, read_configurations
 from lj_vae_hpc.store.schema import SEGMENT_FOLDER, segment_name
 from lj_vae_hpc.store.writer import finish_segment, unfinished, write_index, write_segment

@@ -6,8 +6,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from lj_vae_hpc.config import Corruption, GammaRange, RunConfig
-from lj_vae_hpc.configtuning import Span
+from lj_vae_hpc.config.evaluation import Corruption
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.sampling import GammaRange
+from lj_vae_hpc.config.tuning import Span
 from lj_vae_hpc.errors import UserError
 
 

@@ -7,22 +7,23 @@ import optuna
 import torch
 from optuna.trial import Trial, TrialState
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configfile import changed
+from lj_vae_hpc.config.load import changed
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Diverged, UserError
-from lj_vae_hpc.parallel import World
-from lj_vae_hpc.representation.batches import Batches, Splits
-from lj_vae_hpc.stages.learning import first_state, model_facts, new_network, reader
-from lj_vae_hpc.stages.outcome import Outcome
-from lj_vae_hpc.stages.study import Study
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.batches import Batches
 from lj_vae_hpc.training.hardware import choose_dtype
 from lj_vae_hpc.training.loop import State, Trainer
 from lj_vae_hpc.training.selection import description_length
+from lj_vae_hpc.training.setup import first_state, model_facts, new_network, reader
+from lj_vae_hpc.training.splits import Splits
+from lj_vae_hpc.tuning.study import Study
+from lj_vae_hpc.tuning.summary import Outcome
 
 
-def attempt(
+def run_trial(
     world: World, study: Study, trial: Trial, data: Dataset, base: RunConfig, device: torch.device, outcome: Outcome
 ) -> None:
     """One trial, and how it ended."""

@@ -10,13 +10,13 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configfile import changed
-from lj_vae_hpc.configtuning import Span
+from lj_vae_hpc.config.load import changed
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.tuning import Span
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.files import write_text
 from lj_vae_hpc.report.search import Axis, search
-from lj_vae_hpc.stages.study import Study, value_of
+from lj_vae_hpc.run.files import write_text
+from lj_vae_hpc.tuning.study import Study, value_of
 
 
 class Outcome:

@@ -4,9 +4,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError, field_validator, model_validator
 
-from lj_vae_hpc.configbase import Count, Number, Section
+from lj_vae_hpc.config.base import Count, Number, Section
+from lj_vae_hpc.config.model import Model
+from lj_vae_hpc.config.objective import Objective
+from lj_vae_hpc.config.training import Training
 
-SECTIONS = ("model", "objective", "training")
+SECTIONS: dict[str, type[Section]] = {"model": Model, "objective": Objective, "training": Training}
 FIXED = (
     "epochs",
     "validation_fraction",
@@ -81,12 +84,10 @@ class Tuning(Section):
 
 def _searched(key: str, entry: Any) -> Any:
     """A range or choices as they were given, once every value is one that the key takes."""
-    from lj_vae_hpc.config import RunConfig  # which has this section itself
-
     fields = {
         f"{section}.{name}": field
-        for section in SECTIONS
-        for name, field in RunConfig.model_fields[section].annotation.model_fields.items()  # type: ignore[union-attr]
+        for section, kind in SECTIONS.items()
+        for name, field in kind.model_fields.items()
         if name not in FIXED
     }
     if key not in fields:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lj_vae_hpc.config import RunConfig
-from lj_vae_hpc.configfile import load
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.files import write_text
-from lj_vae_hpc.lock import lock
-from lj_vae_hpc.parallel import World
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.files import write_text
+from lj_vae_hpc.run.lock import lock
 from lj_vae_hpc.sampling.plan import FREE_KEYS
 from lj_vae_hpc.store.schema import INDEX_NAME
 

@@ -1,0 +1,35 @@
+"""The section `model`: the networks."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool
+
+from lj_vae_hpc.config.base import Count, Section
+
+
+class Model(Section):
+    """The variational auto-encoder: q(z|x) is a normal distribution with diagonal covariance, p(z) the standard one."""
+
+    encoder: Literal["mlp", "conv", "conv_strided", "attention"] = "mlp"
+    """mlp: fully connected. conv: two 3x3 convolutions, as published. conv_strided: the same with stride 2. attention:
+    a transformer of the set of particles, which does not see their order."""
+    decoder: Literal["mlp", "conv", "conv_strided", "attention", "positions"] = "positions"
+    """mlp, conv and conv_strided give the entries of the representation. positions (fully connected) and attention
+    give coordinates of ordered particles inside the box and form the representation from them, so that every output is
+    a possible one."""
+    latent_dim: Count = 40
+    """Dimension of the latent space."""
+    channels: tuple[Count, Count] = (60, 50)
+    """Channels of the encoder's two convolutions; the decoder mirrors them."""
+    width: Count = 512
+    """Units per hidden layer of mlp and positions; features per particle of attention, a multiple of 4."""
+    depth: Count = 2
+    """Hidden layers of mlp and positions; layers of attention."""
+    linear_path: StrictBool = True
+    """Adds a linear encoder and decoder beside the networks, which start as the principal components of the training
+    split; needs coordinates, and the decoder positions or attention."""
+    conditional: StrictBool = False
+    """Gives γ to encoder and decoder (a conditional VAE)."""
+    reference_state: Annotated[int, Field(ge=0, strict=True)] | None = None
+    """Row of the data set that the decoder is written about: x = x0 + g(z) - g(z0), exact for that configuration (Lee
+    and Carlberg, J. Comput. Phys. 404, 108973, 2020)."""

@@ -1,0 +1,33 @@
+"""The section `objective`: the loss."""
+
+from typing import Literal
+
+from pydantic import StrictBool
+
+from lj_vae_hpc.config.base import NotNegative, Positive, Section
+
+
+class Objective(Section):
+    """The loss."""
+
+    kind: Literal["elbo", "fisher", "reference"] = "elbo"
+    """elbo: negative log-likelihood + kl_weight * KL, both sums. fisher: the same + fisher_weight * the deviation of
+    tr J = Σ 1/σ² from fisher_target, J the Fisher information of q(z|x) (Zheng et al., AAAI 2019). reference: squared
+    error averaged over entries + kl_weight * KL averaged over latent dimensions, as published."""
+    likelihood: Literal["gaussian", "gaussian_learned", "bernoulli", "poisson"] = "gaussian_learned"
+    """Of an entry. gaussian has the standard deviation `sigma`, gaussian_learned one that is trained; bernoulli needs
+    an occupancy grid whose cells hold at most one particle, poisson one of counts."""
+    sigma: Positive = 0.01
+    """Standard deviation of the gaussian likelihood, in the units of the entries."""
+    distances: StrictBool = True
+    """With coordinates, the likelihood is that of the coordinates and of all distances formed from them."""
+    kl_weight: NotNegative = 1.0
+    """β of elbo and fisher, λ of reference; dimensionless."""
+    warmup_epochs: NotNegative = 0.0
+    """Epochs over which kl_weight grows linearly from 0."""
+    estimator: Literal["analytic", "monte_carlo"] = "analytic"
+    """The KL divergence in closed form, or estimated from the one latent sample that is decoded."""
+    fisher_weight: NotNegative = 0.1
+    """Weight of the deviation of the Fisher information from its target."""
+    fisher_target: NotNegative = 400.0
+    """Fisher information tr J that `fisher` holds q(z|x) at, dimensionless; latent_dim is that of the prior."""

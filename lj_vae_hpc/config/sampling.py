@@ -1,0 +1,99 @@
+"""The section `sampling`: how configurations are drawn."""
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
+
+from lj_vae_hpc.config.base import Count, Number, Positive, Section
+
+
+class GammaRange(Section):
+    """A scan over γ."""
+
+    start: Number
+    """First γ."""
+    stop: Number
+    """Last γ, included."""
+    num: Count
+    """How many values."""
+    spacing: Literal["linear", "log"] = "linear"
+    """Equal differences, or equal ratios (start and stop must then be positive)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.num > 1 and not self.start < self.stop:
+            raise ValueError(f"start {self.start:g} must be less than stop {self.stop:g}")
+        if self.spacing == "log" and self.start <= 0:
+            raise ValueError(f"spacing log needs start > 0, not {self.start:g}")
+        return self
+
+    def values(self) -> tuple[float, ...]:
+        """All values of γ, rounded to 12 digits so that they print as they are meant."""
+        space = np.geomspace if self.spacing == "log" else np.linspace
+        return tuple(float(f"{g:.12g}") for g in space(self.start, self.stop, self.num))
+
+
+Gammas = Annotated[
+    Annotated[tuple[Number, ...], Tag("list")] | Annotated[GammaRange, Tag("range")],
+    Discriminator(lambda value: "range" if isinstance(value, dict | GammaRange) else "list"),
+]
+
+
+class Sampling(Section):
+    """How configurations are drawn."""
+
+    protocol: Literal["equilibrated", "reference", "imported"] = "equilibrated"
+    """equilibrated: a pilot tunes the step and proves the burn-in of each γ. reference: the published protocol, which
+    keeps its step and does not ask whether equilibrium is reached. imported: set by `lj-vae import`; the anomaly suites
+    are then sampled as under `equilibrated`."""
+    gammas: Gammas = (0.1, 0.4, 0.7, 1.0)
+    """γ = m g σ / ε: a list of values, or {start, stop, num, spacing}. One ensemble each."""
+    configurations: Annotated[int, Field(ge=10, lt=2**31, strict=True)] = 10_000
+    """Configurations per γ."""
+    samples_per_chain: Count = 1
+    """Configurations taken from each Markov chain, twice the autocorrelation time that the pilot measures apart;
+    `configurations` must be a multiple. No segment and no rank divides the chains of a turn through all γ."""
+    sweeps: Annotated[int, Field(gt=0, lt=2**31, strict=True)] = 1_000
+    """Sweeps of a chain from its uniform random start to its first configuration; one sweep is one trial move per
+    particle. Under `equilibrated` the least: it becomes the proved burn-in where that is longer."""
+    step: Positive = 0.2
+    """Largest trial displacement per component, in σ; under `equilibrated` only where the tuning starts."""
+    target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.2
+    """Share of accepted trial moves that the pilot tunes the step for; 0.2 relaxes fastest (docs/science.md)."""
+    max_pilot_sweeps: Annotated[int, Field(ge=2048, lt=2**31, strict=True)] = 500_000
+    """Budget of the pilot: the longest pilot chains, in sweeps. It may be raised until configurations are sampled."""
+    allow_unconverged: StrictBool = False
+    """Samples also those γ whose equilibrium the pilot could not prove; they are marked everywhere."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the chains run, with the same result to the bit; auto takes a GPU where numba finds one, for less than 600
+    particles. One chain per thread: a GPU wants some 10,000 configurations per rank and segment."""
+    segment_rows: Count = 8192
+    """Configurations per segment file, the unit that is written at once and redone after a kill."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        values = self.gamma_values
+        if not values:
+            raise ValueError("gammas: the list is empty; at least one value of γ is needed")
+        repeated = sorted({g for g in values if values.count(g) > 1})
+        if repeated:
+            raise ValueError(f"gammas: {', '.join(f'{g:g}' for g in repeated)} given more than once")
+        if self.configurations % self.samples_per_chain or self.configurations < 10 * self.samples_per_chain:
+            raise ValueError(
+                f"samples_per_chain: configurations {self.configurations} is not a multiple of {self.samples_per_chain}"
+                ", or makes less than 10 chains"
+            )
+        if self.samples_per_chain > 1 and self.protocol != "equilibrated":
+            raise ValueError(f"samples_per_chain: protocol {self.protocol} has one configuration of each chain")
+        return self
+
+    @property
+    def gamma_values(self) -> tuple[float, ...]:
+        """All values of γ."""
+        return self.gammas.values() if isinstance(self.gammas, GammaRange) else self.gammas
+
+    @property
+    def turn(self) -> int:
+        """Rows in which every γ has one chain."""
+        return len(self.gamma_values) * self.samples_per_chain

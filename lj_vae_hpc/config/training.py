@@ -1,0 +1,36 @@
+"""The section `training`: how the network is trained."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool
+
+from lj_vae_hpc.config.base import Count, NotNegative, Positive, Section
+
+
+class Training(Section):
+    """How the network is trained."""
+
+    epochs: Count = 40
+    """Passes over the training split."""
+    batch_size: Count = 256
+    """Configurations per optimizer step, all ranks together."""
+    learning_rate: Positive = 1e-3
+    """Step size of AdamW."""
+    weight_decay: NotNegative = 0.1
+    """Decoupled weight decay of AdamW (Loshchilov and Hutter, ICLR 2019); 0 is Adam."""
+    warmup_epochs: NotNegative = 1.0
+    """Epochs over which the learning rate grows linearly from 0."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """The learning rate afterwards: constant, or falling to 0 at the last epoch as a half cosine."""
+    mirror: StrictBool = True
+    """Reflects each configuration at x = L/2 with probability 1/2 each time, an exact symmetry of the fluid."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Share of the data that chooses the best epoch."""
+    test_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Share of the data kept for the evaluation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU where every local rank has one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the network; auto takes bf16 where the hardware multiplies it."""
+    checkpoint_minutes: Positive = 1.0
+    """Minutes from one checkpoint to the next within an epoch, looked at every 20 steps; each epoch ends with one."""

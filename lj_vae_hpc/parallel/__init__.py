@@ -1,0 +1,1 @@
+"""The ranks of a run, stop requests, and data-parallel training."""
