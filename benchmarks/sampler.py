@@ -26,7 +26,7 @@ from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling import vectors
 from lj_vae_hpc.sampling.chains import Chains
 from lj_vae_hpc.sampling.metropolis import distance_squared, exp_negative, pair_energy
-from lj_vae_hpc.sampling.streams import philox, trial_numbers
+from lj_vae_hpc.sampling.streams import philox, stream, trial_numbers
 from lj_vae_hpc.sampling.vectors import LANES, fma, load, select, store, words
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +53,7 @@ ROUNDS = 9
 
 def made(count: int, system: System = System()) -> Chains:  # noqa: B008
     """Chains at γ = 0.4 and step 0.2."""
-    return Chains(1, system, np.full(count, GAMMA), np.full(count, STEP), np.zeros(count), np.arange(count))
+    return Chains(stream("1"), system, GAMMA, STEP, np.arange(count))
 
 
 def rate(chains: Chains, sweeps: int, moves: int) -> float:
@@ -203,7 +203,7 @@ def steps() -> None:
     for gamma in (0.1, 0.4, 1.0, 3.0):
         found = []
         for step in (0.2, 0.3, 0.4, 0.6, 0.9, 1.4, 2.0, 3.0):
-            chains = Chains(3, System(), np.full(count, gamma), np.full(count, step), np.zeros(count), np.arange(count))
+            chains = Chains(stream("3"), System(), gamma, step, np.arange(count))
             chains.run(4000)
             accepted, series = 0, np.empty((count, records))
             for k in range(records):

@@ -176,7 +176,7 @@ def _data_of(
     run = RunDir(_run_path(output, config_file))
     base = config_file or (run.config if run.config.exists() else None)
     wanted = config_file or overrides
-    return data or run.data, world.on_root(lambda: load(base, overrides)) if wanted else None
+    return data or run.dataset, world.on_root(lambda: load(base, overrides)) if wanted else None
 
 
 def _inspect(world: World, data: Path, config: RunConfig | None) -> None:
@@ -186,7 +186,7 @@ def _inspect(world: World, data: Path, config: RunConfig | None) -> None:
 
 
 def _verify(world: World, data: Path, config: RunConfig | None) -> None:
-    from lj_vae_hpc.stages.inspect import verify
+    from lj_vae_hpc.stages.verify import verify
 
     verify(world, data, config)
 

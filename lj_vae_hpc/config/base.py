@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any
 
+import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
@@ -22,3 +23,9 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def to_yaml(tree: Any) -> str:
+    """Plain dictionaries, lists and numbers as YAML, in their order."""
+    text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return text

@@ -3,10 +3,9 @@
 import math
 from typing import Annotated, Self
 
-import yaml
 from pydantic import Field, model_validator
 
-from lj_vae_hpc.config.base import Section
+from lj_vae_hpc.config.base import Section, to_yaml
 from lj_vae_hpc.config.evaluation import Evaluation
 from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.config.objective import Objective
@@ -52,8 +51,7 @@ class RunConfig(Section):
 
     def to_yaml(self) -> str:
         """The resolved configuration, every key present."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        return text
+        return to_yaml(self.model_dump(mode="json"))
 
 
 def contradiction(box_side: float, representation: Representation, model: Model, objective: Objective) -> str | None:

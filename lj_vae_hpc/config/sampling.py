@@ -1,6 +1,6 @@
 """The section `sampling`: how configurations are drawn."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
@@ -43,6 +43,12 @@ Gammas = Annotated[
 class Sampling(Section):
     """How configurations are drawn."""
 
+    FREE: ClassVar = frozenset({
+        "gammas", "configurations", "max_pilot_sweeps", "check_equilibrium", "allow_unconverged", "device",
+        "segment_rows",
+    })  # fmt: skip
+    """Keys that may change at any time: they change no configuration that is there."""
+
     protocol: Literal["equilibrated", "reference", "imported"] = "equilibrated"
     """equilibrated: a pilot tunes the step and proves the burn-in of each γ. reference: the published protocol, which
     keeps its step and does not ask whether equilibrium is reached. imported: set by `lj-vae import`; the anomaly suites
@@ -53,7 +59,7 @@ class Sampling(Section):
     """Configurations per γ."""
     samples_per_chain: Count = 1
     """Configurations taken from each Markov chain, twice the autocorrelation time that the pilot measures apart;
-    `configurations` must be a multiple. No segment and no rank divides the chains of a turn through all γ."""
+    `configurations` must be a multiple."""
     sweeps: Annotated[int, Field(gt=0, lt=2**31, strict=True)] = 1_000
     """Sweeps of a chain from its uniform random start to its first configuration; one sweep is one trial move per
     particle. Under `equilibrated` the least: it becomes the proved burn-in where that is longer."""
@@ -61,8 +67,11 @@ class Sampling(Section):
     """Largest trial displacement per component, in σ; under `equilibrated` only where the tuning starts."""
     target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.2
     """Share of accepted trial moves that the pilot tunes the step for; 0.2 relaxes fastest (docs/science.md)."""
-    max_pilot_sweeps: Annotated[int, Field(ge=2048, lt=2**31, strict=True)] = 500_000
-    """Budget of the pilot: the longest pilot chains, in sweeps. It may be raised until configurations are sampled."""
+    max_pilot_sweeps: Annotated[int, Field(ge=2048, lt=2**31, strict=True)] = 524_288
+    """Budget of the pilot: its chains double in length from 2048 sweeps as long as they stay within it. It may be
+    raised until configurations are sampled."""
+    check_equilibrium: StrictBool = False
+    """Under `reference`, runs the pilots too, so that `inspect` can tell whether the data are equilibrated."""
     allow_unconverged: StrictBool = False
     """Samples also those γ whose equilibrium the pilot could not prove; they are marked everywhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -92,8 +101,3 @@ class Sampling(Section):
     def gamma_values(self) -> tuple[float, ...]:
         """All values of γ."""
         return self.gammas.values() if isinstance(self.gammas, GammaRange) else self.gammas
-
-    @property
-    def turn(self) -> int:
-        """Rows in which every γ has one chain."""
-        return len(self.gamma_values) * self.samples_per_chain

@@ -7,15 +7,14 @@ from typing import Any
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.run.lock import lock
-from lj_vae_hpc.sampling.plan import FREE_KEYS
-from lj_vae_hpc.store.schema import INDEX_NAME
 
 # Changing these continues the same run.
-FREE: Any = {"training": {"epochs", "device", "precision", "checkpoint_minutes"}, "sampling": set(FREE_KEYS)}
+FREE: Any = {"training": {"epochs", "device", "precision", "checkpoint_minutes"}, "sampling": set(Sampling.FREE)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,16 @@ class RunDir:
     def data(self) -> Path:
         """The data set's folder."""
         return self.path / "data"
+
+    @property
+    def dataset(self) -> Path:
+        """All configurations, in one file."""
+        return self.data / "dataset.h5"
+
+    @property
+    def ensembles(self) -> Path:
+        """The segments and pilots of each ensemble that the data set is made of."""
+        return self.data / "ensembles"
 
     @property
     def model(self) -> Path:
@@ -57,7 +66,7 @@ class RunDir:
     def products(self) -> dict[Path, set[str]]:
         """What was made with which sections; they may be changed until it exists."""
         return {
-            self.data / INDEX_NAME: {"seed", "system", "sampling"},
+            self.dataset: {"seed", "system", "sampling"},
             self.model: {"representation", "model", "objective", "training"},
             self.evaluation: {"evaluation"},
         }

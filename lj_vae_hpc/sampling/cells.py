@@ -22,9 +22,9 @@ FAR = np.float32(1e9)
 
 
 @numba.njit(cache=True)
-def _draw(numbers, counter, chain, ensemble, sweep, pair, key0, key1):  # type: ignore[no-untyped-def]
+def _draw(numbers, counter, chain, sweep, pair, key0, key1, key2):  # type: ignore[no-untyped-def]
     """Fills numbers (6, LANES) with those of the trial moves of LANES consecutive pairs of particles."""
-    a, b, c, d = philox(words(chain), words(ensemble), words(sweep), load(counter, 0) + uint32(pair), key0, key1)
+    a, b, c, d = philox(words(chain), words(key2), words(sweep), load(counter, 0) + uint32(pair), key0, key1)
     right, up, threshold = trial_numbers(a, b)
     store(numbers, 0, right)
     store(numbers, 1, up)
@@ -124,7 +124,7 @@ def make_cells(potential: Mie, box_side: float, n_particles: int) -> tuple[Calla
 
     @numba.njit(cache=True, error_model="numpy")
     def advance(  # type: ignore[no-untyped-def]
-        x, y, pairs, accepted, gamma, step, ensemble, chain, key0, key1, first, count, box_side, inverse_temperature,
+        x, y, pairs, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature,
         trial, drawn,
     ):  # fmt: skip
         numbers, scratch = np.empty((6, LANES), np.float32), np.empty((1, LANES), np.float32)
@@ -140,8 +140,7 @@ def make_cells(potential: Mie, box_side: float, n_particles: int) -> tuple[Calla
                     for i in range(len(px)):
                         k = i % (2 * LANES)
                         if k == 0:
-                            _draw(numbers, drawn, chain[block, lane], ensemble[block, lane], uint32(sweep),
-                                  uint32(i // 2), key0, key1)  # fmt: skip
+                            _draw(numbers, drawn, chain[block, lane], uint32(sweep), uint32(i // 2), key0, key1, key2)
                         word = 3 * (k % 2)
                         old_x, old_y = px[i], py[i]
                         new_x = float32(old_x + numbers[word, k // 2] * largest)

@@ -1,8 +1,7 @@
 """Runs many chains, LANES of them in each block."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.sampling.cells import make_cells
+from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.metropolis import make_sweeps, uniform_start
-from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.sampling.streams import key
+from lj_vae_hpc.sampling.streams import Stream
 from lj_vae_hpc.sampling.vectors import LANES
 
 MOVES_PER_CALL = 10_000_000  # trial moves between two reports of progress
@@ -23,28 +22,26 @@ PAIRS_IN_MEMORY = 32_000_000  # of all chains that run at once
 
 
 class Chains:
-    """Independent chains, each from its own uniform random start.
+    """Independent chains of one ensemble, each from its own uniform random start.
 
     Args:
-        seed: the run's seed.
+        stream: of the ensemble's random numbers.
         system: the fluid.
-        gamma: (k,) γ of each chain.
-        step: (k,) largest trial displacement, in σ.
-        ensemble: (k,) identity of the ensemble.
-        chain: (k,) identity of the chain in it.
+        gamma: γ, one number or (k,).
+        step: largest trial displacement in σ, one number or (k,).
+        chain: (k,) number of each chain.
         device: `cpu` or `cuda`.
     """
 
     def __init__(
-        self, seed: int, system: System, gamma: ArrayLike, step: ArrayLike, ensemble: ArrayLike, chain: ArrayLike,
-        device: str = "cpu",
-    ) -> None:  # fmt: skip
-        self._count, self._system, self._key = len(np.asarray(gamma)), system, key(seed)
+        self, stream: Stream, system: System, gamma: ArrayLike, step: ArrayLike, chain: ArrayLike, device: str = "cpu"
+    ) -> None:
+        self._count, self._system, self._stream = len(np.asarray(chain)), system, stream
         self._blocks = -(-self._count // LANES)
         n = system.n_particles
         self._gamma, self._step = self._lanes(gamma, np.float32), self._lanes(step, np.float32)
-        self._ensemble, self._chain = self._lanes(ensemble, np.uint32), self._lanes(chain, np.uint32)
-        self._first, self._accepted = self._lanes(np.zeros(1), np.uint32), self._lanes(np.zeros(1), np.float32)
+        self._chain = self._lanes(chain, np.uint32)
+        self._first, self._accepted = self._lanes(0, np.uint32), self._lanes(0, np.float32)
         self._x, self._y = (_aligned((self._blocks, n, LANES), np.float32) for _ in range(2))
         many = n >= CELLS_FROM
         self._pairs = _aligned((self._blocks, 1 if many else n * (n - 1) // 2, LANES), np.float32)
@@ -59,13 +56,13 @@ class Chains:
             self._advance, self._fill = make_gpu(system.mie)
         else:
             self._advance, self._fill = make_sweeps(system.mie)
-        uniform_start(self._x, self._y, self._ensemble, self._chain, *self._key, np.float32(system.box_side))
+        uniform_start(self._x, self._y, self._chain, *stream, np.float32(system.box_side))
         self._fill(self._x, self._y, self._pairs)
 
     def _lanes(self, values: ArrayLike, dtype: Any) -> NDArray[Any]:
         """(blocks, LANES) values of each chain; the lanes left over repeat the last."""
         array = _aligned((self._blocks, LANES), dtype)
-        given = np.asarray(values)
+        given = np.atleast_1d(np.asarray(values))
         array.flat[:] = given[np.minimum(np.arange(array.size), len(given) - 1)].astype(dtype)
         return array
 
@@ -76,15 +73,15 @@ class Chains:
             sweeps: how many sweeps, one number or (k,).
             advance: told the trial moves done, from time to time.
         """
-        todo = self._lanes(np.broadcast_to(sweeps, self._count), np.uint32)
+        todo = self._lanes(sweeps, np.uint32)
         total = np.zeros(self._count, np.int64)
         while todo.any():
             now = np.minimum(todo, self._sweeps_per_call)
             self._accepted[:] = 0.0
             self._advance(
-                self._x, self._y, self._pairs, self._accepted, self._gamma, self._step, self._ensemble, self._chain,
-                *self._key, self._first, now, np.float32(self._system.box_side),
-                np.float32(1.0 / self._system.temperature), self._trial, self._drawn,
+                self._x, self._y, self._pairs, self._accepted, self._gamma, self._step, self._chain, *self._stream,
+                self._first, now, np.float32(self._system.box_side), np.float32(1.0 / self._system.temperature),
+                self._trial, self._drawn,
             )  # fmt: skip
             total += self._accepted.ravel()[: self._count].astype(np.int64)
             self._first += now
@@ -162,87 +159,71 @@ def choose_device(device: str, n_particles: int, local_rank: int) -> str:
     return "cpu"
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How each ensemble of a plan is sampled.
+class Schedule(NamedTuple):
+    """How an ensemble is sampled."""
 
-    Attributes:
-        step: (E,) largest trial displacement, in σ.
-        sweeps: (E,) sweeps from the start of a chain to its first sample.
-        interval: (E,) sweeps from one sample to the next.
-    """
+    step: float
+    """Largest trial displacement, in σ."""
+    sweeps: int
+    """Sweeps from the start of a chain to its first sample."""
+    interval: int
+    """Sweeps from one sample of a chain to the next."""
 
-    step: NDArray[np.float64]
-    sweeps: NDArray[np.int64]
-    interval: NDArray[np.int64]
-
-    def moves(self, plan: Plan, rows: range) -> int:
-        """Trial moves that the samples of these rows take."""
-        ensemble, _, sample, _ = plan.identity(rows)
-        local = ensemble - plan.first_ensemble
-        return int(np.where(sample == 0, self.sweeps[local], self.interval[local]).sum()) * plan.system.n_particles
+    def moves_per_chain(self, ensemble: Ensemble) -> int:
+        """Trial moves of a chain with all its samples."""
+        return (self.sweeps + (ensemble.samples_per_chain - 1) * self.interval) * ensemble.system.n_particles
 
 
 def sample_rows(
-    plan: Plan, rows: range, schedule: Schedule, advance: Callable[[int], None]
+    ensemble: Ensemble, rows: range, schedule: Schedule, device: str, advance: Callable[[int], None]
 ) -> dict[str, NDArray[np.generic]]:
-    """The configurations of some rows of a plan.
+    """Some configurations of an ensemble, all samples of whole chains.
 
     Args:
-        plan: what to sample.
-        rows: which rows.
+        ensemble: what to sample.
+        rows: which of its configurations; row = chain * samples_per_chain + sample.
         schedule: how.
+        device: `cpu` or `cuda`, with the same result.
         advance: told the trial moves done.
 
     Returns:
         positions (n, N, 2) float32 in σ; gamma (n,) float64; ensemble (n,) int32; chain (n,) int64;
         acceptance (n,) float32, the share of accepted trial moves of the chain so far.
     """
-    n = plan.system.n_particles
-    ensemble, chain, sample, gamma = plan.identity(rows)
-    local = ensemble - plan.first_ensemble
-    positions, acceptance = np.empty((len(rows), n, 2), np.float32), np.empty(len(rows), np.float32)
-    # The chains of these rows, those of similar length side by side.
-    _, one, chain_of_row = np.unique(chain * len(plan.gammas) + local, return_index=True, return_inverse=True)
-    last = np.zeros(len(one), np.int64)
-    np.maximum.at(last, chain_of_row, sample)
-    order = np.argsort(schedule.sweeps[local[one]] + last * schedule.interval[local[one]], kind="stable")
-    at_once = max(LANES, min(CHAINS_AT_ONCE[plan.device], PAIRS_IN_MEMORY // (n * n)) // LANES * LANES)
-    for start in range(0, len(order), at_once):
-        group = order[start : start + at_once]
-        of = one[group]
-        chains = Chains(
-            plan.seed, plan.system, gamma[of], schedule.step[local[of]], ensemble[of], chain[of], plan.device
-        )
-        accepted, swept = np.zeros(len(group), np.int64), np.zeros(len(group), np.int64)
-        for k in range(int(last[group].max()) + 1):
-            sweeps = np.where(k <= last[group], (schedule.interval if k else schedule.sweeps)[local[of]], 0)
-            accepted += chains.run(sweeps, advance)
+    n, samples = ensemble.system.n_particles, ensemble.samples_per_chain
+    chains = np.arange(rows.start // samples, rows.stop // samples)
+    positions = np.empty((len(chains), samples, n, 2), np.float32)
+    acceptance = np.empty((len(chains), samples), np.float32)
+    at_once = max(LANES, min(CHAINS_AT_ONCE[device], PAIRS_IN_MEMORY // (n * n)) // LANES * LANES)
+    for start in range(0, len(chains), at_once):
+        group = slice(start, start + at_once)
+        running = Chains(ensemble.stream, ensemble.system, ensemble.gamma, schedule.step, chains[group], device)
+        accepted, swept = np.zeros(len(chains[group]), np.int64), 0
+        for k in range(samples):
+            sweeps = schedule.interval if k else schedule.sweeps
+            accepted += running.run(sweeps, advance)
             swept += sweeps
-            in_group = np.full(len(one), -1)
-            in_group[group] = np.arange(len(group))
-            taken = np.flatnonzero((in_group[chain_of_row] >= 0) & (sample == k))
-            lane = in_group[chain_of_row[taken]]
-            positions[taken] = chains.positions[lane]
-            acceptance[taken] = accepted[lane] / np.maximum(1, swept[lane] * n)
+            positions[group, k] = running.positions
+            acceptance[group, k] = accepted / max(1, swept * n)
     return {
-        "positions": positions, "gamma": gamma, "ensemble": ensemble, "chain": chain, "acceptance": acceptance
+        "positions": positions.reshape(-1, n, 2), "gamma": np.full(len(rows), ensemble.gamma),
+        "ensemble": np.full(len(rows), ensemble.number, np.int32), "chain": np.repeat(chains, samples),
+        "acceptance": acceptance.ravel(),
     }  # fmt: skip
 
 
-def warm_up(plan: Plan) -> None:
-    """Compiles the kernel for this plan's potential, or loads it from numba's cache; tries a GPU against the CPU.
+def warm_up(system: System, device: str) -> None:
+    """Compiles the kernel for a fluid's potential, or loads it from numba's cache; tries a GPU against the CPU.
 
     Raises:
         UserError: the GPU does not compute what the CPU does.
     """
 
     def some(device: str) -> NDArray[np.float32]:
-        one = np.ones(LANES)
-        chains = Chains(plan.seed, plan.system, one, 0.3 * one, 0 * one, np.arange(LANES), device)
+        chains = Chains((np.uint32(1), np.uint32(2), np.uint32(3)), system, 1.0, 0.3, np.arange(LANES), device)
         chains.run(4)
         return chains.positions
 
     expected = some("cpu")
-    if plan.device != "cpu" and not np.array_equal(some(plan.device), expected):
+    if device != "cpu" and not np.array_equal(some(device), expected):
         raise UserError("this GPU does not give the numbers that the CPU gives; set sampling.device=cpu")

@@ -83,14 +83,14 @@ def make_gpu(potential: Mie) -> tuple[Callable[..., None], Callable[..., None]]:
 
     @cuda.jit
     def sweeps(  # type: ignore[no-untyped-def]
-        x, y, accepted, gamma, step, ensemble, chain, key0, key1, first, count, box_side, inverse_temperature
+        x, y, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature
     ):
         thread = cuda.grid(1)
         block, lane = thread // LANES, thread % LANES
         if block >= x.shape[0]:
             return
         n_particles, taken = x.shape[1], 0
-        c0, c1, largest = chain[block, lane], ensemble[block, lane], step[block, lane]
+        c0, c1, largest = chain[block, lane], key2, step[block, lane]
         a = b = c = d = uint32(0)
         for sweep in range(count[block, lane]):
             index = uint32(first[block, lane] + uint32(sweep))
@@ -122,13 +122,13 @@ def make_gpu(potential: Mie) -> tuple[Callable[..., None], Callable[..., None]]:
         accepted[block, lane] += float32(taken)
 
     def advance(  # type: ignore[no-untyped-def]
-        x, y, pairs, accepted, gamma, step, ensemble, chain, key0, key1, first, count, box_side, inverse_temperature,
+        x, y, pairs, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature,
         trial, drawn,
     ):  # fmt: skip
         on_gpu = [cuda.to_device(array) for array in (x, y, accepted)]
-        others = [cuda.to_device(array) for array in (gamma, step, ensemble, chain, first, count)]
+        others = [cuda.to_device(array) for array in (gamma, step, chain, first, count)]
         sweeps[-(-count.size // THREADS), THREADS](
-            *on_gpu, *others[:4], key0, key1, *others[4:], box_side, inverse_temperature
+            *on_gpu, *others[:3], key0, key1, key2, *others[3:], box_side, inverse_temperature
         )
         for device, host in zip(on_gpu, (x, y, accepted), strict=True):
             device.copy_to_host(host)

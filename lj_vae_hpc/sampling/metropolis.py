@@ -60,14 +60,14 @@ def pair_energy(r2, half_m, half_difference, truncated, r2_cut):  # type: ignore
 
 
 @numba.njit(cache=True)
-def uniform_start(x, y, ensemble, chain, key0, key1, box_side):  # type: ignore[no-untyped-def]
+def uniform_start(x, y, chain, key0, key1, key2, box_side):  # type: ignore[no-untyped-def]
     """Fills x and y, each (blocks, N, LANES) float32, with independent uniform positions in the box (σ)."""
     to_box = float32(box_side * float32(2.0**-24))
     for block in range(x.shape[0]):
-        chains, ensembles = load(chain, block), load(ensemble, block)
+        chains = load(chain, block)
         for i in range(x.shape[1]):
             particle = words(uint32(i) | START)
-            a, b, _, _ = philox(chains, ensembles, words(uint32(0)), particle, key0, key1)
+            a, b, _, _ = philox(chains, words(key2), words(uint32(0)), particle, key0, key1)
             store(x[block], i, to_float(a >> uint32(8)) * to_box)
             store(y[block], i, to_float(b >> uint32(8)) * to_box)
 
@@ -93,9 +93,9 @@ def make_sweeps(potential: Mie) -> tuple[Callable[..., None], Callable[..., None
     Returns:
         advance: changes x, y (blocks, N, LANES) float32 positions in σ, pairs (blocks, N (N - 1) / 2, LANES) float32
             energies of the pairs (i, j < i) in units of the potential's prefactor, and accepted (blocks, LANES)
-            float32. It takes gamma, step (blocks, LANES) float32; ensemble, chain (blocks, LANES) uint32; the words of
-            the seed's key; first, count (blocks, LANES) uint32, the sweeps each chain has behind it and those to do
-            now; box_side, inverse_temperature float32; trial (N, LANES) float32 and drawn (4, LANES) uint32 scratch.
+            float32. It takes gamma, step (blocks, LANES) float32; chain (blocks, LANES) uint32; the three words of
+            the ensemble's stream; first, count (blocks, LANES) uint32, the sweeps each chain has behind it and those to
+            do now; box_side, inverse_temperature float32; trial (N, LANES) float32 and drawn (4, LANES) uint32 scratch.
             One sweep is one trial per particle in index order; a trial displacement is uniform in [-step, step] per
             component; a component that would leave the box keeps its old value; acceptance is min(1, exp(-ΔU/T))
             (Metropolis et al., J. Chem. Phys. 21, 1087, 1953).
@@ -115,20 +115,20 @@ def make_sweeps(potential: Mie) -> tuple[Callable[..., None], Callable[..., None
 
     @numba.njit(cache=True, error_model="numpy")
     def advance(  # type: ignore[no-untyped-def]
-        x, y, pairs, accepted, gamma, step, ensemble, chain, key0, key1, first, count, box_side, inverse_temperature,
+        x, y, pairs, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature,
         trial, drawn,
     ):  # fmt: skip
         n_particles = x.shape[1]
         for block in range(x.shape[0]):
             xb, yb, ub = x[block], y[block], pairs[block]
-            chains, ensembles = load(chain, block), load(ensemble, block)
+            chains, ensemble = load(chain, block), words(key2)
             gammas, largest = load(gamma, block), load(step, block)
             for sweep in range(count[block].max()):
                 index, active = load(first, block) + uint32(sweep), words(uint32(sweep)) < load(count, block)
                 for i in range(n_particles):
                     half = 2 * (i % 2)
                     if half == 0:  # four words serve two trial moves
-                        a, b, c, d = philox(chains, ensembles, index, words(uint32(i // 2)), key0, key1)
+                        a, b, c, d = philox(chains, ensemble, index, words(uint32(i // 2)), key0, key1)
                         store(drawn, 0, a)
                         store(drawn, 1, b)
                         store(drawn, 2, c)

@@ -4,7 +4,7 @@ Pilot chains start from two opposite states, uniformly random and a lattice sett
 until, after some burn-in, nothing tells where they started.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.physics.observables import close_pairs
 from lj_vae_hpc.sampling.chains import Chains, Schedule
+from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import CHAINS_PER_START, Pilot, Stored, assess_equilibrium
-from lj_vae_hpc.sampling.plan import Plan
 
 CLOSE = np.float32(1.5)
 PILOT_CHAIN = 1 << 31  # pilot chains are numbered from here: their streams are no production chain's
@@ -52,28 +52,29 @@ ShouldStop = Callable[[PilotState | None], bool]
 
 
 def run_pilot(
-    plan: Plan, ensemble: int, state: PilotState | None = None, should_stop: ShouldStop = lambda _: False
-) -> Pilot | None:
-    """Tunes and proves one ensemble of a plan; the result depends on nothing else.
+    ensemble: Ensemble, device: str = "cpu", state: PilotState | None = None,
+    should_stop: ShouldStop = lambda _: False,
+) -> Pilot | None:  # fmt: skip
+    """Tunes and proves one ensemble; where it is proved, the result depends on nothing else, not even on the budget.
 
     Args:
-        plan: the plan.
-        ensemble: its number in it.
+        ensemble: the ensemble.
+        device: `cpu` or `cuda`, with the same result.
         state: where the pilot was left, if it was begun.
         should_stop: asked after every record, and without a state while the step is tuned, of which nothing is kept;
             where it says yes there is no result.
     """
-    count, n, most = 2 * CHAINS_PER_START, plan.system.n_particles, plan.sampling.max_pilot_sweeps
-    step = state.step if state else tuned_step(plan, ensemble, should_stop)
+    count, n = 2 * CHAINS_PER_START, ensemble.system.n_particles
+    step = state.step if state else tuned_step(ensemble, device, should_stop)
     if step is None:
         return None
-    chains = _chains(plan, ensemble, step, count, first=0)
+    chains = _chains(ensemble, device, step, count, first=0)
     if state:
         chains.resume(state.positions, state.swept)
         state.records = list(state.records)
     else:
         positions = chains.positions
-        positions[CHAINS_PER_START:] = settled_lattice(n, plan.system.box_side)
+        positions[CHAINS_PER_START:] = settled_lattice(n, ensemble.system.box_side)
         chains.positions = positions
         state = PilotState(step, FIRST_LENGTH, FIRST_LENGTH * 2 // MOST_RECORDS, 0.0, positions, [])
         state.records.append(_observe(chains, positions))
@@ -86,26 +87,31 @@ def run_pilot(
                 return None
         acceptance = state.accepted / (state.swept * n)
         pilot = assess_equilibrium(np.stack(state.records, axis=-1), state.every, step, acceptance)
-        if pilot.converged or state.length >= most:
+        if pilot.converged or not may_continue(pilot, ensemble):
             return pilot
-        state.length = min(2 * state.length, most)
+        state.length *= 2
         if state.length // state.every > MOST_RECORDS:
             state.records, state.every = state.records[::2], 2 * state.every
 
 
-def tuned_step(plan: Plan, ensemble: int, should_stop: ShouldStop = lambda _: False) -> float | None:
+def may_continue(pilot: Pilot, ensemble: Ensemble) -> bool:
+    """Whether the budget allows pilot chains of twice the length."""
+    return 2 * pilot.length <= ensemble.sampling.max_pilot_sweeps
+
+
+def tuned_step(ensemble: Ensemble, device: str = "cpu", should_stop: ShouldStop = lambda _: False) -> float | None:
     """Step size in σ at which the target share of trial moves is accepted; None where it was told to stop.
 
     log(step) follows the acceptance (Robbins and Monro, Ann. Math. Stat. 22, 400, 1951); the mean of the last half is
     taken.
     """
-    log_step, history = np.log(plan.sampling.step), []
-    chains = _chains(plan, ensemble, plan.sampling.step, CHAINS_PER_START, first=2 * CHAINS_PER_START)
+    log_step, history = np.log(ensemble.sampling.step), []
+    chains = _chains(ensemble, device, ensemble.sampling.step, CHAINS_PER_START, first=2 * CHAINS_PER_START)
     for _ in range(TUNING_ROUNDS):
         chains.set_step(float(np.exp(log_step)))
-        acceptance = chains.run(SWEEPS_PER_ROUND).mean() / (SWEEPS_PER_ROUND * plan.system.n_particles)
-        log_step += 1.5 * (acceptance - plan.sampling.target_acceptance)
-        log_step = float(np.clip(log_step, np.log(1e-3), np.log(plan.system.box_side / 2)))
+        acceptance = chains.run(SWEEPS_PER_ROUND).mean() / (SWEEPS_PER_ROUND * ensemble.system.n_particles)
+        log_step += 1.5 * (acceptance - ensemble.sampling.target_acceptance)
+        log_step = float(np.clip(log_step, np.log(1e-3), np.log(ensemble.system.box_side / 2)))
         history.append(log_step)
         if should_stop(None):
             return None
@@ -130,10 +136,9 @@ def settled_lattice(n_particles: int, box_side: float) -> NDArray[np.float32]:
     return np.stack([x, row * spacing * np.sqrt(3) / 2], axis=1).astype(np.float32)
 
 
-def _chains(plan: Plan, ensemble: int, step: float, count: int, first: int) -> Chains:
-    gamma, identity = np.full(count, plan.gammas[ensemble]), np.full(count, plan.first_ensemble + ensemble)
+def _chains(ensemble: Ensemble, device: str, step: float, count: int, first: int) -> Chains:
     chain = PILOT_CHAIN + first + np.arange(count, dtype=np.int64)
-    return Chains(plan.seed, plan.system, gamma, np.full(count, step), identity, chain, plan.device)
+    return Chains(ensemble.stream, ensemble.system, ensemble.gamma, step, chain, device)
 
 
 def _observe(chains: Chains, positions: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -141,19 +146,16 @@ def _observe(chains: Chains, positions: NDArray[np.float32]) -> NDArray[np.float
     return np.stack([chains.energy, positions[..., 1].sum(axis=1, dtype=np.float64), close_pairs(positions, CLOSE)])
 
 
-def schedule(plan: Plan, pilots: list[Pilot]) -> Schedule:
-    """What the protocol makes of the pilots; without them the plan's own step and sweeps."""
-    count, s = len(plan.gammas), plan.sampling
+def schedule(ensemble: Ensemble, pilot: Pilot | None) -> Schedule:
+    """What the protocol makes of the pilot; `reference` keeps its own step and sweeps."""
+    s = ensemble.sampling
     if s.protocol == "reference":
-        return Schedule(np.full(count, s.step), np.full(count, s.sweeps), np.full(count, s.sweeps))
-    return Schedule(
-        np.array([p.step for p in pilots]),
-        np.array([max(s.sweeps, p.burn_in) for p in pilots]),
-        np.array([p.interval for p in pilots]),
-    )
+        return Schedule(s.step, s.sweeps, s.sweeps)
+    assert pilot is not None
+    return Schedule(pilot.step, max(s.sweeps, pilot.burn_in), pilot.interval)
 
 
-def table(pilots: Iterable[Pilot]) -> dict[str, NDArray[np.generic]]:
+def pilot_table(pilots: Sequence[Pilot]) -> dict[str, NDArray[np.generic]]:
     """The pilots' attributes, each with an entry per ensemble, to be stored under /ensembles/pilot."""
     columns = [pilot.columns() for pilot in pilots]
     return {f"pilot/{name}": np.stack([c[name] for c in columns]) for name in (columns[0] if columns else ())}

@@ -1,7 +1,7 @@
 """Runs the pilot of every ensemble, divided over ranks; each is kept as soon as it is done."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -11,66 +11,132 @@ from numpy.typing import NDArray
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot
-from lj_vae_hpc.sampling.pilot import PilotState, run_pilot
-from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.store.schema import INDEX_NAME
+from lj_vae_hpc.sampling.pilot import PilotState, may_continue, run_pilot
+from lj_vae_hpc.store.segments import finished_segments
 from lj_vae_hpc.store.writer import write_small_hdf5
 
-PAUSE, KEEP = 1.0, 60.0  # seconds between two questions whether to stop, and for which a killed pilot is made again
+SECONDS_BETWEEN_QUESTIONS, SECONDS_LOST_AT_MOST = 1.0, 60.0  # whether to stop; when a pilot is killed
 
 
-def run_pilots(world: World, plans: Mapping[Path, Plan], label: str, begun: bool = False) -> dict[Path, list[Pilot]]:
-    """The pilot of each ensemble of some plans, by the folder of their data; the same on every rank.
+def run_pilots(world: World, ensembles: Sequence[Ensemble], folders: Sequence[Path], device: str, label: str) -> None:
+    """Runs the pilots that are missing. Afterwards stored_pilot finds every one of them.
 
     Args:
         world: the ranks.
-        plans: by the folder of their data.
+        ensembles: whose pilots are wanted.
+        folders: of each ensemble.
+        device: `cpu` or `cuda`.
         label: of messages.
-        begun: whether configurations have been sampled by these pilots, which then stay, proof or not.
 
     Raises:
         UserError: equilibrium could not be proved for some ensemble, unless sampling.allow_unconverged.
         Stopped: a signal or deadline came; the pilots so far are kept.
     """
-    everything = [(folder, plan, e) for folder, plan in plans.items() for e in range(len(plan.gammas))]
-    pilots = world.on_root(lambda: [_stored(*one, begun) for one in everything])
-    todo = [k for k, pilot in enumerate(pilots) if pilot is None]
+    todo = world.on_root(lambda: [k for k, e in enumerate(ensembles) if needs_pilot(e, folders[k])])
     alone = world.alone()
     alone.begin()
     with Progress(f"{label}, pilots", len(todo), "values of γ", world.is_root) as progress:
         for start in range(0, len(todo), world.size):
             turn = todo[start : start + world.size]
-            mine = {k: _run(alone, progress, *everything[k]) for k in turn[world.rank : world.rank + 1]}
-            answers = world.gather((mine, alone.stop_requested()))
-            for found, _ in answers:
-                for k, pilot in found.items():
-                    pilots[k] = pilot
+            finished = True
+            for k in turn[world.rank : world.rank + 1]:
+                finished = PilotRun(alone, progress, ensembles[k], folders[k], device).run()
+            answers = world.gather((finished, alone.stop_requested()))
             progress.advance(len(turn))
-            if any(stop for _, stop in answers) or any(pilots[k] is None for k in turn):
+            if any(stop or not finished for finished, stop in answers):
                 raise Stopped("the pilots so far are kept")
             alone.begin()
-    complete = [pilot for pilot in pilots if pilot]
-    _check(everything, complete, label, begun)
-    of_folder: dict[Path, list[Pilot]] = {folder: [] for folder in plans}
-    for (folder, _, _), pilot in zip(everything, complete, strict=True):
-        of_folder[folder].append(pilot)
-    return of_folder
+    world.on_root(lambda: _check(ensembles, folders, label))
 
 
-def _check(everything: list[tuple[Path, Plan, int]], pilots: list[Pilot], label: str, begun: bool) -> None:
-    lost = [
-        f"gamma {plan.gammas[e]:g} of {folder.name} ({_why(pilot)})"
-        for (folder, plan, e), pilot in zip(everything, pilots, strict=True)
-        if plan.sampling.protocol == "equilibrated" and not (pilot.converged or plan.sampling.allow_unconverged)
-    ]
+class PilotRun:
+    """One pilot on one rank, from where it was left; its state is kept until it is proved."""
+
+    def __init__(self, world: World, progress: Progress, ensemble: Ensemble, folder: Path, device: str) -> None:
+        self._world, self._progress, self._ensemble, self._device = world, progress, ensemble, device
+        self._done, self._unfinished = folder / "pilot.h5", folder / "pilot.state.h5"
+        self._asked = self._kept = time.monotonic()
+
+    def run(self) -> bool:
+        """Whether it came to its end."""
+        columns = _read(self._unfinished, self._ensemble)
+        state = PilotState.of(columns) if columns else None
+        pilot = run_pilot(self._ensemble, self._device, state, self._should_stop)
+        if pilot:
+            self._keep(pilot, self._done)
+            if pilot.converged:
+                self._unfinished.unlink(missing_ok=True)
+        return pilot is not None
+
+    def _should_stop(self, state: PilotState | None) -> bool:
+        now = time.monotonic()
+        at_verdict = state is not None and state.swept == state.length
+        if now - self._asked < SECONDS_BETWEEN_QUESTIONS and not at_verdict:
+            return False
+        stop, self._asked = self._world.stop_requested(), now
+        most = self._ensemble.sampling.max_pilot_sweeps
+        far = f"{state.swept:,} of at most {most:,} sweeps" if state else "tuning the step"
+        self._progress.note(f"γ = {self._ensemble.gamma:g}, {far}")
+        # The last state before the budget ends is kept too: a larger budget continues from there.
+        last = at_verdict and state is not None and 2 * state.length > most
+        if state and (stop or last or now - self._kept > SECONDS_LOST_AT_MOST):
+            self._keep(state, self._unfinished)
+            self._kept = now
+        return stop
+
+    def _keep(self, what: PilotState | Pilot, path: Path) -> None:
+        def fill(file: h5py.File) -> None:
+            file.attrs["pilot"] = self._ensemble.pilot_identity
+            for name, values in what.columns().items():
+                file.create_dataset(name, data=values)
+
+        write_small_hdf5(path, fill)
+
+
+def stored_pilot(ensemble: Ensemble, folder: Path) -> Pilot | None:
+    """The pilot that was kept, proved or not."""
+    columns = _read(folder / "pilot.h5", ensemble)
+    return Pilot.of(columns) if columns else None
+
+
+def needs_pilot(ensemble: Ensemble, folder: Path) -> bool:
+    """Whether there is no pilot, or one that did not prove equilibrium and may go on.
+
+    Once configurations have been sampled by a pilot it stays, proof or not.
+    """
+    pilot = stored_pilot(ensemble, folder)
+    if pilot is None:
+        return True
+    return not pilot.converged and may_continue(pilot, ensemble) and not finished_segments(folder)
+
+
+def _read(path: Path, ensemble: Ensemble) -> dict[str, NDArray[np.generic]] | None:
+    """What was kept of a pilot, if it is this one."""
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs["pilot"] == ensemble.pilot_identity:
+                return {name: np.asarray(data) for name, data in file.items()}
+    except (OSError, KeyError):
+        pass
+    return None
+
+
+def _check(ensembles: Sequence[Ensemble], folders: Sequence[Path], label: str) -> None:
+    lost, begun = [], False
+    for ensemble, folder in zip(ensembles, folders, strict=True):
+        pilot = stored_pilot(ensemble, folder)
+        demanded = ensemble.sampling.protocol == "equilibrated" and not ensemble.sampling.allow_unconverged
+        if pilot and demanded and not pilot.converged:
+            lost.append(f"gamma {ensemble.gamma:g} ({_why(pilot)})")
+            begun = begun or bool(finished_segments(folder))
     if lost:
         remedy = "choose another output folder with -o" if begun else "raise sampling.max_pilot_sweeps"
         raise UserError(
             f"{label}: equilibrium was not proved for {'; '.join(lost[:5])}"
             + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
-            + f": {remedy}, or set sampling.allow_unconverged=true to sample all the same",
-            everywhere=True,
+            + f": {remedy}, or set sampling.allow_unconverged=true to sample all the same"
         )
 
 
@@ -81,70 +147,3 @@ def _why(pilot: Pilot) -> str:
         f"R-hat {pilot.rhat[worst]:.3f} of {OBSERVABLES[worst]}, starts {apart.max():.1f} standard errors apart after "
         f"{pilot.burn_in} sweeps"
     )
-
-
-def _path(folder: Path, ensemble: int) -> Path:
-    return folder / "pilots" / f"{ensemble:06d}.h5"
-
-
-def _run(world: World, progress: Progress, folder: Path, plan: Plan, ensemble: int) -> Pilot | None:
-    """Runs a pilot, from where it was left; it is kept when it is done, and so is its state until then."""
-    path, unfinished = (_path(folder, ensemble).with_suffix(suffix) for suffix in (".h5", ".state.h5"))
-    fingerprint = plan.pilot_fingerprint(ensemble)
-    this_course = f"{fingerprint} {plan.sampling.max_pilot_sweeps}"  # its last verdict is where the budget ends
-    asked = kept = time.monotonic()
-
-    def keep(what: PilotState | Pilot, path: Path, fingerprint: str) -> None:
-        def fill(file: h5py.File) -> None:
-            file.attrs["fingerprint"] = fingerprint
-            for name, values in what.columns().items():
-                file.create_dataset(name, data=values)
-
-        write_small_hdf5(path, fill)
-
-    def should_stop(state: PilotState | None) -> bool:
-        nonlocal asked, kept
-        now = time.monotonic()
-        if now - asked < PAUSE:
-            return False
-        stop, asked = world.stop_requested(), now
-        far = f"{state.swept:,} of at most {plan.sampling.max_pilot_sweeps:,} sweeps" if state else "tuning the step"
-        progress.note(f"γ = {plan.gammas[ensemble]:g}, {far}")
-        if state and (stop or now - kept > KEEP):
-            keep(state, unfinished, this_course)
-            kept = now
-        return stop
-
-    columns = _read(unfinished, this_course)
-    pilot = run_pilot(plan, ensemble, PilotState.of(columns) if columns else None, should_stop)
-    if pilot:
-        keep(pilot, path, fingerprint)
-        unfinished.unlink(missing_ok=True)
-    return pilot
-
-
-def _read(path: Path, fingerprint: str) -> dict[str, NDArray[np.generic]] | None:
-    """What was kept of a pilot, if it is this one."""
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs["fingerprint"] == fingerprint:
-                return {name: np.asarray(data) for name, data in file.items()}
-    except (OSError, KeyError):
-        pass
-    return None
-
-
-def _stored(folder: Path, plan: Plan, ensemble: int, begun: bool) -> Pilot | None:
-    """The pilot from its own file, or from the index of the data set; none that may run on."""
-    columns = _read(_path(folder, ensemble), plan.pilot_fingerprint(ensemble))
-    if columns is None:
-        try:
-            with h5py.File(folder / INDEX_NAME, "r") as file:
-                if file.attrs["fingerprint"] == plan.fingerprint():
-                    columns = {name: np.asarray(data[ensemble]) for name, data in file["ensembles/pilot"].items()}
-        except (OSError, KeyError):
-            pass
-    pilot = Pilot.of(columns) if columns else None
-    if pilot and not (pilot.converged or begun) and pilot.length < plan.sampling.max_pilot_sweeps:
-        return None
-    return pilot

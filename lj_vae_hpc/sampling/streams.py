@@ -1,8 +1,11 @@
 """Counter-based random numbers: what a chain draws depends on its identity, never on the rank that runs it.
 
 Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
-The key is the run's seed; the counter is (chain, ensemble, sweep, pair of particles). It has no state to store.
+The key and the second word of the counter are a hash of the run's seed and of what the ensemble is (its stream); the
+counter is (chain, stream, sweep, pair of particles). There is no state to store.
 """
+
+import hashlib
 
 import numba
 import numpy as np
@@ -10,6 +13,7 @@ from numba import float32, uint32
 
 from lj_vae_hpc.sampling.vectors import fma, high_word, to_float
 
+Stream = tuple[np.uint32, np.uint32, np.uint32]
 START = np.uint32(1 << 31)  # flag in the counter's last word: draws of the starting positions
 A, B = np.uint32(0xD2511F53), np.uint32(0xCD9E8D57)
 WEYL = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
@@ -41,6 +45,8 @@ def trial_numbers(a, b):  # type: ignore[no-untyped-def]
     )
 
 
-def key(seed: int) -> tuple[np.uint32, np.uint32]:
-    """The two words of the generator's key for a run's seed (0 <= seed < 2^64)."""
-    return np.uint32(seed & 0xFFFFFFFF), np.uint32(seed >> 32)
+def stream(identity: str) -> Stream:
+    """The stream of an ensemble: a hash of what it is, so that no two ensembles share one."""
+    digest = hashlib.sha256(identity.encode()).digest()
+    first, second, third = np.frombuffer(digest[:12], "<u4")
+    return first, second, third

@@ -7,12 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.system import System
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.physics.energies import height_sum
 from lj_vae_hpc.sampling.equilibration import verdict
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns
 
-WATCHED = ("energy", "gamma", "ensemble", "chain", "acceptance")
+WATCHED = ("energy", "gamma", "chain", "acceptance")
+
+
+def system_of(data: Dataset) -> System:
+    """The fluid that a data set was sampled from; a data set of a suite has its own, unlike its run."""
+    if "system" not in data.attributes:
+        raise UserError(f"{data.path} does not say which system it was sampled from")
+    return System.model_validate_json(data.attributes["system"])
+
+
+def check_system(data: Dataset, config: RunConfig | None) -> None:
+    """Where a configuration is given, the data set must be one of its system."""
+    if config and system_of(data) != config.system:
+        raise UserError(f"{data.path} was sampled from another system than the configuration's: {system_of(data)}")
 
 
 def watch(data: Dataset, seen: Callable[[Columns], None] = lambda block: None) -> Columns:
@@ -25,7 +41,7 @@ def watch(data: Dataset, seen: Callable[[Columns], None] = lambda block: None) -
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class EnsembleSummary:
     """What is in a data set of one ensemble; mean and error are of U (ε) and Σy (σ)."""
 
     gamma: float
@@ -40,17 +56,18 @@ class Ensemble:
     verdict: str
 
 
-def summarize(columns: Columns, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]) -> Iterator[Ensemble]:
+def summarize(
+    columns: Columns, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]
+) -> Iterator[EnsembleSummary]:
     """Every ensemble of a data set, with the verdict on its equilibrium where pilots were run.
 
     Args:
-        columns: energy, gamma, ensemble, chain, acceptance and height (Σy) of every configuration.
+        columns: energy, gamma, chain, acceptance and height (Σy) of every configuration.
         attributes: the data set's.
         ensembles: what is stored of each ensemble.
     """
-    first = columns["ensemble"].min() if len(columns["ensemble"]) else 0
-    for number in np.unique(columns["ensemble"]):
-        k, here = int(number - first), columns["ensemble"] == number
+    for k, gamma in enumerate(np.unique(columns["gamma"])):
+        here = columns["gamma"] == gamma
         watched = np.stack([columns["energy"][here], columns["height"][here]])
         # Chains are independent, the configurations of one chain are not.
         _, chain, sizes = np.unique(columns["chain"][here], return_inverse=True, return_counts=True)
@@ -63,8 +80,8 @@ def summarize(columns: Columns, attributes: dict[str, Any], ensembles: dict[str,
             equilibrium = f"{pilot[0][0]:.3f} ± {pilot[1][0]:.3f}"
             converged = bool(ensembles["pilot/converged"][k])
             judged = verdict(attributes["protocol"], converged, pilot, (mean, error), len(sizes))
-        yield Ensemble(
-            gamma=float(columns["gamma"][here][0]),
+        yield EnsembleSummary(
+            gamma=float(gamma),
             count=int(here.sum()),
             mean=mean,
             error=error,

@@ -69,13 +69,13 @@ def _sampler(world: World, config: RunConfig) -> str:
     import time
 
     from lj_vae_hpc.sampling.chains import warm_up
-    from lj_vae_hpc.sampling.plan import Plan
-    from lj_vae_hpc.stages.generate import placed
+    from lj_vae_hpc.sampling.ensemble import ensembles_of
+    from lj_vae_hpc.sampling.production import sampling_device
 
     started = time.monotonic()
-    plan = placed(world, Plan(config.seed, config.system, config.sampling))
-    warm_up(plan)
-    return f"on {plan.device}, compiled or loaded from the cache in {time.monotonic() - started:.1f} s"
+    device = sampling_device(world, ensembles_of(config.seed, config.system, config.sampling))
+    warm_up(config.system, device)
+    return f"on {device}, compiled or loaded from the cache in {time.monotonic() - started:.1f} s"
 
 
 def _torch(world: World, config: RunConfig) -> str:

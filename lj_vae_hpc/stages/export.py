@@ -8,7 +8,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.files import publish
-from lj_vae_hpc.stages.inspect import check_system, system_of
+from lj_vae_hpc.sampling.summary import check_system, system_of
 from lj_vae_hpc.store.formats import WRITERS
 from lj_vae_hpc.store.reader import Dataset
 

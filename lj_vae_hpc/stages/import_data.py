@@ -1,5 +1,6 @@
 """Makes a run's data set from configurations of other programs; rank 0 works alone."""
 
+import hashlib
 import math
 import shutil
 import tempfile
@@ -18,10 +19,11 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.folder import RunDir, open_run
-from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of
+from lj_vae_hpc.sampling.production import assemble, divide, together
 from lj_vae_hpc.store.formats import Configuration, read_configurations
-from lj_vae_hpc.store.schema import SEGMENT_FOLDER, segment_name
-from lj_vae_hpc.store.writer import finish_segment, unfinished, write_index, write_segment
+from lj_vae_hpc.store.schema import Columns
+from lj_vae_hpc.store.segments import SegmentWriter
 
 PARTICLES_AT_ONCE = 1 << 17  # of the configurations in memory
 
@@ -31,7 +33,7 @@ def import_files(
 ) -> None:
     """The command: makes the data set of a new run from files of configurations.
 
-    Checked configurations wait in the temporary folder (TMPDIR), since rows interleave γ while files need not; the run
+    Checked configurations wait in the temporary folder (TMPDIR), sorted by γ; the run
     folder is touched only when all are good, and its data appears by rename.
 
     Raises:
@@ -126,28 +128,32 @@ def _problem(configuration: Configuration, system: System) -> str | None:
 
 
 def _write(run: RunDir, config: RunConfig, scratch: Path) -> None:
-    """Writes the segments and the index; the folder gets its name last."""
-    plan, folder = Plan(config.seed, config.system, config.sampling), run.path / "data.partial"
-    record, segments = _record(config.system.n_particles), dict(enumerate(plan.segments()))
+    """Writes the data set; its folder gets its name last."""
+    folder, configurations = run.path / "data.partial", config.sampling.configurations
+    ensembles = ensembles_of(config.seed, config.system, config.sampling)
     _check_new(run)  # another import may have ended meanwhile
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / SEGMENT_FOLDER).mkdir(parents=True)
-    for k, rows in segments.items():
-        ensemble, chain, _, gamma = plan.identity(rows)
-        records = np.empty(len(rows), record)
-        for e in np.unique(ensemble):
-            at = np.flatnonzero(ensemble == e)
-            records[at] = np.fromfile(scratch / str(e), record, len(at), offset=chain[at[0]] * record.itemsize)
-        columns = {
-            "positions": records["positions"], "energy": records["energy"], "gamma": gamma, "ensemble": ensemble,
-            "chain": chain, "acceptance": np.full(len(rows), np.nan, np.float32),
-        }  # fmt: skip
-        path = folder / SEGMENT_FOLDER / segment_name(k)
-        partial = unfinished(path)
-        write_segment(partial, rows, rows, columns, plan.fingerprint(), {}, World().agree)
-        finish_segment(partial, path)
-    write_index(
-        folder, segments, plan.rows, plan.system.n_particles, {"gamma": np.array(plan.gammas)}, plan.facts(config)
-    )
+    world, content = World(), hashlib.sha256()
+    writer = SegmentWriter(together(world))
+    for ensemble in ensembles:
+        records = scratch / str(config.sampling.gamma_values.index(ensemble.gamma))
+        (folder / "ensembles" / ensemble.key).mkdir(parents=True)
+        for rows in divide(range(configurations), config.sampling.segment_rows, 1):
+            columns = _columns(ensemble, rows, records)
+            writer.write(folder / "ensembles" / ensemble.key, rows, rows, columns, {})
+        content.update(records.read_bytes())
+    assemble(world, ensembles, configurations, folder / "ensembles", folder / "dataset.h5", content.hexdigest())
+    shutil.rmtree(folder / "ensembles")  # nothing will be sampled from here on
     folder.rename(run.data)
-    print(f"imported: {plan.rows} configurations in {run.data}")
+    print(f"imported: {len(ensembles) * configurations} configurations in {run.dataset}")
+
+
+def _columns(ensemble: Ensemble, rows: range, path: Path) -> Columns:
+    """The columns of some rows of an ensemble's file in the scratch folder."""
+    record = _record(ensemble.system.n_particles)
+    records = np.fromfile(path, record, len(rows), offset=rows.start * record.itemsize)
+    return {
+        "positions": records["positions"], "energy": records["energy"], "gamma": np.full(len(rows), ensemble.gamma),
+        "ensemble": np.full(len(rows), ensemble.number, np.int32), "chain": np.arange(rows.start, rows.stop),
+        "acceptance": np.full(len(rows), np.nan, np.float32),
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Data sets on disk: segment files written by all ranks, and one index over them.
+"""Data sets on disk: segments, which all ranks write while they sample, and the one file made of them.
 
 File locks are off: they fail on some shared file systems, and no file is changed once it has its name.
 """

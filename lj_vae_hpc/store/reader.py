@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.store.schema import COLUMNS, INDEX_NAME, SCHEMA_VERSION, SEGMENT_FOLDER, Columns, segment_name
+from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, Columns, Layout
 
 ROWS_AT_ONCE = 16_384
 
@@ -23,13 +23,13 @@ def open_hdf5(path: Path) -> h5py.File:
     """
     try:
         if path.stat().st_size == 0:
-            raise UserError(f"{path} is empty; delete it and generate it again")
+            raise UserError(f"{path} is empty; if lj-vae wrote it, delete it and run `lj-vae generate` again")
         file = h5py.File(path, "r")
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     except OSError as error:
         reason = "it is cut short" if "truncated" in str(error) else "it is not an HDF5 file, or damaged"
-        reason += "; if lj-vae wrote it, delete it and give `lj-vae generate` again"
+        reason += "; if lj-vae wrote it, delete it and run `lj-vae generate` again"
         if isinstance(error, PermissionError) or "Permission" in str(error):
             reason = "no permission"
         raise UserError(f"cannot read {path}: {reason}") from None
@@ -44,12 +44,10 @@ def open_hdf5(path: Path) -> h5py.File:
 
 
 class Dataset:
-    """A data set opened for reading.
+    """A data set or a segment opened for reading.
 
     Args:
-        path: a dataset.h5, a segment, or the folder that holds dataset.h5.
-        check_segments: look at every segment first, since HDF5 reads a missing one silently as zeros. One rank
-            that does suffices.
+        path: the file.
 
     Attributes:
         path: the file.
@@ -58,15 +56,12 @@ class Dataset:
         attributes: the file's attributes.
 
     Raises:
-        UserError: as open_hdf5, also for the segments.
+        UserError: as open_hdf5.
     """
 
-    def __init__(self, path: Path, check_segments: bool = True) -> None:
-        self.path = path / INDEX_NAME if path.is_dir() else path
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self._file = open_hdf5(self.path)
-        if check_segments:
-            for segment in self.segments():
-                open_hdf5(segment).close()
         self.rows, self.n_particles = self._file["positions"].shape[:2]
         self.attributes: dict[str, Any] = dict(self._file.attrs)
 
@@ -76,13 +71,21 @@ class Dataset:
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
 
+    @property
+    def layout(self) -> Layout:
+        """Which row is which.
+
+        Raises:
+            UserError: the file is a segment, whose rows are part of an ensemble.
+        """
+        if "configurations" not in self.attributes:
+            raise UserError(f"{self.path} is a segment of an ensemble; name the dataset.h5 of a run")
+        gammas = tuple(map(float, self._file["ensembles/gamma"][:]))
+        return Layout(gammas, int(self.attributes["configurations"]), int(self.attributes["samples_per_chain"]))
+
     def read(self, rows: range, names: tuple[str, ...] = tuple(COLUMNS)) -> Columns:
         """The named columns of a contiguous range of rows."""
         return {name: self._file[name][rows.start : rows.stop] for name in names}
-
-    def checksums(self, rows: range) -> NDArray[np.uint32]:
-        """(n,) stored checksums of a segment's rows."""
-        return np.asarray(self._file["checksum"][rows.start : rows.stop])
 
     def blocks(self, rows: range, names: tuple[str, ...] = tuple(COLUMNS)) -> Iterator[tuple[range, Columns]]:
         """The same in blocks, so that memory does not grow with the data set."""
@@ -101,30 +104,3 @@ class Dataset:
         if "ensembles" in self._file:
             self._file["ensembles"].visititems(collect)
         return found
-
-    def segments(self) -> dict[Path, int]:
-        """Files of the segments of an index and the first row of each, in order; none for a segment."""
-        if not self._file["positions"].is_virtual:
-            return {}
-        sources = {s.file_name: s.vspace.get_select_bounds()[0][0] for s in self._file["positions"].virtual_sources()}
-        return {self.path.parent / name: int(sources[name]) for name in sorted(sources, key=sources.__getitem__)}
-
-
-def finished_segments(folder: Path, fingerprint: str, expected: list[range]) -> dict[int, range]:
-    """Number and rows of the segments in a data folder that are complete and belong to a plan.
-
-    Raises:
-        UserError: a segment is damaged, or belongs to another plan.
-    """
-    found = {}
-    for k, rows in enumerate(expected):
-        path = folder / SEGMENT_FOLDER / segment_name(k)
-        if path.exists():
-            with open_hdf5(path) as file:
-                if file.attrs["fingerprint"] != fingerprint:
-                    raise UserError(f"{path} belongs to another configuration; choose another output folder (-o)")
-                held = range(file.attrs["first_row"], file.attrs["first_row"] + len(file["energy"]))
-                if held != rows:
-                    raise UserError(f"{path} holds rows {held.start} to {held.stop}, not {rows.start} to {rows.stop}")
-            found[k] = rows
-    return found

@@ -7,31 +7,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.store.reader import Dataset, open_hdf5
+from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns, row_checksums
 
 Energy = Callable[[Columns], NDArray[np.float64]]
 
 
-def find_damage(path: Path, energy: Energy, fingerprint: str, first_row: int | None = None) -> str | None:
-    """What is wrong with a segment; None if nothing is.
+def find_damage(path: Path, rows: range, energy: Energy) -> str | None:
+    """What is wrong with some rows of a file; None if nothing is.
 
     Args:
-        path: the segment's file.
+        path: a data set or a segment.
+        rows: the rows to check.
         energy: computes (n,) energies in ε from the columns.
-        fingerprint: of the plan that the segment must belong to.
-        first_row: row of the data set that it must begin with; None if that is not known.
     """
     try:
-        open_hdf5(path).close()
         with Dataset(path) as data:
-            if data.attributes["fingerprint"] != fingerprint:
-                return "belongs to another data set"
-            if first_row is not None and data.attributes["first_row"] != first_row:
-                return f"begins with row {data.attributes['first_row']}, not {first_row}: it is another segment"
-            for block, columns in data.blocks(range(data.rows)):
-                stored = data.checksums(block)
-                bad = np.flatnonzero(row_checksums(columns) != stored)
+            for block, columns in data.blocks(rows, (*COLUMNS, "checksum")):
+                bad = np.flatnonzero(row_checksums(columns) != columns["checksum"])
                 if len(bad):
                     return f"{len(bad)} rows differ from their checksums, the first is row {block.start + bad[0]}"
                 wrong = np.flatnonzero(~np.isclose(columns["energy"], energy(columns), rtol=1e-9, atol=1e-9))

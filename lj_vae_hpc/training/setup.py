@@ -8,7 +8,7 @@ import torch
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.folder import RunDir
-from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.sampling.ensemble import ensembles_of, fingerprint
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.batches import Configurations, Read
 from lj_vae_hpc.training.loop import State
@@ -52,23 +52,21 @@ def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
     Raises:
         UserError: missing, damaged, incomplete, or made for another configuration.
     """
-    if not run.data.exists():
-        raise UserError(f"no data set in {run.path}; give `lj-vae generate -o {run.path}` first")
-    with Dataset(run.data) as data:
+    if not run.dataset.exists():
+        raise UserError(f"no data set in {run.path}; run `lj-vae generate -o {run.path}` first")
+    with Dataset(run.dataset) as data:
         if data.n_particles != config.system.n_particles:
             raise UserError(
                 f"{data.path} holds configurations of {data.n_particles} particles, system.n_particles is "
                 f"{config.system.n_particles}"
             )
-        if (
-            "fingerprint" not in data.attributes
-            or data.attributes["fingerprint"] != Plan(config.seed, config.system, config.sampling).fingerprint()
-        ):
-            raise UserError(f"{data.path} was made with another seed, system or sampling; choose another -o")
-        if not data.attributes["complete"]:
+        # The data set of another run has that run's seed.
+        seed = int(data.attributes["seed"]) if run.data.is_symlink() else config.seed
+        ensembles, content = ensembles_of(seed, config.system, config.sampling), data.attributes["content"]
+        if data.attributes["fingerprint"] != fingerprint(ensembles, config.sampling.configurations, content):
             raise UserError(
-                f"{data.path} has {data.rows} of {data.attributes['total_rows']} configurations; give `lj-vae generate "
-                f"-o {run.path}` again to complete it"
+                f"{data.path} does not hold the configurations that seed, system and sampling ask for; run `lj-vae "
+                f"generate -o {run.path}` to sample what is missing"
             )
         row = config.model.reference_state
         if row is not None and row >= data.rows:

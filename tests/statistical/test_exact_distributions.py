@@ -19,6 +19,7 @@ from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling import cells, metropolis
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling.chains import Chains
+from lj_vae_hpc.sampling.streams import stream
 
 P_MIN = 1e-4
 SIDE, T = 4.0, 0.75
@@ -26,7 +27,7 @@ SIDE, T = 4.0, 0.75
 
 def final_positions(system: System, gamma: float, n: int, sweeps: int, step: float, first: int = 0) -> np.ndarray:
     """(n, N, 2) last states of n chains, numbered from a first one."""
-    chains = Chains(99, system, np.full(n, gamma), np.full(n, step), np.zeros(n), first + np.arange(n))
+    chains = Chains(stream("99"), system, gamma, step, first + np.arange(n))
     chains.run(sweeps)
     return chains.positions.astype(np.float64)
 

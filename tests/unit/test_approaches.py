@@ -15,6 +15,7 @@ from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.model.vae import Inside, Output
 from lj_vae_hpc.sampling.chains import Chains
+from lj_vae_hpc.sampling.streams import stream
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Criterion
@@ -28,7 +29,7 @@ GAMMAS = (0.1, 1.0)
 def data() -> Configurations:
     """256 configurations of 8 particles at two values of γ."""
     gamma = np.tile(GAMMAS, 128)
-    chains = Chains(7, System(n_particles=8, box_side=5), gamma, np.full(256, 0.4), np.zeros(256), np.arange(256))
+    chains = Chains(stream("7"), System(n_particles=8, box_side=5), gamma, 0.4, np.arange(256))
     chains.run(100)
     return Configurations(chains.positions.astype(np.float32), gamma)
 

@@ -6,9 +6,9 @@ import pytest
 from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling import equilibration
+from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import CHAINS_PER_START, Pilot, assess_equilibrium, verdict
 from lj_vae_hpc.sampling.pilot import PilotState, run_pilot, settled_lattice
-from lj_vae_hpc.sampling.plan import Plan
 
 TIMES, MEMORY = 513, 0.6
 
@@ -61,33 +61,36 @@ def test_constant_series_are_equilibrium() -> None:
     assert assess_equilibrium(np.ones((3, 2 * CHAINS_PER_START, TIMES)), 8, 0.3, 0.4).converged
 
 
-def test_a_pilot_is_a_function_of_its_plan_and_can_be_stored() -> None:
-    plan = Plan(5, System(n_particles=8, box_side=5.0), Sampling(gammas=(0.5, 1.0)))
-    pilot = run_pilot(plan, 1)
+def ensemble(**sampling: object) -> Ensemble:
+    return Ensemble(5, System(n_particles=8, box_side=5.0), 1.0, Sampling(**sampling))
+
+
+def test_a_pilot_is_a_function_of_its_ensemble_and_can_be_stored() -> None:
+    pilot = run_pilot(ensemble())
     assert pilot.converged and pilot.acceptance == pytest.approx(0.2, abs=0.04)
-    for again in (run_pilot(plan, 1), Pilot.of(pilot.columns())):
+    for again in (run_pilot(ensemble(max_pilot_sweeps=8192)), Pilot.of(pilot.columns())):
         for name, values in pilot.columns().items():
             np.testing.assert_array_equal(values, again.columns()[name], err_msg=name)
 
 
 def test_a_pilot_that_is_left_goes_on_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(equilibration, "RHAT_MAX", 0.0)  # never satisfied
-    plan = Plan(5, System(n_particles=8, box_side=5.0), Sampling(gammas=(0.5, 1.0), max_pilot_sweeps=8192))
-    whole, course, told = run_pilot(plan, 1), None, []
+    one = ensemble(max_pilot_sweeps=8192)
+    whole, state, told = run_pilot(one), None, []
     for calls in (5, 43, 700):  # while the step is tuned; at its third record; after the records have been thinned
         countdown = iter(range(calls - 1, -1, -1))
-        assert run_pilot(plan, 1, course, lambda c: told.append(c) or next(countdown) == 0) is None  # noqa: B023
-        course = told[-1] and PilotState.of(told[-1].columns())
-        assert (course is None) == (calls == 5)
-    again = run_pilot(plan, 1, course)
+        assert run_pilot(one, "cpu", state, lambda c: told.append(c) or next(countdown) == 0) is None  # noqa: B023
+        state = told[-1] and PilotState.of(told[-1].columns())
+        assert (state is None) == (calls == 5)
+    again = run_pilot(one, "cpu", state)
     assert again and whole and whole.length == 8192
     for name, values in whole.columns().items():
         np.testing.assert_array_equal(values, again.columns()[name], err_msg=name)
 
 
 def test_a_frozen_system_is_not_proved_within_its_budget() -> None:
-    plan = Plan(5, System(n_particles=12, box_side=5.0, temperature=0.02), Sampling(max_pilot_sweeps=4096))
-    pilot = run_pilot(plan, 0)
+    cold = System(n_particles=12, box_side=5.0, temperature=0.02)
+    pilot = run_pilot(Ensemble(5, cold, 0.1, Sampling(max_pilot_sweeps=4096)))
     assert not pilot.converged and pilot.length == 4096
 
 
@@ -117,5 +120,4 @@ def test_few_chains_give_no_verdict() -> None:
 
 def test_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(equilibration, "RHAT_MAX", 0.0)  # never satisfied
-    plan = Plan(5, System(n_particles=4, box_side=5.0), Sampling(max_pilot_sweeps=10_000))
-    assert 10_000 <= run_pilot(plan, 0).length < 10_100
+    assert run_pilot(ensemble(max_pilot_sweeps=10_000)).length == 8192

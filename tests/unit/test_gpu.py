@@ -18,13 +18,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lj_vae_hpc.config.load import load
-from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.sampling import gpu
 from lj_vae_hpc.sampling.chains import CELLS_FROM, choose_device, warm_up
 from lj_vae_hpc.sampling.metropolis import make_sweeps
-from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.setup import new_network
 from tests.conftest import SHIPPED
@@ -35,12 +33,12 @@ import numpy as np
 from numba import config, cuda
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling.chains import Chains
+from lj_vae_hpc.sampling.streams import stream
 if config.ENABLE_CUDASIM:
     from numba.cuda.simulator.kernelapi import FakeCUDAModule
     FakeCUDAModule.fma = lambda self, a, b, c: np.float32(np.float64(a) * np.float64(b) + np.float64(c))
 system, k = System(**{system}), 48
-identity = np.arange(k) % 3, np.arange(k) + 2**31 - 24
-given = 12345678901234, system, np.linspace(0.1, 3, k), np.linspace(0.1, 0.6, k), *identity
+given = stream("a"), system, np.linspace(0.1, 3, k), np.linspace(0.1, 0.6, k), np.arange(k) + 2**31 - 24
 here, there = Chains(*given), Chains(*given, "cuda")
 taken = [chains.run(np.arange(k) % 9 + 12) + chains.run(4) for chains in (here, there)]
 assert 0.2 < taken[0].sum() / (20 * k * system.n_particles) < 0.9, taken
@@ -85,12 +83,12 @@ def test_the_device_is_chosen() -> None:
 
 
 def test_a_gpu_that_computes_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan(1, System(n_particles=5, box_side=3.0), Sampling(), device="cuda")
+    system = System(n_particles=5, box_side=3.0)
     monkeypatch.setattr(gpu, "make_gpu", make_sweeps)
-    warm_up(plan)
+    warm_up(system, "cuda")
     monkeypatch.setattr(gpu, "make_gpu", lambda potential: make_sweeps(replace(potential, cutoff=1.2)))
     with pytest.raises(UserError, match=r"this GPU does not give .* set sampling\.device=cpu"):
-        warm_up(plan)
+        warm_up(system, "cuda")
 
 
 class OneDevice(TorchDispatchMode):

@@ -15,12 +15,12 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.run.folder import RunDir
-from lj_vae_hpc.sampling.plan import Plan
+from lj_vae_hpc.sampling.ensemble import ensembles_of, fingerprint
 from lj_vae_hpc.stages import import_data
 from lj_vae_hpc.stages.export import export
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.import_data import import_files
-from lj_vae_hpc.stages.inspect import verify
+from lj_vae_hpc.stages.verify import verify
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns
 from tests.conftest import TINY
@@ -36,8 +36,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.yaml").write_text(TINY)
     config = load(folder / "tiny.yaml")
     generate(WORLD, RunDir(folder), config)
-    segment = folder / "data" / "segments" / "000000.h5"
-    with h5py.File(segment, "r+") as file:
+    with h5py.File(folder / "data" / "dataset.h5", "r+") as file:
         file["positions"][0, 0] = 1e-7 / 3, np.nextafter(np.float32(SIDE), np.float32(0))
         file["acceptance"][1], file["chain"][2] = np.nan, 2**40
         file["energy"][:1] = total_energy(file["positions"][:1], file["gamma"][:1], config.system.mie)
@@ -47,7 +46,8 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def files(sampled: Path, tmp_path: Path) -> tuple[Path, ...]:
     """The same configurations as text, one file per γ."""
-    return tuple(as_text(tmp_path / f"{e}.txt", columns(sampled / "data")["positions"][e::2]) for e in range(2))
+    positions = np.split(columns(sampled / "data" / "dataset.h5")["positions"], 2)
+    return tuple(as_text(tmp_path / f"{e}.txt", positions[e]) for e in range(2))
 
 
 def as_text(path: Path, positions: np.ndarray) -> Path:
@@ -99,8 +99,8 @@ def test_every_column_survives_bit_for_bit(
     sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, read: Callable[[Path], Columns]
 ) -> None:
     monkeypatch.setattr("lj_vae_hpc.store.reader.ROWS_AT_ONCE", 7)  # many blocks, the last one shorter
-    export(WORLD, sampled / "data", tmp_path / "new" / name)
-    found, wanted = read(tmp_path / "new" / name), columns(sampled / "data")
+    export(WORLD, sampled / "data" / "dataset.h5", tmp_path / "new" / name)
+    found, wanted = read(tmp_path / "new" / name), columns(sampled / "data" / "dataset.h5")
     for column, values in wanted.items():
         np.testing.assert_array_equal(found[column].astype(values.dtype), values, err_msg=column, strict=True)
     assert [p.name for p in (tmp_path / "new").iterdir()] == [name]
@@ -110,31 +110,31 @@ def test_every_column_survives_bit_for_bit(
 def test_an_import_of_an_export_is_the_same_data(
     sampled: Path, tmp_path: Path, files: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    monkeypatch.setattr("lj_vae_hpc.stages.importing.PARTICLES_AT_ONCE", 7 * N)
+    monkeypatch.setattr("lj_vae_hpc.stages.import_data.PARTICLES_AT_ONCE", 7 * N)
     monkeypatch.setattr("lj_vae_hpc.store.formats.BYTES_AT_ONCE", 1000)
     if suffix != "txt":
         files = (tmp_path / f"a.{suffix}",)
-        export(WORLD, sampled / "data", *files)
+        export(WORLD, sampled / "data" / "dataset.h5", *files)
     take(files, tmp_path / "run")
-    found, wanted = columns(tmp_path / "run" / "data"), columns(sampled / "data")
-    for name in ("positions", "energy", "gamma", "ensemble"):
+    found, wanted = columns(tmp_path / "run" / "data" / "dataset.h5"), columns(sampled / "data" / "dataset.h5")
+    for name in ("positions", "energy", "gamma"):
         assert found[name].tobytes() == wanted[name].tobytes(), name
-    np.testing.assert_array_equal(found["chain"], np.repeat(np.arange(CHAINS), 2))
+    np.testing.assert_array_equal(found["chain"], np.tile(np.arange(CHAINS), 2))
     assert np.isnan(found["acceptance"]).all()
-    verify(WORLD, tmp_path / "run" / "data")
+    verify(WORLD, tmp_path / "run" / "data" / "dataset.h5")
 
 
-def test_rows_interleave_gamma_whatever_the_order_of_the_files(sampled: Path, tmp_path: Path) -> None:
-    wanted = columns(sampled / "data")
+def test_rows_are_ordered_by_gamma_whatever_the_order_of_the_files(sampled: Path, tmp_path: Path) -> None:
+    wanted = columns(sampled / "data" / "dataset.h5")
     order = np.argsort(wanted["gamma"], kind="stable")[::-1]  # all of γ = 1, then all of γ = 0.1
     parts = [tmp_path / "first.npz", tmp_path / "second.npz", tmp_path / "third.npz"]
     for path, rows in zip(parts, np.array_split(order, 3), strict=True):
         np.savez(path, positions=wanted["positions"][rows], gamma=wanted["gamma"][rows].astype("f4"))
     take(tuple(parts), tmp_path / "run")
-    found = columns(tmp_path / "run" / "data")
-    np.testing.assert_array_equal(found["gamma"], np.tile(GAMMAS, CHAINS))
-    for e in range(2):
-        np.testing.assert_array_equal(found["positions"][e::2], wanted["positions"][e::2][::-1])
+    found = columns(tmp_path / "run" / "data" / "dataset.h5")
+    np.testing.assert_array_equal(found["gamma"], np.repeat(GAMMAS, CHAINS))
+    for e in (slice(0, CHAINS), slice(CHAINS, None)):
+        np.testing.assert_array_equal(found["positions"][e], wanted["positions"][e][::-1])
 
 
 def test_a_run_goes_on_from_imported_data(tmp_path: Path, files: tuple[Path, ...], lj_vae: Callable) -> None:
@@ -145,24 +145,25 @@ def test_a_run_goes_on_from_imported_data(tmp_path: Path, files: tuple[Path, ...
     config = load(run / "config.yaml")
     assert (config.sampling.protocol, config.sampling.configurations) == ("imported", CHAINS)
     with h5py.File(run / "data" / "dataset.h5") as file:
-        assert file.attrs["fingerprint"] == Plan(config.seed, config.system, config.sampling).fingerprint()
+        ensembles = ensembles_of(config.seed, config.system, config.sampling)
+        assert file.attrs["fingerprint"] == fingerprint(ensembles, CHAINS, file.attrs["content"])
     done = lj_vae("run", "-o", run)
-    assert done.returncode == 0 and "were imported, nothing to sample" in done.stdout, done.stderr
+    assert done.returncode == 0 and "was imported, nothing to sample" in done.stdout, done.stderr
     assert "imported<" in (run / "report" / "index.html").read_text().replace(" ", "")
-    with Dataset(run / "evaluation" / "suites" / "gamma_3") as suite:
+    with Dataset(run / "evaluation" / "suites" / "gamma_3.h5") as suite:
         assert suite.attributes["protocol"] == "equilibrated"
     assert "nan" in lj_vae("inspect", "-o", run).stdout
     with pytest.raises(UserError, match=f"{run} already has data"):
         import_files(WORLD, files, run, None, ())
-    (run / "data" / "segments" / "000001.h5").unlink()
-    with pytest.raises(UserError, match="missing or incomplete"):
+    (run / "data" / "dataset.h5").unlink()
+    with pytest.raises(UserError, match=r"imported, and .* is missing"):
         generate(WORLD, RunDir(run), load(run / "config.yaml"))
 
 
 def test_imported_data_is_never_sampled(tmp_path: Path, lj_vae: Callable) -> None:
     done = lj_vae("generate", "-o", tmp_path / "run", "-s", "sampling.protocol=imported")
-    assert done.returncode == 2 and "give `lj-vae import`" in done.stderr and done.stderr.count("\n") == 1
-    assert not (tmp_path / "run" / "data").exists()
+    assert done.returncode == 2 and "run `lj-vae import" in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run" / "data" / "dataset.h5").exists()
 
 
 def test_of_two_imports_at_once_one_is_refused(
@@ -178,18 +179,16 @@ def test_of_two_imports_at_once_one_is_refused(
     monkeypatch.setattr(import_data, "_check_new", slow)
     with pytest.raises(UserError, match=f"{run} already has data"):
         take(files, run)
-    with Dataset(run / "data") as data:
+    with Dataset(run / "data" / "dataset.h5") as data:
         assert data.rows == 2 * CHAINS
 
 
 def test_an_import_that_was_killed_is_done_again(tmp_path: Path, files: tuple[Path, ...]) -> None:
-    leftover = tmp_path / "run" / "data.partial" / "segments" / "000009.h5"
+    leftover = tmp_path / "run" / "data.partial" / "ensembles" / "0.h5"
     leftover.parent.mkdir(parents=True)
     leftover.touch()
     take(files, tmp_path / "run")
-    assert sorted(p.name for p in (tmp_path / "run" / "data" / "segments").iterdir()) == [
-        "000000.h5", "000001.h5", "000002.h5"
-    ]  # fmt: skip
+    assert [p.name for p in (tmp_path / "run" / "data").iterdir()] == ["dataset.h5"]
 
 
 @pytest.mark.parametrize("target", ["a.pdb", "a", "there.npz", "file/a.xyz"])
@@ -198,7 +197,7 @@ def test_exports_that_are_refused(sampled: Path, tmp_path: Path, target: str) ->
     (tmp_path / "file").write_text("mine")
     words = {"there.npz": "exists", "file/a.xyz": "cannot write"}.get(target, "one of .xyz, .extxyz, .gsd, .npz")
     with pytest.raises(UserError, match=words):
-        export(WORLD, sampled / "data", tmp_path / target)
+        export(WORLD, sampled / "data" / "dataset.h5", tmp_path / target)
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"there.npz": "mine", "file": "mine"}
 
 
@@ -208,7 +207,7 @@ def test_an_export_that_cannot_be_finished_leaves_nothing(sampled: Path, tmp_pat
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))  # like a disk that fills up
     try:
         with pytest.raises(UserError, match=f"cannot write .*{name}: File too large"):
-            export(WORLD, sampled / "data", tmp_path / name)
+            export(WORLD, sampled / "data" / "dataset.h5", tmp_path / name)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())

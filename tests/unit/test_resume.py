@@ -7,13 +7,13 @@ from pathlib import Path
 import h5py
 import pytest
 
-from lj_vae_hpc.errors import Stopped
+from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.sampling import pilots
+from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import Pilot
 from lj_vae_hpc.sampling.pilot import PilotState, ShouldStop
-from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.train import train
@@ -29,7 +29,7 @@ def make(folder: Path, tiny: Path, world: World) -> tuple[RunDir, object]:
 @pytest.fixture(autouse=True)
 def undivided_pilots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pilots ask only when they are done, however slow the machine is."""
-    monkeypatch.setattr(pilots, "PAUSE", float("inf"))
+    monkeypatch.setattr(pilots, "SECONDS_BETWEEN_QUESTIONS", float("inf"))
 
 
 def test_training_stopped_within_an_epoch(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,59 +60,67 @@ def test_sampling_stopped_between_segments(tiny: Path, tmp_path: Path, monkeypat
     for count in (1, 2):
         with pytest.raises(Stopped, match="pilots so far"):
             generate(world, run, config)
-        kept = {f: f.stat().st_mtime_ns for f in (run.data / "pilots").glob("*.h5")}
+        kept = {f: f.stat().st_mtime_ns for f in run.ensembles.glob("*/pilot.h5")}
         assert len(kept) == count
-    for segments in (1, 2):
+    for segments in (1, 2, 3):
         with pytest.raises(Stopped, match="of 120 configurations"):
             generate(world, run, config)
-        assert len(list((run.data / "segments").glob("*.h5"))) == segments
+        assert len(list(run.ensembles.glob("*/*-*.h5"))) == segments
         assert {f: f.stat().st_mtime_ns for f in kept} == kept  # no pilot was run again
+        assert not run.dataset.exists()
     generate(world, run, config)
-    assert not (run.data / "pilots").exists()
-    assert (run.data / "dataset.h5").read_bytes() == (whole.data / "dataset.h5").read_bytes()
-    for segment in (whole.data / "segments").iterdir():
-        assert segment.read_bytes() == (run.data / "segments" / segment.name).read_bytes()
+    assert contents(run.data) == contents(whole.data)
 
 
-def test_a_kill_between_the_last_segment_and_the_index(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_kill_while_the_data_set_is_made(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every step of it: the old file stays until the new one is complete, and the same command makes that."""
     world = World(None)
     whole, config = make(tmp_path / "whole", tiny, world)
     run = RunDir(tmp_path / "killed")
-    asked = iter([False, False, False, True])  # after two pilots and two of the three segments
-    monkeypatch.setattr(world, "stop_requested", lambda: next(asked, False))
-    with pytest.raises(Stopped, match="80 of 120"):
-        generate(world, run, config)
-    before = (run.data / "dataset.h5").read_bytes()
+    few = config.sampling.model_copy(update={"configurations": 50})
+    generate(world, run, config.model_copy(update={"sampling": few}))
+    before = run.dataset.read_bytes()
+    for name in ("writer._create", "writer._copy", "writer.reserve", "writer.finish"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"lj_vae_hpc.store.{name}", killed)
+            with pytest.raises(KeyboardInterrupt):
+                generate(world, run, config)
+        assert run.dataset.read_bytes() == before
     generate(world, run, config)
-    (run.data / "dataset.h5").write_bytes(before)
-    generate(world, run, config)
-    assert (run.data / "dataset.h5").read_bytes() == (whole.data / "dataset.h5").read_bytes()
+    assert run.dataset.read_bytes() == whole.dataset.read_bytes()
+    assert not list(run.data.rglob("*.partial*"))
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
-    ("ends", "kept", "budget"), [(Stopped, 7, 500_000), (RuntimeError, 6, 500_000), (Stopped, None, 600_000)]
+    ("ends", "kept", "budget"), [(Stopped, 7, 524_288), (RuntimeError, 6, 524_288), (Stopped, 7, 600_000)]
 )
 def test_a_pilot_that_is_left_goes_on(
     ends: type[BaseException],
-    kept: int | None,
+    kept: int,
     budget: int,
     tiny: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Stopped it is kept as it is, killed as it was last kept; under another budget it is made again."""
+    """Stopped it is kept as it is, killed as it was last kept; the budget makes no difference."""
     world = World(None)
     whole, config = make(tmp_path / "whole", tiny, world)
     run, begun = RunDir(tmp_path / "left"), []
-    monkeypatch.setattr(pilots, "PAUSE", 0.0)
-    monkeypatch.setattr(pilots, "KEEP", 60.0 if ends is Stopped else 0.0)
+    monkeypatch.setattr(pilots, "SECONDS_BETWEEN_QUESTIONS", 0.0)
+    monkeypatch.setattr(pilots, "SECONDS_LOST_AT_MOST", 60.0 if ends is Stopped else 0.0)
     run_pilot = pilots.run_pilot
 
-    def counted(plan: Plan, ensemble: int, course: PilotState | None, pause: ShouldStop) -> Pilot | None:
-        begun.append((ensemble, course and len(course.records)))
-        return run_pilot(plan, ensemble, course, pause)
+    def counted(ensemble: Ensemble, device: str, state: PilotState | None, should_stop: ShouldStop) -> Pilot | None:
+        begun.append((ensemble.gamma, state and len(state.records)))
+        return run_pilot(ensemble, device, state, should_stop)
 
     monkeypatch.setattr(pilots, "run_pilot", counted)
     asked = iter([False] * 45 + [True])  # 40 times while the step is tuned, then after every record
@@ -126,16 +134,14 @@ def test_a_pilot_that_is_left_goes_on(
     monkeypatch.setattr(world, "stop_requested", stop_requested)
     with pytest.raises(ends, match=r"pilots so far|killed"):
         generate(world, run, config)
-    assert (run.data / "pilots/000000.course.h5").exists() and not (run.data / "pilots/000000.h5").exists()
+    assert len(list(run.ensembles.glob("*/pilot.state.h5"))) == 1 and not list(run.ensembles.glob("*/pilot.h5"))
     sampling = config.sampling.model_copy(update={"max_pilot_sweeps": budget})
     generate(world, run, config.model_copy(update={"sampling": sampling}))
-    assert begun == [(0, None), (0, kept), (1, None)]
-    for file in whole.data.glob("segments/*"):
-        assert file.read_bytes() == (run.data / "segments" / file.name).read_bytes()
-    assert not (run.data / "pilots").exists()
+    assert begun == [(0.1, None), (0.1, kept), (1.0, None)]
+    assert contents(run.data) == contents(whole.data)
 
 
-def test_a_larger_budget_changes_no_data_set_that_is_begun(
+def test_a_larger_budget_changes_no_ensemble_that_is_begun(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lj_vae_hpc.sampling.equilibration.RHAT_MAX", 0.0)  # never satisfied
@@ -145,25 +151,40 @@ def test_a_larger_budget_changes_no_data_set_that_is_begun(
         for budget in (2048, 4096)[: stops + 1]:
             settings = ("sampling.allow_unconverged=true", f"sampling.max_pilot_sweeps={budget}")
             run, config = open_run(world, path, tiny, settings)
-            asked = iter([False, False, bool(stops) and budget == 2048])  # after two pilots and a segment
+            # After two pilots, at their verdicts and their ends, and two segments, so that both ensembles are begun.
+            asked = iter([False] * 6 + [bool(stops) and budget == 2048])
             monkeypatch.setattr(world, "stop_requested", lambda asked=asked: next(asked, False))
             with pytest.raises(Stopped) if stops and budget == 2048 else nullcontext():
                 generate(world, run, config)
-    whole, stopped = ([f.read_bytes() for f in sorted(path.glob("data/segments/*"))] for path in runs)
-    assert len(whole) == 3 and whole == stopped
+    whole, stopped = (contents(path / "data") for path in runs)
+    assert whole == stopped
     with h5py.File(runs[1] / "data/dataset.h5") as file:
         assert (file["ensembles/pilot/length"][:] == 2048).all()
+
+
+def test_a_larger_budget_continues_the_pilot(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(None)
+    settings = ("sampling.gammas=[0.1]", "sampling.max_pilot_sweeps=2048")
+    monkeypatch.setattr("lj_vae_hpc.sampling.equilibration.RHAT_MAX", 0.0)  # never satisfied
+    run, config = open_run(world, tmp_path / "run", tiny, settings)
+    with pytest.raises(UserError, match=r"equilibrium was not proved for gamma 0\.1"):
+        generate(world, run, config)
+    monkeypatch.undo()
+    monkeypatch.setattr("lj_vae_hpc.sampling.pilot.tuned_step", None)  # would fail
+    run, config = open_run(world, tmp_path / "run", None, ("sampling.max_pilot_sweeps=524288",))
+    generate(world, run, config)
+    assert run.dataset.exists() and not list(run.ensembles.glob("*/pilot.state.h5"))
 
 
 def test_a_segment_made_again_needs_no_pilot(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(None)
     run, config = make(tmp_path / "run", tiny, world)
-    index, segment = (run.data / "dataset.h5").read_bytes(), run.data / "segments" / "000001.h5"
-    bytes_of_segment = segment.read_bytes()
-    segment.unlink()
+    before = contents(run.data)
+    min(run.ensembles.glob("*/*-*.h5")).unlink()
+    run.dataset.unlink()
     monkeypatch.setattr(pilots, "run_pilot", None)
     generate(world, run, config)
-    assert segment.read_bytes() == bytes_of_segment and (run.data / "dataset.h5").read_bytes() == index
+    assert contents(run.data) == before
 
 
 def scores(run: RunDir) -> dict[str, bytes]:

@@ -1,4 +1,6 @@
-"""Streams, the kernel and the plan, exactly."""
+"""Streams, the kernel and ensembles, exactly."""
+
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -9,10 +11,11 @@ from lj_vae_hpc.config.system import System
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling.chains import Chains, Schedule, sample_rows
+from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of, fingerprint
 from lj_vae_hpc.sampling.metropolis import exp_negative
 from lj_vae_hpc.sampling.pilot import tuned_step
-from lj_vae_hpc.sampling.plan import Plan
-from lj_vae_hpc.sampling.streams import philox, trial_numbers
+from lj_vae_hpc.sampling.production import Task, batches, divide, divide_work
+from lj_vae_hpc.sampling.streams import philox, stream, trial_numbers
 from lj_vae_hpc.sampling.vectors import LANES, load, store, words
 
 
@@ -73,13 +76,15 @@ def test_exponential() -> None:
         assert evaluate(np.full((1, LANES), rejected, np.float32)).max() < 1e-10
 
 
-def plan(**sampling: object) -> Plan:
-    return Plan(11, System(n_particles=12, box_side=6.0), Sampling(**{"configurations": 300, "sweeps": 30, **sampling}))
+STREAM = stream("a test")
+SYSTEM = System(n_particles=12, box_side=6.0)
 
 
-def schedule(ensembles: int = 4, sweeps: int = 30) -> Schedule:
-    """Another number of sweeps for each ensemble."""
-    return Schedule(np.full(ensembles, 0.3), sweeps + np.arange(ensembles), 7 + np.arange(ensembles))
+def ensemble(gamma: float = 0.4, **sampling: object) -> Ensemble:
+    return Ensemble(11, SYSTEM, gamma, Sampling(**{"configurations": 300, "sweeps": 30, **sampling}))
+
+
+HOW = Schedule(0.3, 30, 7)
 
 
 def nothing(_: int) -> None:
@@ -88,18 +93,16 @@ def nothing(_: int) -> None:
 
 @pytest.mark.parametrize("samples", [1, 3])
 def test_a_chain_does_not_depend_on_its_company(samples: int) -> None:
-    p = plan(samples_per_chain=samples)
-    together = sample_rows(p, range(1200), schedule(), nothing)
-    for rows in (range(0, 1), range(7, 11), range(250, 700)):
-        alone = sample_rows(p, rows, schedule(), nothing)
+    e = ensemble(samples_per_chain=samples)
+    together = sample_rows(e, range(600), HOW, "cpu", nothing)
+    for rows in (range(0, 3), range(9, 12), range(150, 450), range(6, 6)):
+        alone = sample_rows(e, rows, HOW, "cpu", nothing)
         for name, values in alone.items():
             np.testing.assert_array_equal(values, together[name][rows.start : rows.stop], err_msg=name)
 
 
 def test_sweeps_may_be_divided() -> None:
-    p = plan()
-    ensemble, chain, _, gamma = p.identity(range(5))
-    whole, parts = (Chains(p.seed, p.system, gamma, np.full(5, 0.3), ensemble, chain) for _ in range(2))
+    whole, parts = (Chains(STREAM, SYSTEM, [0.1, 0.4, 0.7, 1.0, 0.1], 0.3, np.arange(5)) for _ in range(2))
     accepted = whole.run(30)
     first = np.array([12, 0, 30, 1, 29])
     np.testing.assert_array_equal(parts.run(first) + parts.run(30 - first), accepted)
@@ -112,7 +115,7 @@ def test_division_of_sweeps_does_not_touch_rounding(cells_from: int, monkeypatch
     # Cold, where the rounding of a sum in another order decides moves; progress divides the sweeps by the company.
     monkeypatch.setattr(chains_module, "CELLS_FROM", cells_from)
     system = System(n_particles=60, box_side=9.0, temperature=0.01)
-    whole, parts = (Chains(7, system, np.full(32, 0.5), np.full(32, 0.03), np.zeros(32), np.arange(32)) for _ in "ab")
+    whole, parts = (Chains(STREAM, system, 0.5, 0.03, np.arange(32)) for _ in "ab")
     whole.run(1000)
     for k in range(100):
         parts.run(10)
@@ -122,14 +125,13 @@ def test_division_of_sweeps_does_not_touch_rounding(cells_from: int, monkeypatch
 
 
 def test_samples_of_a_chain_are_its_states_an_interval_apart() -> None:
-    p = plan(samples_per_chain=3)
-    rows = sample_rows(p, range(p.rows), schedule(), nothing)
-    ensemble, chain, sample, _ = p.identity(range(p.rows))
-    assert len(set(zip(ensemble, chain, sample, strict=True))) == p.rows and sample.max() == 2
-    alone = Chains(p.seed, p.system, np.full(100, p.gammas[2]), np.full(100, 0.3), np.full(100, 2), np.arange(100))
+    e = ensemble(samples_per_chain=3)
+    rows = sample_rows(e, range(300), HOW, "cpu", nothing)
+    assert rows["chain"].tolist() == [row // 3 for row in range(300)]
+    alone = Chains(e.stream, e.system, e.gamma, HOW.step, np.arange(100))
     for k in range(3):
-        alone.run(9 if k else 32)
-        np.testing.assert_array_equal(rows["positions"][(ensemble == 2) & (sample == k)], alone.positions)
+        alone.run(7 if k else 30)
+        np.testing.assert_array_equal(rows["positions"][k::3], alone.positions)
 
 
 def test_cell_lists_follow_the_same_trajectories(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +140,7 @@ def test_cell_lists_follow_the_same_trajectories(monkeypatch: pytest.MonkeyPatch
     made = []
     for threshold in (0, 1000):
         monkeypatch.setattr(chains_module, "CELLS_FROM", threshold)
-        chains = Chains(7, system, np.full(20, 1.0), np.full(20, 0.3), np.zeros(20), np.arange(20))
+        chains = Chains(STREAM, system, 1.0, 0.3, np.arange(20))
         accepted = chains.run(15) + chains.run(5)
         np.testing.assert_allclose(chains.energy, total_energy(chains.positions, 1.0, system.mie), rtol=1e-5)
         made.append((accepted, chains.positions))
@@ -151,7 +153,7 @@ def test_a_cell_takes_in_more_particles_than_a_vector_holds(monkeypatch: pytest.
     monkeypatch.setattr(chains_module, "CELLS_FROM", 0)
     system = System(n_particles=60, box_side=9.0, cutoff=4.5)  # 2 x 2 cells, from 15 particles each to 30 at the floor
     gamma = 20.0
-    chains = Chains(7, system, np.full(2, gamma), np.full(2, 0.5), np.zeros(2), np.arange(2))
+    chains = Chains(STREAM, system, gamma, 0.5, np.arange(2))
     x, y = np.meshgrid(np.linspace(0.1, 8.9, 10), np.linspace(0.1, 8.9, 6))
     chains.positions = np.broadcast_to(np.stack([x.ravel(), y.ravel()], axis=-1), (2, 60, 2))
     chains.run(2000)
@@ -181,34 +183,34 @@ def test_the_kernels_energies_against_exact_values(
     system = System(n_particles=2, box_side=10.0, potential=potential, cutoff=cutoff)
     for cells_from in (1000, 0):
         monkeypatch.setattr(chains_module, "CELLS_FROM", cells_from)
-        chains = Chains(5, system, np.full(3, 0.4), np.full(3, 0.1), np.zeros(3), np.arange(3))
+        chains = Chains(STREAM, system, 0.4, 0.1, np.arange(3))
         chains.positions = np.broadcast_to([[2.0, 1.0], [2.0 + distance, 1.0]], (3, 2, 2))
         np.testing.assert_allclose(chains.energy, expected + 0.4 * 2.0, rtol=1e-5, atol=5e-6)
 
 
 def test_kept_pair_energies_do_not_drift() -> None:
     system = System()
-    chains = Chains(5, system, np.full(32, 0.4), np.full(32, 0.6), np.zeros(32), np.arange(32))
+    chains = Chains(STREAM, system, 0.4, 0.6, np.arange(32))
     chains.run(10_000)
     exact = total_energy(chains.positions, 0.4, system.mie)
     np.testing.assert_allclose(chains.energy, exact, atol=1e-4 * system.n_particles)
 
 
 def test_rows_are_distinct_chains_in_the_box() -> None:
-    p = plan()
-    rows = sample_rows(p, range(p.rows), schedule(), nothing)
-    assert len(np.unique(rows["positions"].reshape(p.rows, -1), axis=0)) == p.rows
-    assert rows["positions"].min() >= 0 and rows["positions"].max() <= p.system.box_side
-    assert ((rows["acceptance"] > 0) & (rows["acceptance"] < 1)).all()
-    assert sorted(set(zip(rows["ensemble"], rows["chain"], strict=True))) == [
-        (e, c) for e in range(4) for c in range(300)
-    ]
+    gammas = (0.1, 0.4, 0.7, 1.0)
+    rows = [sample_rows(ensemble(gamma), range(300), HOW, "cpu", nothing) for gamma in gammas]
+    positions = np.concatenate([one["positions"] for one in rows])
+    assert len(np.unique(positions.reshape(1200, -1), axis=0)) == 1200
+    assert positions.min() >= 0 and positions.max() <= SYSTEM.box_side
+    for one, gamma in zip(rows, gammas, strict=True):
+        assert ((one["acceptance"] > 0) & (one["acceptance"] < 1)).all()
+        assert (one["gamma"] == gamma).all() and one["chain"].tolist() == list(range(300))
+        assert set(one["ensemble"]) == {ensemble(gamma).number}
 
 
 def test_rejected_moves_leave_positions_and_low_temperature_only_descends() -> None:
     system = System(n_particles=12, box_side=6.0, temperature=1e-6)
-    one = np.zeros(LANES, np.int32)
-    chains = Chains(5, system, np.zeros(LANES), np.full(LANES, 0.2), one, np.arange(LANES))
+    chains = Chains(STREAM, system, 0.0, 0.2, np.arange(LANES))
     previous = total_energy(chains.positions, 0.0, system.mie)
     for _ in range(5):
         chains.run(3)
@@ -219,8 +221,7 @@ def test_rejected_moves_leave_positions_and_low_temperature_only_descends() -> N
 
 def test_overlapping_start_gives_finite_energies() -> None:
     system = System(n_particles=4, box_side=5.0)
-    zeros = np.zeros(LANES, np.int32)
-    chains = Chains(5, system, np.zeros(LANES), np.full(LANES, 0.5), zeros, np.arange(LANES))
+    chains = Chains(STREAM, system, 0.0, 0.5, np.arange(LANES))
     chains.positions = np.full((LANES, 4, 2), 2.5)  # all particles in one point
     assert np.isfinite(chains.energy).all()
     chains.run(200)
@@ -228,28 +229,70 @@ def test_overlapping_start_gives_finite_energies() -> None:
     assert np.isfinite(energy).all() and energy.max() < 20
 
 
-def test_segments_cover_the_rows_once() -> None:
-    p = plan(segment_rows=37)
-    segments = p.segments()
-    assert [r for s in segments for r in s] == list(range(p.rows))
-    assert max(map(len, segments)) <= 37
+def test_an_ensemble_is_what_it_is() -> None:
+    """Its stream follows from what determines its configurations, and from nothing else."""
+    one = ensemble()
+    same = [
+        ensemble(gammas=(0.4, 0.1)), ensemble(configurations=500), ensemble(segment_rows=10), ensemble(device="cpu"),
+        ensemble(max_pilot_sweeps=4096), Ensemble(11, System(n_particles=12, box_side=6), 0.4, one.sampling),
+        ensemble(allow_unconverged=True),
+    ]  # fmt: skip
+    for other in same:
+        assert (other.key, other.stream, other.number) == (one.key, one.stream, one.number)
+    others = [
+        one, ensemble(0.1), ensemble(sweeps=31), ensemble(step=0.3), ensemble(target_acceptance=0.3),
+        ensemble(samples_per_chain=2), ensemble(protocol="reference"), Ensemble(12, SYSTEM, 0.4, one.sampling),
+        *(Ensemble(11, SYSTEM.model_copy(update=change), 0.4, one.sampling) for change in (
+            {"n_particles": 13}, {"box_side": 6.5}, {"temperature": 0.8}, {"potential": "soft"}, {"cutoff": None})),
+    ]  # fmt: skip
+    for value in (Ensemble.key, Ensemble.stream, Ensemble.number):
+        assert len({value.fget(other) for other in others}) == len(others)
+    soft = [Ensemble(11, System(potential=p, cutoff=None), 0.4, one.sampling).key for p in ("soft", (4, 2))]
+    assert soft[0] == soft[1]
 
 
-def test_chains_of_several_samples_are_not_divided() -> None:
-    p = plan(samples_per_chain=5, segment_rows=50)
-    assert p.unit == 20 and {len(s) for s in p.segments()} <= {40, 60} and sum(map(len, p.segments())) == p.rows
-    assert all(s.start % 20 == 0 for s in p.segments())
+def test_the_order_of_gammas_does_not_matter() -> None:
+    given, sorted_, as_range = (
+        ensembles_of(1, SYSTEM, Sampling(gammas=g))
+        for g in ((1.0, 0.1, 0.4), (0.1, 0.4, 1.0), {"start": 0.1, "stop": 1.0, "num": 4})
+    )
+    assert [e.key for e in given] == [e.key for e in sorted_]
+    assert {given[0].key, given[1].key, given[2].key} == {as_range[k].key for k in (0, 1, 3)}
+    assert fingerprint(given, 10) == fingerprint(sorted_, 10) != fingerprint(given, 11)
+    assert fingerprint(given, 10) != fingerprint(as_range, 10) and fingerprint(given, 10, "a") != fingerprint(given, 10)
 
 
-def test_fingerprint_tells_plans_apart() -> None:
-    prints = {plan().fingerprint(), plan(sweeps=31).fingerprint(), plan(segment_rows=10).fingerprint()}
-    prints.add(Plan(12, plan().system, plan().sampling).fingerprint())
-    prints.add(Plan(11, plan().system, plan().sampling, 5).fingerprint())
-    assert len(prints) == 5
+def test_rows_are_divided_in_whole_chains() -> None:
+    for rows, most, samples in ((range(1200), 37, 1), (range(50, 1200), 50, 5), (range(3), 1, 1), (range(8), 2, 4)):
+        parts = divide(rows, most, samples)
+        assert [r for part in parts for r in part] == list(rows)
+        assert max(map(len, parts)) <= max(most, samples) and all(len(part) % samples == 0 for part in parts)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7, 500])
+def test_work_is_divided_evenly_and_completely(ranks: int) -> None:
+    e = ensemble(samples_per_chain=2, segment_rows=100)
+    slow = Schedule(0.3, 300, 7)
+    tasks = [
+        Task(e, Path(), range(0, 40), HOW),
+        Task(e, Path(), range(40, 60), slow),
+        Task(e, Path(), range(0, 90), HOW),
+    ]
+    assert [len(batch) for batch in batches(tasks)] == [2, 1]
+    shares = [divide_work(tasks, rank, ranks) for rank in range(ranks)]
+    for k, task in enumerate(tasks):
+        assert [row for share in shares for row in share[k]] == list(task.rows)
+        assert all(len(share[k]) % 2 == 0 for share in shares)
+    work = [sum(len(s) / len(t.rows) * t.moves for t, s in zip(tasks, share, strict=True)) for share in shares]
+    assert max(work) <= sum(work) / ranks + slow.moves_per_chain(e)
 
 
 def test_tuning_reaches_its_target() -> None:
-    p = plan(target_acceptance=0.3)
-    step = np.array([tuned_step(p, e) for e in range(4)])
-    how = Schedule(step, np.full(4, 200), np.full(4, 200))
-    assert sample_rows(p, range(p.rows), how, nothing)["acceptance"].mean() == pytest.approx(0.3, abs=0.06)
+    acceptance = []
+    for gamma in (0.1, 0.4, 0.7, 1.0):
+        e = ensemble(gamma, target_acceptance=0.3)
+        step = tuned_step(e)
+        assert step is not None
+        rows = sample_rows(e, range(300), Schedule(step, 200, 200), "cpu", nothing)
+        acceptance.append(rows["acceptance"].mean())
+    assert np.mean(acceptance) == pytest.approx(0.3, abs=0.06)

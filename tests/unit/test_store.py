@@ -1,5 +1,7 @@
-"""Segments and index: what is written is read, and damage is named."""
+"""Segments and the data set made of them: what is written is read, and damage is named."""
 
+import resource
+import shutil
 from pathlib import Path
 
 import h5py
@@ -8,22 +10,25 @@ import pytest
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.store.reader import Dataset, finished_segments
+from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns
+from lj_vae_hpc.store.segments import SegmentWriter, Together, finished_segments, missing_rows, segment_path
 from lj_vae_hpc.store.verifier import find_damage
-from lj_vae_hpc.store.writer import finish_segment, unfinished, write_index, write_segment
+from lj_vae_hpc.store.writer import write_dataset
 
-ROWS, N = 23, 5
-agree = World(None).agree
+ENSEMBLES, EACH, N = 3, 23, 5
+ROWS = ENSEMBLES * EACH
+world = World(None)
+TOGETHER = Together({}, world.agree, world.on_root)
 
 
 def columns(rows: range) -> Columns:
     random = np.random.default_rng(1)
     everything = {
         "positions": random.uniform(0, 10, (ROWS, N, 2)).astype("f4"),
-        "gamma": random.uniform(size=ROWS),
-        "ensemble": np.arange(ROWS, dtype="i4") % 2,
-        "chain": np.arange(ROWS, dtype="i8") // 2,
+        "gamma": np.repeat([0.1, 0.2, 0.3], EACH),
+        "ensemble": np.repeat([5, 2, 9], EACH).astype("i4"),
+        "chain": np.tile(np.arange(EACH), ENSEMBLES),
         "acceptance": random.uniform(size=ROWS).astype("f4"),
     }
     everything["energy"] = energy(everything)
@@ -34,63 +39,114 @@ def energy(c: Columns) -> np.ndarray:
     return c["positions"].astype(float).sum(axis=(1, 2)) * c["gamma"]
 
 
+def write_segments(folder: Path, width: int = 10) -> list[Path]:
+    folders = [folder / "ensembles" / name for name in "abc"]
+    for k, path in enumerate(folders):
+        path.mkdir(parents=True)
+        for start in range(0, EACH, width):
+            rows = range(start, min(start + width, EACH))
+            here = columns(range(k * EACH + rows.start, k * EACH + rows.stop))
+            SegmentWriter(TOGETHER).write(path, rows, rows, here, {"system": "{}"})
+    return folders
+
+
+def assemble(folder: Path, folders: list[Path], configurations: int = EACH) -> Path:
+    attributes = {"fingerprint": "print", "configurations": configurations, "samples_per_chain": 1}
+    rows = range(len(folders) * configurations)
+    table = {"gamma": np.array([0.1, 0.2, 0.3])}
+    write_dataset(folder / "dataset.h5", folders, configurations, N, attributes, table, rows, TOGETHER)
+    return folder / "dataset.h5"
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "segments").mkdir()
-    segments = {0: range(0, 10), 1: range(10, 20), 2: range(20, ROWS)}
-    for k, rows in segments.items():
-        path = tmp_path / "segments" / f"{k:06d}.h5"
-        partial = unfinished(path)
-        write_segment(partial, rows, rows, columns(rows), "print", {}, agree)
-        assert not path.exists()
-        finish_segment(partial, path)
-    write_index(tmp_path, segments, ROWS, N, {"gamma": np.array([0.1, 0.2])}, {"fingerprint": "print"})
-    return tmp_path
+def path(tmp_path: Path) -> Path:
+    return assemble(tmp_path, write_segments(tmp_path))
 
 
-def test_round_trip_from_any_working_directory(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
-    with h5py.File(folder / "dataset.h5") as file:  # plain h5py
+def test_the_file_alone_holds_everything(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    moved = tmp_path_factory.mktemp("elsewhere") / "moved.h5"
+    shutil.move(path, moved)
+    shutil.rmtree(path.parent)
+    with h5py.File(moved) as file:  # plain h5py
         for name, values in columns(range(ROWS)).items():
             np.testing.assert_array_equal(file[name][:], values)
             assert file[name].dtype == np.dtype(COLUMNS[name].dtype)
             assert file[name].attrs["unit"] == COLUMNS[name].unit
-        assert file.attrs["complete"]
-    with Dataset(folder) as data:
+            assert not file[name].is_virtual and file[name].chunks is None
+            assert file[name].maxshape == file[name].shape
+    with Dataset(moved) as data:
         assert (data.rows, data.n_particles) == (ROWS, N)
-        np.testing.assert_array_equal(data.read(range(8, 21))["chain"], columns(range(8, 21))["chain"])
+        assert (data.layout.gammas, data.layout.configurations) == ((0.1, 0.2, 0.3), EACH)
+        np.testing.assert_array_equal(data.read(range(8, 61))["chain"], columns(range(8, 61))["chain"])
 
 
-def test_segments_are_contiguous_and_of_fixed_size(folder: Path) -> None:
-    with h5py.File(folder / "segments" / "000001.h5") as file:
-        for name in COLUMNS:
-            assert file[name].chunks is None and file[name].maxshape == file[name].shape
+def test_more_segments_than_a_process_may_open(tmp_path: Path) -> None:
+    """What a file over the segments would silently give as zeros."""
+    folders = write_segments(tmp_path, width=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 8, hard))
+    try:
+        with Dataset(assemble(tmp_path, folders)) as data:
+            np.testing.assert_array_equal(data.read(range(ROWS))["energy"], columns(range(ROWS))["energy"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_intact_segments_verify(folder: Path) -> None:
-    assert [find_damage(p, energy, "print") for p in sorted((folder / "segments").iterdir())] == [None] * 3
+def test_bytes_do_not_depend_on_the_segments(path: Path, tmp_path: Path) -> None:
+    other = assemble(tmp_path / "other", write_segments(tmp_path / "other", width=7))
+    assert other.read_bytes() == path.read_bytes()
+
+
+def test_fewer_configurations_than_the_segments_hold(path: Path) -> None:
+    with Dataset(assemble(path.parent, sorted(path.parent.glob("ensembles/*")), 12)) as data:
+        kept = np.concatenate([columns(range(ROWS))["energy"][k * EACH : k * EACH + 12] for k in range(ENSEMBLES)])
+        np.testing.assert_array_equal(data.read(range(data.rows))["energy"], kept)
+
+
+def test_missing_rows(tmp_path: Path) -> None:
+    folder = write_segments(tmp_path)[0]
+    assert finished_segments(folder) == [range(0, 10), range(10, 20), range(20, 23)]
+    assert missing_rows(finished_segments(folder), EACH) == []
+    assert missing_rows(finished_segments(folder), 30) == [range(23, 30)]
+    assert missing_rows(finished_segments(folder), 15) == []
+    segment_path(folder, range(10, 20)).unlink()
+    (folder / "0000000010-0000000020.h5.abcd.partial").touch()
+    assert missing_rows(finished_segments(folder), 30) == [range(10, 20), range(23, 30)]
+    assert missing_rows(finished_segments(folder), 15) == [range(10, 15)]
+    assert missing_rows([], 4) == [range(0, 4)]
+
+
+def test_a_segment_that_is_missing_is_never_read_as_zeros(path: Path) -> None:
+    folders = sorted(path.parent.glob("ensembles/*"))
+    segment_path(folders[1], range(10, 20)).unlink()
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=f"{folders[1]} misses configurations"):
+        assemble(path.parent, folders)
+    assert path.read_bytes() == before
+
+
+def test_intact_files_verify(path: Path) -> None:
+    assert find_damage(path, range(ROWS), energy) is None
+    for segment in path.parent.glob("ensembles/*/*.h5"):
+        with Dataset(segment) as data:
+            assert find_damage(segment, range(data.rows), energy) is None
 
 
 @pytest.mark.parametrize("name", list(COLUMNS))
-def test_one_changed_value_is_found(folder: Path, name: str) -> None:
-    path = folder / "segments" / "000001.h5"
+def test_one_changed_value_is_found(path: Path, name: str) -> None:
     with h5py.File(path, "r+") as file:
-        value = file[name][4]
-        file[name][4] = value + 1
-    assert "row 4" in str(find_damage(path, energy, "print"))
+        value = file[name][44]
+        file[name][44] = value + 1
+    assert "row 44" in str(find_damage(path, range(ROWS), energy))
+    assert find_damage(path, range(44), energy) is None
 
 
-def test_wrong_energy_with_right_checksum_is_found(folder: Path) -> None:
-    path = folder / "segments" / "000001.h5"
-    assert "energies are wrong, the first in row 0" in str(find_damage(path, lambda c: energy(c) + 1, "print"))
+def test_wrong_energy_with_right_checksum_is_found(path: Path) -> None:
+    assert "energies are wrong, the first in row 7" in str(find_damage(path, range(7, 9), lambda c: energy(c) + 1))
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "truncated", "foreign", "text", "schema"])
-@pytest.mark.parametrize("which", ["dataset.h5", "segments/000001.h5"])
-def test_unreadable_files_are_named(folder: Path, how: str, which: str) -> None:
-    path = folder / which
+def test_unreadable_files_are_named(path: Path, how: str) -> None:
     if how == "missing":
         path.unlink()
     elif how == "empty":
@@ -103,17 +159,10 @@ def test_unreadable_files_are_named(folder: Path, how: str, which: str) -> None:
         with h5py.File(path, "w" if how == "foreign" else "r+") as file:
             file.attrs["schema_version" if how == "schema" else "other"] = 99
     with pytest.raises(UserError) as raised:
-        Dataset(folder)
+        Dataset(path)
     assert str(path) in str(raised.value)
-
-
-def test_finished_segments_of_another_plan_are_refused(folder: Path) -> None:
-    expected = [range(0, 10), range(10, 20), range(20, ROWS), range(ROWS, 30)]
-    assert set(finished_segments(folder, "print", expected)) == {0, 1, 2}
-    with pytest.raises(UserError, match="another configuration"):
-        finished_segments(folder, "other", expected)
 
 
 def test_no_permission_or_no_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
-        write_segment(tmp_path / "no" / "0.h5", range(ROWS), range(ROWS), columns(range(ROWS)), "print", {}, agree)
+        SegmentWriter(TOGETHER).write(tmp_path / "no", range(EACH), range(EACH), columns(range(EACH)), {})

@@ -1,0 +1,283 @@
+"""Samples ensembles: what is missing of each, in segments that all ranks write together, and the file made of them."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial as bind
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.config.base import to_yaml
+from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.physics.energies import total_energy
+from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.run.files import remove_unfinished
+from lj_vae_hpc.sampling.chains import Schedule, choose_device, sample_rows, warm_up
+from lj_vae_hpc.sampling.ensemble import Ensemble, fingerprint
+from lj_vae_hpc.sampling.pilot import pilot_table, schedule
+from lj_vae_hpc.sampling.pilots import needs_pilot, run_pilots, stored_pilot
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.schema import Columns
+from lj_vae_hpc.store.segments import SegmentWriter, Together, finished_segments, missing_rows
+from lj_vae_hpc.store.writer import write_dataset
+
+OVERHEAD = 40  # bytes of a configuration besides its positions
+
+
+@dataclass(frozen=True)
+class Task:
+    """A segment to sample: some rows of an ensemble."""
+
+    ensemble: Ensemble
+    folder: Path
+    rows: range
+    schedule: Schedule
+
+    @property
+    def chains(self) -> int:
+        """Chains that its rows come from."""
+        return len(self.rows) // self.ensemble.samples_per_chain
+
+    @property
+    def moves(self) -> int:
+        """Trial moves in all."""
+        return self.chains * self.schedule.moves_per_chain(self.ensemble)
+
+
+def produce(world: World, ensembles: Sequence[Ensemble], configurations: int, store: Path, label: str) -> bool:
+    """Samples what is missing of some ensembles, each to the given number of configurations.
+
+    Args:
+        world: the ranks.
+        ensembles: what to sample.
+        configurations: of each ensemble.
+        store: folder of the ensembles' segments and pilots, one folder each.
+        label: of messages.
+
+    Returns:
+        Whether anything was missing.
+
+    Raises:
+        UserError: not enough disk, a folder that cannot be written, no proof of equilibrium.
+        Stopped: a signal or deadline came; finished segments are kept.
+    """
+    folders = [store / ensemble.key for ensemble in ensembles]
+    missing = world.on_root(lambda: _prepare(store, folders, ensembles, configurations))
+    device = sampling_device(world, ensembles)
+    wanted = [k for k, ensemble in enumerate(ensembles) if has_pilot(ensemble)]
+    if not any(missing) and not world.on_root(lambda: any(needs_pilot(ensembles[k], folders[k]) for k in wanted)):
+        return False
+    for system in dict.fromkeys(ensemble.system for ensemble in ensembles):
+        world.node_by_node(bind(warm_up, system, device))
+    run_pilots(world, [ensembles[k] for k in wanted], [folders[k] for k in wanted], device, label)
+    schedules = world.on_root(
+        lambda: [schedule(e, stored_pilot(e, f)) for e, f in zip(ensembles, folders, strict=True)]
+    )
+    tasks = [
+        Task(ensembles[k], folders[k], rows, schedules[k])
+        for k, gaps in enumerate(missing)
+        for gap in gaps
+        for rows in divide(gap, ensembles[k].sampling.segment_rows, ensembles[k].samples_per_chain)
+    ]
+    Production(world, device, label, tasks, configurations * len(ensembles)).run()
+    return True
+
+
+class Production:
+    """Samples segments, some at once, so that every rank has something to do.
+
+    Args:
+        world: the ranks.
+        device: `cpu` or `cuda`.
+        label: of messages.
+        tasks: the segments.
+        total: configurations in all, also those that are there already.
+    """
+
+    def __init__(self, world: World, device: str, label: str, tasks: list[Task], total: int) -> None:
+        self._world, self._device, self._label, self._total = world, device, label, total
+        self._batches = batches(tasks)
+        self._left, self._moves = sum(len(task.rows) for task in tasks), sum(task.moves for task in tasks)
+        self._writer = SegmentWriter(together(world))
+
+    def run(self) -> None:
+        """Samples and writes every segment; asks after each batch whether to stop."""
+        if self._world.is_root and self._left < self._total:
+            print(f"{self._label}: {self._total - self._left} of {self._total} configurations are kept", flush=True)
+        self._world.begin()
+        with Progress(self._label, self._moves, "trial moves", self._world.is_root) as progress:
+            for batch in self._batches:
+                self._run_batch(batch, progress)
+                if self._left and self._world.stop_requested():
+                    raise Stopped(f"{self._total - self._left} of {self._total} configurations are kept")
+
+    def _run_batch(self, batch: list[Task], progress: Progress) -> None:
+        shares = divide_work(batch, self._world.rank, self._world.size)
+        own = sum(len(rows) / len(task.rows) * task.moves for task, rows in zip(batch, shares, strict=True))
+        scale = sum(task.moves for task in batch) / own if own else 0.0  # rank 0 speaks for all: equal shares of work
+        parts = [self._sample(task, rows, progress, scale) for task, rows in zip(batch, shares, strict=True)]
+        for task, rows, columns in zip(batch, shares, parts, strict=True):
+            attributes = {"system": task.ensemble.system.model_dump_json(), "identity": task.ensemble.identity}
+            self._writer.write(task.folder, task.rows, rows, columns, attributes)
+            self._left -= len(task.rows)
+
+    def _sample(self, task: Task, rows: range, progress: Progress, scale: float) -> Columns:
+        def advance(moves: int) -> None:
+            progress.advance(scale * moves)
+
+        columns = sample_rows(task.ensemble, rows, task.schedule, self._device, advance)
+        columns["energy"] = total_energy(columns["positions"], task.ensemble.gamma, task.ensemble.system.mie)
+        return columns
+
+
+def divide(rows: range, most: int, samples_per_chain: int) -> list[range]:
+    """Parts of at most so many rows, whole chains each, as equal as can be."""
+    chains = len(rows) // samples_per_chain
+    parts = -(-chains // max(1, most // samples_per_chain))
+    edges = [rows.start + chains * k // parts * samples_per_chain for k in range(parts + 1)]
+    return [range(a, b) for a, b in pairwise(edges)]
+
+
+def batches(tasks: list[Task]) -> list[list[Task]]:
+    """Tasks one after the other until they are about one full segment together."""
+    result: list[list[Task]] = []
+    size = 0
+    for task in tasks:
+        if not result or size + len(task.rows) > task.ensemble.sampling.segment_rows:
+            result.append([])
+            size = 0
+        result[-1].append(task)
+        size += len(task.rows)
+    return result
+
+
+def divide_work(batch: list[Task], rank: int, ranks: int) -> list[range]:
+    """The rows of each task that a rank samples: whole chains, and about equal work for every rank."""
+    cost = np.concatenate([np.full(t.chains, t.schedule.moves_per_chain(t.ensemble), float) for t in batch]) + 1.0
+    owner = ((np.cumsum(cost) - cost / 2) * ranks / cost.sum()).astype(int)  # ascending
+    first, last = (int(edge) for edge in np.searchsorted(owner, (rank, rank + 1)))
+    shares, start = [], 0
+    for task in batch:
+        a, b = (min(max(edge - start, 0), task.chains) for edge in (first, last))
+        samples = task.ensemble.samples_per_chain
+        shares.append(range(task.rows.start + a * samples, task.rows.start + b * samples))
+        start += task.chains
+    return shares
+
+
+def has_pilot(ensemble: Ensemble) -> bool:
+    """Whether a pilot belongs to the ensemble: to prove equilibrium, or because the user wants to know of it."""
+    return ensemble.sampling.protocol == "equilibrated" or ensemble.sampling.check_equilibrium
+
+
+def sampling_device(world: World, ensembles: Sequence[Ensemble]) -> str:
+    """Where to sample, `cpu` or `cuda`, as sampling.device says.
+
+    Raises:
+        UserError: some rank finds no GPU although one is demanded.
+    """
+    device, problem = "cpu", None
+    try:
+        most = max(ensemble.system.n_particles for ensemble in ensembles)
+        device = choose_device(ensembles[0].sampling.device, most, world.local_rank)
+    except UserError as error:
+        problem = str(error)
+    world.agree(problem)
+    return device if all(other == device for other in world.gather(device)) else "cpu"
+
+
+def assemble(
+    world: World, ensembles: Sequence[Ensemble], configurations: int, store: Path, target: Path, content: str = ""
+) -> None:
+    """Writes the one file of some sampled ensembles, unless the target already is that file.
+
+    Args:
+        world: the ranks.
+        ensembles: in order of γ.
+        configurations: of each ensemble.
+        store: as of produce.
+        target: the file.
+        content: a digest of imported configurations.
+
+    Raises:
+        UserError: the file cannot be written, or a segment cannot be read.
+    """
+    if world.on_root(lambda: holds(target, ensembles, configurations, content)):
+        return
+    folders = [store / ensemble.key for ensemble in ensembles]
+    rows = len(ensembles) * configurations
+    shard = world.shard(rows)
+    attributes, table = world.on_root(lambda: _describe(ensembles, folders, configurations, content))
+    write_dataset(
+        target, folders, configurations, ensembles[0].system.n_particles, attributes, table, shard, together(world)
+    )
+
+
+def together(world: World) -> Together:
+    """What the ranks need to write a file together."""
+    return Together(world.hdf5(), world.agree, world.on_root)
+
+
+def holds(target: Path, ensembles: Sequence[Ensemble], configurations: int, content: str = "") -> bool:
+    """Whether a file is the data set of these ensembles, with their pilots where there are any."""
+    try:
+        with Dataset(target) as data:
+            same = data.attributes["fingerprint"] == fingerprint(ensembles, configurations, content)
+            return same and ("pilot/mean" in data.ensembles() or not all(map(has_pilot, ensembles)))
+    except (UserError, KeyError, OSError):
+        return False
+
+
+def _describe(
+    ensembles: Sequence[Ensemble], folders: Sequence[Path], configurations: int, content: str
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Attributes of a data set and what it holds of each ensemble."""
+    first, gammas = ensembles[0], [ensemble.gamma for ensemble in ensembles]
+    sampling = first.sampling.model_copy(update={"gammas": tuple(gammas), "configurations": configurations})
+    described = {
+        "seed": first.seed, "system": first.system.model_dump(mode="json"),
+        "sampling": sampling.model_dump(mode="json", exclude=set(first.sampling.FREE) - {"gammas", "configurations"}),
+    }  # fmt: skip
+    attributes = {
+        "config": to_yaml(described),
+        "system": first.system.model_dump_json(), "protocol": first.sampling.protocol,
+        "fingerprint": fingerprint(ensembles, configurations, content), "content": content,
+        "seed": np.uint64(first.seed), "configurations": configurations, "samples_per_chain": first.samples_per_chain,
+    }  # fmt: skip
+    table: dict[str, NDArray[Any]] = {
+        "gamma": np.array(gammas), "ensemble": np.array([ensemble.number for ensemble in ensembles], np.int32),
+        "key": np.array([ensemble.key.encode() for ensemble in ensembles]),
+    }  # fmt: skip
+    if first.sampling.protocol == "imported":
+        return attributes, table
+    pilots = [stored_pilot(e, f) if has_pilot(e) else None for e, f in zip(ensembles, folders, strict=True)]
+    how = [schedule(ensemble, pilot) for ensemble, pilot in zip(ensembles, pilots, strict=True)]
+    table |= {name: np.array([getattr(one, name) for one in how]) for name in Schedule._fields}
+    return attributes, table | pilot_table([pilot for pilot in pilots if pilot])
+
+
+def _prepare(
+    store: Path, folders: Sequence[Path], ensembles: Sequence[Ensemble], configurations: int
+) -> list[list[range]]:
+    """Checks everything that can be checked before any work; returns the missing rows of each ensemble."""
+    missing = [missing_rows(finished_segments(folder), configurations) for folder in folders]
+    try:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(store)
+        free = shutil.disk_usage(store).free
+    except OSError as error:
+        raise UserError(f"cannot write {store}: {error.strerror}") from None
+    needed = 0  # for segments, and for the file that is made of them
+    for ensemble, gaps in zip(ensembles, missing, strict=True):
+        needed += (
+            2 * sum(map(len, gaps)) * (8 * ensemble.system.n_particles + OVERHEAD)
+        )  # segments and the file of them
+    if needed > free:
+        raise UserError(f"the disk is full: {store} needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")
+    return missing

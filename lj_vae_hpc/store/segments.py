@@ -1,0 +1,143 @@
+"""Segments: the rows of an ensemble that are written at once, by all ranks together.
+
+A segment is named after its rows and appears by rename when it is complete. The segments of an ensemble are what
+sampling continues from after a kill, and what a data set is made of.
+"""
+
+import os
+import re
+from collections.abc import Callable
+from functools import partial as bind
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
+from lj_vae_hpc.store.schema import CHECKSUM, COLUMNS, SCHEMA_VERSION, Columns, row_checksums, shape
+
+NAME = re.compile(r"(\d{10})-(\d{10})\.h5")
+
+
+def segment_path(folder: Path, rows: range) -> Path:
+    """The file of some rows of the ensemble whose folder is given."""
+    return folder / f"{rows.start:010d}-{rows.stop:010d}.h5"
+
+
+def finished_segments(folder: Path) -> list[range]:
+    """Rows of each finished segment of an ensemble, in order."""
+    names = (NAME.fullmatch(path.name) for path in folder.glob("*.h5"))
+    return sorted((range(int(n[1]), int(n[2])) for n in names if n), key=lambda rows: rows.start)
+
+
+def missing_rows(finished: list[range], configurations: int) -> list[range]:
+    """The rows of the first `configurations` that no finished segment holds."""
+    edges = [0, *(edge for rows in finished for edge in (rows.start, rows.stop)), max(0, configurations)]
+    gaps = (range(a, min(b, configurations)) for a, b in zip(edges[::2], edges[1::2], strict=True))
+    return [gap for gap in gaps if len(gap)]
+
+
+class Together(NamedTuple):
+    """How ranks write one file together."""
+
+    hdf5: dict[str, Any]
+    """Arguments of h5py.File with which all ranks open it (World.hdf5)."""
+    agree: Callable[[str | None], None]
+    """Told what went wrong here or None; raises on every rank if any has a problem (World.agree). Called after every
+    step, so that no rank waits in the next one for a rank that has failed."""
+    on_root: Callable[[Callable[[], Any]], Any]
+    """Runs an action on rank 0 and gives its result to all (World.on_root)."""
+
+
+class SegmentWriter:
+    """Writes segments; every rank makes the same calls with its own rows."""
+
+    def __init__(self, together: Together) -> None:
+        self._hdf5, self._agree, self._on_root = together
+
+    def write(self, folder: Path, rows: range, mine: range, columns: Columns, attributes: dict[str, Any]) -> None:
+        """Writes one segment.
+
+        Args:
+            folder: of the ensemble.
+            rows: rows of the ensemble that the segment holds.
+            mine: the part of them given here; empty where there are more ranks than rows.
+            columns: arrays of the columns for `mine`.
+            attributes: stored with the segment.
+
+        Raises:
+            UserError: the file cannot be written (disk full, no permission).
+        """
+        path = segment_path(folder, rows)
+        partial = self._on_root(bind(unfinished, path))
+        n_particles = columns["positions"].shape[1]
+        file = self._step(partial, lambda: h5py.File(partial, "w", **self._hdf5))
+
+        def create() -> None:
+            file.attrs.update(schema_version=SCHEMA_VERSION, first_row=rows.start, **attributes)
+            create_columns(file, len(rows), n_particles)
+            if rows.start in mine:  # all the space, before anything is written: MPI-IO does not handle a full disk well
+                reserve(partial, file.id.get_filesize())
+
+        self._step(partial, create)
+        for name, values in with_checksums(columns).items():
+            self._step(partial, bind(self._write_rows, file[name], rows, mine, values))
+        self._step(partial, file.close)  # not after an error: MPI-IO can crash closing a file that it could not write
+        self._on_root(bind(finish, partial, path))
+
+    def _step(self, partial: Path, action: Callable[[], Any]) -> Any:
+        result, problem = None, None
+        try:
+            result = action()
+        except (OSError, RuntimeError) as error:
+            problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
+        self._agree(problem)
+        return result
+
+    def _write_rows(self, data: h5py.Dataset, rows: range, mine: range, values: NDArray[Any]) -> None:
+        """A collective write in which every rank takes part, also one without rows: its selection is empty."""
+        transfer = h5py.h5p.create(h5py.h5p.DATASET_XFER)
+        if self._hdf5:
+            transfer.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
+        there, here = data.id.get_space(), h5py.h5s.create_simple(values.shape)
+        if len(mine):
+            there.select_hyperslab((mine.start - rows.start,) + (0,) * (values.ndim - 1), values.shape)
+        else:
+            there.select_none()
+            here.select_none()
+        data.id.write(here, there, np.ascontiguousarray(values), dxpl=transfer)
+
+
+def create_columns(file: h5py.File, rows: int, n_particles: int) -> None:
+    """Makes an empty data set per column, with unit and meaning."""
+    for name, column in (*COLUMNS.items(), ("checksum", CHECKSUM)):
+        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # every row is written
+        plan.set_obj_track_times(False)  # the same bytes at any time
+        kind, space = h5py.h5t.py_create(np.dtype(column.dtype)), h5py.h5s.create_simple(shape(name, rows, n_particles))
+        data = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), kind, space, plan))
+        data.attrs["unit"], data.attrs["meaning"] = column.unit, column.meaning
+
+
+def with_checksums(columns: Columns) -> Columns:
+    """The columns in the types they are stored in, and their checksums."""
+    stored = {name: columns[name].astype(COLUMNS[name].dtype, copy=False) for name in COLUMNS}
+    return stored | {"checksum": row_checksums(columns)}
+
+
+def reserve(path: Path, size: int) -> None:
+    """Takes the space of a file that is about to be written."""
+    with path.open("rb+") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
+
+
+def finish(partial: Path, path: Path) -> None:
+    """Gives a written file its name, once its bytes are on disk; one rank calls this."""
+    try:
+        publish(partial, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {why_unwritable(error, path.parent)}") from error
