@@ -66,7 +66,7 @@ def on_small_disk(disk: Path, script: str) -> "subprocess.CompletedProcess[str]"
 
 def test_a_full_disk_is_said_before_any_work(tmp_path: Path) -> None:
     done = on_small_disk(tmp_path / "disk", f"{ROOT}/bin/lj-vae generate -o run -s sampling.sweeps=1")
-    assert done.returncode == 2 and done.stderr.count("the disk is full: run/data needs") == 1
+    assert done.returncode == 2 and done.stderr.count("the disk is full: run/data/ensembles needs") == 1
     assert "Traceback" not in done.stderr
 
 
@@ -80,14 +80,14 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
-    # 5,000 rows need 1.4 MB, in segments of 250; another program takes the rest of the disk meanwhile, four times, and
-    # each time another write is the first that fails.
+    # 3,000 rows need 0.8 MB twice, in segments of 250; another program takes the rest of the disk meanwhile, four
+    # times, and each time another write is the first that fails.
     command = (
         f"mpirun --oversubscribe -n 2 {ROOT}/bin/lj-vae generate -o run "
-        "-s sampling.gammas=[0.1] -s sampling.configurations=5000 -s sampling.sweeps=150 -s sampling.segment_rows=250"
+        "-s sampling.gammas=[0.1] -s sampling.configurations=3000 -s sampling.sweeps=150 -s sampling.segment_rows=250"
     )
     script = (
-        "segments() { ls run/data/segments | grep -c 'h5$'; }; mkdir -p run/data/segments; "
+        "segments() { find run -name '*-*.h5' | wc -l; }; mkdir run; "
         "for attempt in 0 1 2 3; do before=$(segments); "
         f"({command}; echo status $?) & until [ $(segments) -gt $before ]; do sleep 0.02; done; "
         "until fallocate -l $(($(df --output=avail -B1 . | tail -1) - attempt * 60000)) fill; do :; done; "
@@ -96,5 +96,5 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     )
     done = on_small_disk(tmp_path / "disk", script)
     assert done.stdout.count("status 2") == done.stderr.count("the disk is full; free some space") == 4, done
-    assert "verified: 5000 configurations" in done.stdout and "then 0" in done.stdout
+    assert "verified: 3000 configurations" in done.stdout and "then 0" in done.stdout
     assert "Traceback" not in done.stderr

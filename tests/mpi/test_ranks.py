@@ -11,7 +11,6 @@ import pytest
 from mpi4py import MPI
 
 from lj_vae_hpc.config.load import load
-from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
@@ -48,10 +47,15 @@ def runs(world: World, folder: Path) -> tuple[RunDir, RunDir]:
     return together, RunDir(folder / "alone")
 
 
+def digests(folder: Path) -> dict[str, str]:
+    """Of every HDF5 file below a folder."""
+    files = folder.glob("**/*.h5")
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
 def test_data_files_are_byte_identical(runs: tuple[RunDir, RunDir]) -> None:
-    together, alone = ({f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in run.data.glob("**/*.h5")}
-                       for run in runs)  # fmt: skip
-    assert together == alone and len(together) == 1 + 7
+    together, alone = (digests(run.data) for run in runs)
+    assert together == alone and len(together) == 1 + 2 * (4 + 1)
 
 
 def test_segments_with_fewer_rows_than_ranks(world: World, folder: Path, runs: tuple[RunDir, RunDir]) -> None:
@@ -59,9 +63,9 @@ def test_segments_with_fewer_rows_than_ranks(world: World, folder: Path, runs: t
     run, config = open_run(world, folder / "thin", folder / "tiny.yaml", overrides)
     generate(world, run, config)
     if world.is_root:
-        assert len(list((run.data / "segments").glob("*.h5"))) == 40
+        assert len(list(run.ensembles.glob("*/*-*.h5"))) == 40
         with h5py.File(run.data / "dataset.h5") as file:
-            assert file["chain"][:].tolist() == [row // 2 for row in range(40)]
+            assert file["chain"][:].tolist() == [row % 20 for row in range(40)]
             assert np.isfinite(file["energy"][:]).all()
 
 
@@ -84,13 +88,17 @@ def test_scores_agree_and_are_complete(runs: tuple[RunDir, RunDir]) -> None:
 def test_a_deadline_on_one_rank_stops_all(
     world: World, folder: Path, runs: tuple[RunDir, RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pilots, "PAUSE", float("inf"))  # pilots ask only when they are done, however slow they are
+    monkeypatch.setattr(
+        pilots, "SECONDS_BETWEEN_QUESTIONS", float("inf")
+    )  # pilots ask only when they are done, however slow they are
     late = World(MPI.COMM_WORLD)
     if late.rank == late.size - 1:
         late.limit_hours(1e-9)
     assert late.stop_requested() and not world.stop_requested()
     if world.is_root:
-        shutil.copytree(runs[0].path, folder / "late", ignore=shutil.ignore_patterns("segments", "evaluation"))
+        shutil.copytree(
+            runs[0].path, folder / "late", ignore=shutil.ignore_patterns("*-*.h5", "dataset.h5", "evaluation")
+        )
     run, config = open_run(world, folder / "late", None, ())
     stops, done = 0, False
     while not done:
@@ -131,12 +139,13 @@ def test_an_error_of_rank_0_reaches_every_rank_once(world: World) -> None:
     assert raised.value.everywhere
 
 
-def test_more_ranks_than_configurations(world: World, folder: Path) -> None:
-    config = load(folder / "tiny.yaml", ("sampling.configurations=20",))
-    few = RunConfig.model_construct(**{**dict(config), "sampling": config.sampling.model_copy(
-        update={"configurations": 1, "gammas": (0.1,)})})  # fmt: skip
-    with pytest.raises(UserError, match=f"{world.size} ranks for 1 configurations"):
-        generate(world, RunDir(folder / "few"), few)
+def test_more_ranks_than_chains(world: World, folder: Path) -> None:
+    few = ("sampling.configurations=10", "sampling.gammas=[0.1]", "sampling.samples_per_chain=1", "sampling.sweeps=2")
+    run, config = open_run(world, folder / "few", folder / "tiny.yaml", (*few, "sampling.segment_rows=1"))
+    generate(world, run, config)
+    if world.is_root:
+        with h5py.File(run.dataset) as file:
+            assert file["chain"][:].tolist() == list(range(10))
 
 
 def test_a_batch_smaller_than_the_ranks(world: World, runs: tuple[RunDir, RunDir]) -> None:
