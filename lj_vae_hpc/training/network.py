@@ -84,6 +84,10 @@ class Network:
         """Mean over the samples of each configuration: (n * samples, ...) to (n, ...)."""
         return values.view(-1, self.encoding.samples, *values.shape[1:]).mean(dim=1)
 
+    def sum_of_samples(self, values: Tensor) -> Tensor:
+        """Sum over the samples of each configuration, for what is in nats: (n * samples, ...) to (n, ...)."""
+        return values.view(-1, self.encoding.samples, *values.shape[1:]).sum(dim=1)
+
     def constant_error(self, configurations: Configurations) -> float:
         """Mean squared error of a network that always gives the mean sample of these."""
         x, _ = self.inputs(configurations)
