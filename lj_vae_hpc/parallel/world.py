@@ -88,6 +88,14 @@ class World:
         own._comm, own.rank, own.size, own.local_rank, own.local_size = None, 0, 1, 0, 1
         return own
 
+    def team(self, size: int) -> "World":
+        """The world of this rank and those beside it, `size` of them; the last may be fewer. All ranks call this."""
+        own = self.alone()
+        if self._comm:
+            own._comm = self._comm.Split(self.rank // size)
+            own.rank, own.size = own._comm.rank, own._comm.size
+        return own
+
     def limit_hours(self, hours: float) -> None:
         """From now on stop_requested tells to stop early enough to have ended these hours after the start."""
         seconds = 3600.0 * hours

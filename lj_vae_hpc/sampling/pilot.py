@@ -24,13 +24,13 @@ FIRST_LENGTH, MOST_RECORDS = 2048, 512
 
 @dataclass
 class PilotState(Stored):
-    """A pilot under way: enough to go on with it to the same bits.
+    """A pilot under way: enough to continue it to the same bits.
 
     Attributes:
         step: largest trial displacement, in σ.
         length: sweeps of each chain until the next verdict.
         every: sweeps between two records.
-        accepted: trial moves per chain that were accepted.
+        accepted: (chains,) trial moves of each chain that were accepted.
         positions: (chains, N, 2) now, in σ; the chains from the uniform start first.
         records: (times, 3, chains) observables from the start on.
     """
@@ -38,7 +38,7 @@ class PilotState(Stored):
     step: float
     length: int
     every: int
-    accepted: float
+    accepted: NDArray[np.int64]
     positions: NDArray[np.float32]
     records: Any
 
@@ -47,46 +47,84 @@ class PilotState(Stored):
         """Sweeps that each chain has made."""
         return (len(self.records) - 1) * self.every
 
+    def part(self, which: slice) -> "PilotState":
+        """That of some of the chains."""
+        records = [record[:, which] for record in self.records]
+        return PilotState(self.step, self.length, self.every, self.accepted[which], self.positions[which], records)
 
+
+@dataclass(frozen=True)
+class Team:
+    """Ranks that share the chains of a pilot; by default a single one.
+
+    Attributes:
+        rank: this rank among them.
+        size: how many they are; a divisor of the number of blocks of chains, or lanes would idle.
+        gather: gives the arrays of every rank in rank order, on every rank.
+    """
+
+    rank: int = 0
+    size: int = 1
+    gather: Callable[[NDArray[Any]], list[NDArray[Any]]] = lambda array: [array]
+
+    def share(self, count: int) -> slice:
+        """The chains of this rank."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def whole(self, array: NDArray[Any], axis: int = 0) -> NDArray[Any]:
+        """The array of all chains, which lie along an axis, from every rank's own."""
+        return np.concatenate(self.gather(array), axis=axis)
+
+    def whole_state(self, state: PilotState) -> PilotState:
+        """The state of all chains, from every rank's own."""
+        records = self.whole(np.stack(state.records), axis=2)
+        accepted, positions = self.whole(state.accepted), self.whole(state.positions)
+        return PilotState(state.step, state.length, state.every, accepted, positions, records)
+
+
+ONE_RANK = Team()
 ShouldStop = Callable[[PilotState | None], bool]
 
 
 def run_pilot(
     ensemble: Ensemble, device: str = "cpu", state: PilotState | None = None,
-    should_stop: ShouldStop = lambda _: False,
+    should_stop: ShouldStop = lambda _: False, team: Team = ONE_RANK,
 ) -> Pilot | None:  # fmt: skip
     """Tunes and proves one ensemble; where it is proved, the result depends on nothing else, not even on the budget.
 
     Args:
         ensemble: the ensemble.
         device: `cpu` or `cuda`, with the same result.
-        state: where the pilot was left, if it was begun.
-        should_stop: asked after every record, and without a state while the step is tuned, of which nothing is kept;
-            where it says yes there is no result.
+        state: where the pilot was left, of all chains, if it was begun.
+        should_stop: asked after every record, with the state of this rank's chains, and without one while the step is
+            tuned, of which nothing is kept; where it says yes, on every rank, there is no result.
+        team: the ranks that share the chains; all of them call this.
     """
-    count, n = 2 * CHAINS_PER_START, ensemble.system.n_particles
-    step = state.step if state else tuned_step(ensemble, device, should_stop)
+    own, n = team.share(2 * CHAINS_PER_START), ensemble.system.n_particles
+    step = state.step if state else tuned_step(ensemble, device, should_stop, team)
     if step is None:
         return None
-    chains = _chains(ensemble, device, step, count, first=0)
+    chains = _chains(ensemble, device, step, own)
     if state:
+        state = state.part(own)
         chains.resume(state.positions, state.swept)
-        state.records = list(state.records)
     else:
         positions = chains.positions
-        positions[CHAINS_PER_START:] = settled_lattice(n, ensemble.system.box_side)
+        positions[np.arange(own.start, own.stop) >= CHAINS_PER_START] = settled_lattice(n, ensemble.system.box_side)
         chains.positions = positions
-        state = PilotState(step, FIRST_LENGTH, FIRST_LENGTH * 2 // MOST_RECORDS, 0.0, positions, [])
+        accepted = np.zeros(len(positions), np.int64)
+        state = PilotState(step, FIRST_LENGTH, FIRST_LENGTH * 2 // MOST_RECORDS, accepted, positions, [])
         state.records.append(_observe(chains, positions))
     while True:
         while state.swept < state.length:
-            state.accepted += float(chains.run(state.every).mean())
+            state.accepted = state.accepted + chains.run(state.every)
             state.positions = chains.positions
             state.records.append(_observe(chains, state.positions))
             if should_stop(state):
                 return None
-        acceptance = state.accepted / (state.swept * n)
-        pilot = assess_equilibrium(np.stack(state.records, axis=-1), state.every, step, acceptance)
+        records = team.whole(np.stack(state.records, axis=-1), axis=1)
+        acceptance = float(team.whole(state.accepted).mean()) / (state.swept * n)
+        pilot = assess_equilibrium(records, state.every, step, acceptance)
         if pilot.converged or not may_continue(pilot, ensemble):
             return pilot
         state.length *= 2
@@ -99,17 +137,21 @@ def may_continue(pilot: Pilot, ensemble: Ensemble) -> bool:
     return 2 * pilot.length <= ensemble.sampling.max_pilot_sweeps
 
 
-def tuned_step(ensemble: Ensemble, device: str = "cpu", should_stop: ShouldStop = lambda _: False) -> float | None:
+def tuned_step(
+    ensemble: Ensemble, device: str = "cpu", should_stop: ShouldStop = lambda _: False, team: Team = ONE_RANK
+) -> float | None:
     """Step size in σ at which the target share of trial moves is accepted; None where it was told to stop.
 
     log(step) follows the acceptance (Robbins and Monro, Ann. Math. Stat. 22, 400, 1951); the mean of the last half is
     taken.
     """
     log_step, history = np.log(ensemble.sampling.step), []
-    chains = _chains(ensemble, device, ensemble.sampling.step, CHAINS_PER_START, first=2 * CHAINS_PER_START)
+    own = team.share(CHAINS_PER_START)
+    chains = _chains(ensemble, device, ensemble.sampling.step, own, first=2 * CHAINS_PER_START)
     for _ in range(TUNING_ROUNDS):
         chains.set_step(float(np.exp(log_step)))
-        acceptance = chains.run(SWEEPS_PER_ROUND).mean() / (SWEEPS_PER_ROUND * ensemble.system.n_particles)
+        accepted = team.whole(chains.run(SWEEPS_PER_ROUND)).mean()
+        acceptance = accepted / (SWEEPS_PER_ROUND * ensemble.system.n_particles)
         log_step += 1.5 * (acceptance - ensemble.sampling.target_acceptance)
         log_step = float(np.clip(log_step, np.log(1e-3), np.log(ensemble.system.box_side / 2)))
         history.append(log_step)
@@ -136,8 +178,8 @@ def settled_lattice(n_particles: int, box_side: float) -> NDArray[np.float32]:
     return np.stack([x, row * spacing * np.sqrt(3) / 2], axis=1).astype(np.float32)
 
 
-def _chains(ensemble: Ensemble, device: str, step: float, count: int, first: int) -> Chains:
-    chain = PILOT_CHAIN + first + np.arange(count, dtype=np.int64)
+def _chains(ensemble: Ensemble, device: str, step: float, own: slice, first: int = 0) -> Chains:
+    chain = PILOT_CHAIN + first + np.arange(own.start, own.stop, dtype=np.int64)
     return Chains(ensemble.stream, ensemble.system, ensemble.gamma, step, chain, device)
 
 

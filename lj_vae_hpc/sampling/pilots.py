@@ -1,7 +1,8 @@
-"""Runs the pilot of every ensemble, divided over ranks; each is kept as soon as it is done."""
+"""Runs the pilot of every ensemble, divided over teams of ranks; each is kept as soon as it is done."""
 
 import time
 from collections.abc import Sequence
+from functools import partial as bind
 from pathlib import Path
 
 import h5py
@@ -13,10 +14,11 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot
-from lj_vae_hpc.sampling.pilot import PilotState, may_continue, run_pilot
+from lj_vae_hpc.sampling.pilot import PilotState, Team, may_continue, run_pilot
 from lj_vae_hpc.store.segments import finished_segments
 from lj_vae_hpc.store.writer import write_small_hdf5
 
+TEAM_SIZES = (1, 2, 4, 8)  # ranks that share a pilot's chains, so that every rank has full blocks of them
 SECONDS_BETWEEN_QUESTIONS, SECONDS_LOST_AT_MOST = 1.0, 60.0  # whether to stop; when a pilot is killed
 
 
@@ -35,45 +37,50 @@ def run_pilots(world: World, ensembles: Sequence[Ensemble], folders: Sequence[Pa
         Stopped: a signal or deadline came; the pilots so far are kept.
     """
     todo = world.on_root(lambda: [k for k, e in enumerate(ensembles) if needs_pilot(e, folders[k])])
-    alone = world.alone()
-    alone.begin()
+    size = max(s for s in TEAM_SIZES if s == 1 or s * len(todo) <= world.size)
+    team, teams = world.team(size), -(-world.size // size)
+    team.begin()
     with Progress(f"{label}, pilots", len(todo), "values of γ", world.is_root) as progress:
-        for start in range(0, len(todo), world.size):
-            turn = todo[start : start + world.size]
+        for start in range(0, len(todo), teams):
+            turn = todo[start : start + teams]
             finished = True
-            for k in turn[world.rank : world.rank + 1]:
-                finished = PilotRun(alone, progress, ensembles[k], folders[k], device).run()
-            answers = world.gather((finished, alone.stop_requested()))
+            for k in turn[world.rank // size : world.rank // size + 1]:
+                finished = PilotRun(team, progress, ensembles[k], folders[k], device).run()
+            answers = world.gather((finished, team.stop_requested()))
             progress.advance(len(turn))
             if any(stop or not finished for finished, stop in answers):
                 raise Stopped("the pilots so far are kept")
-            alone.begin()
+            team.begin()
     world.on_root(lambda: _check(ensembles, folders, label))
 
 
 class PilotRun:
-    """One pilot on one rank, from where it was left; its state is kept until it is proved."""
+    """One pilot on the ranks of a team, from where it was left; its state is kept until it is proved."""
 
     def __init__(self, world: World, progress: Progress, ensemble: Ensemble, folder: Path, device: str) -> None:
         self._world, self._progress, self._ensemble, self._device = world, progress, ensemble, device
+        self._team = Team(world.rank, world.size, world.gather)
         self._done, self._unfinished = folder / "pilot.h5", folder / "pilot.state.h5"
         self._asked = self._kept = time.monotonic()
 
     def run(self) -> bool:
         """Whether it came to its end."""
-        columns = _read(self._unfinished, self._ensemble)
+        columns = self._world.on_root(lambda: _read(self._unfinished, self._ensemble))
         state = PilotState.of(columns) if columns else None
-        pilot = run_pilot(self._ensemble, self._device, state, self._should_stop)
+        pilot = run_pilot(self._ensemble, self._device, state, self._should_stop, self._team)
         if pilot:
-            self._keep(pilot, self._done)
-            if pilot.converged:
-                self._unfinished.unlink(missing_ok=True)
+            self._world.on_root(bind(self._finish, pilot))
         return pilot is not None
+
+    def _finish(self, pilot: Pilot) -> None:
+        self._keep(pilot, self._done)
+        if pilot.converged:
+            self._unfinished.unlink(missing_ok=True)
 
     def _should_stop(self, state: PilotState | None) -> bool:
         now = time.monotonic()
         at_verdict = state is not None and state.swept == state.length
-        if now - self._asked < SECONDS_BETWEEN_QUESTIONS and not at_verdict:
+        if not at_verdict and not self._world.broadcast(now - self._asked >= SECONDS_BETWEEN_QUESTIONS):
             return False
         stop, self._asked = self._world.stop_requested(), now
         most = self._ensemble.sampling.max_pilot_sweeps
@@ -81,8 +88,8 @@ class PilotRun:
         self._progress.note(f"γ = {self._ensemble.gamma:g}, {far}")
         # The last state before the budget ends is kept too: a larger budget continues from there.
         last = at_verdict and state is not None and 2 * state.length > most
-        if state and (stop or last or now - self._kept > SECONDS_LOST_AT_MOST):
-            self._keep(state, self._unfinished)
+        if state and (stop or last or self._world.broadcast(now - self._kept > SECONDS_LOST_AT_MOST)):
+            self._world.on_root(bind(self._keep, self._team.whole_state(state), self._unfinished))
             self._kept = now
         return stop
 

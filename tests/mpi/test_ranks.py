@@ -88,17 +88,14 @@ def test_scores_agree_and_are_complete(runs: tuple[RunDir, RunDir]) -> None:
 def test_a_deadline_on_one_rank_stops_all(
     world: World, folder: Path, runs: tuple[RunDir, RunDir], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        pilots, "SECONDS_BETWEEN_QUESTIONS", float("inf")
-    )  # pilots ask only when they are done, however slow they are
+    monkeypatch.setattr(pilots, "SECONDS_BETWEEN_QUESTIONS", float("inf"))  # they ask only when they are done
     late = World(MPI.COMM_WORLD)
     if late.rank == late.size - 1:
         late.limit_hours(1e-9)
     assert late.stop_requested() and not world.stop_requested()
     if world.is_root:
-        shutil.copytree(
-            runs[0].path, folder / "late", ignore=shutil.ignore_patterns("*-*.h5", "dataset.h5", "evaluation")
-        )
+        unfinished = shutil.ignore_patterns("*-*.h5", "dataset.h5", "evaluation")
+        shutil.copytree(runs[0].path, folder / "late", ignore=unfinished)
     run, config = open_run(world, folder / "late", None, ())
     stops, done = 0, False
     while not done:

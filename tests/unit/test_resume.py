@@ -13,7 +13,7 @@ from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.sampling import pilots
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import Pilot
-from lj_vae_hpc.sampling.pilot import PilotState, ShouldStop
+from lj_vae_hpc.sampling.pilot import PilotState, ShouldStop, Team
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.train import train
@@ -118,9 +118,11 @@ def test_a_pilot_that_is_left_goes_on(
     monkeypatch.setattr(pilots, "SECONDS_LOST_AT_MOST", 60.0 if ends is Stopped else 0.0)
     run_pilot = pilots.run_pilot
 
-    def counted(ensemble: Ensemble, device: str, state: PilotState | None, should_stop: ShouldStop) -> Pilot | None:
+    def counted(
+        ensemble: Ensemble, device: str, state: PilotState | None, should_stop: ShouldStop, *team: Team
+    ) -> Pilot | None:
         begun.append((ensemble.gamma, state and len(state.records)))
-        return run_pilot(ensemble, device, state, should_stop)
+        return run_pilot(ensemble, device, state, should_stop, *team)
 
     monkeypatch.setattr(pilots, "run_pilot", counted)
     asked = iter([False] * 45 + [True])  # 40 times while the step is tuned, then after every record
