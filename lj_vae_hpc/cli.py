@@ -106,6 +106,9 @@ def _report(world: World, run: RunDir, config: RunConfig) -> None:
 
 
 def _run(world: World, run: RunDir, config: RunConfig) -> None:
+    from lj_vae_hpc.training.setup import check_networks
+
+    world.on_root(lambda: check_networks(config))
     for stage in (_generate, _train, _evaluate, _report):
         stage(world, run, config)
 

@@ -61,7 +61,7 @@ class Scorer:
         for x, condition in self._inputs(configurations):
             mean, log_variance = self._module.encode(x, condition)
             output = Output(self._module.decode(mean, condition), mean, log_variance, mean, self._module.log_sigma)
-            loss, squared_error, kl = map(self._network.per_configuration, self._criterion(x, output))
+            loss, squared_error, kl, _ = map(self._network.per_configuration, self._criterion(x, output))
             z = self._latent(mean)
             offset = z - self._mean
             parts.append({

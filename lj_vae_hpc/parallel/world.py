@@ -127,6 +127,10 @@ class World:
         """Every rank's value in rank order, on every rank."""
         return self._comm.allgather(value) if self._comm else [value]
 
+    def exchange(self, values: list[T]) -> list[T]:
+        """What every rank has for this one, in rank order; value k of the list goes to rank k."""
+        return self._comm.alltoall(values) if self._comm else values
+
     def gather_to_root(self, value: T) -> list[T]:
         """Every rank's value in rank order, on rank 0; an empty list elsewhere."""
         return (self._comm.gather(value) or []) if self._comm else [value]

@@ -17,6 +17,7 @@ from lj_vae_hpc.training.batches import WINDOW_ROWS, Batches, Configurations, Re
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Criterion, Terms
 from lj_vae_hpc.training.schedules import learning_rate, warm_up
+from lj_vae_hpc.training.splits import Rows
 
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel.world import World
@@ -48,7 +49,7 @@ class Trainer:
         network: on its device.
         optimizer: of its parameters.
         config: the run's configuration.
-        read: configurations of a contiguous range of rows.
+        read: configurations of some rows.
         batches: the training split's steps.
         validation: rows that choose the best epoch.
         dtype: arithmetic of the network.
@@ -64,7 +65,7 @@ class Trainer:
     config: RunConfig
     read: Read
     batches: Batches
-    validation: range
+    validation: Rows
     dtype: torch.dtype
     folder: Path
     facts: dict[str, Any]
@@ -139,7 +140,7 @@ class Trainer:
         module.train()
         started = time.monotonic()
         sums = torch.zeros(4, dtype=torch.float64, device=self.network.device)
-        steps = self.batches.epoch(state.epoch, state.step, self.read, self.world.shard)
+        steps = self.batches.epoch(state.epoch, state.step, self.read, self.world)
         for step, size, mine, configurations in steps:
             noise, mirrored = (part[mine.start : mine.stop] for part in self._random(state.epoch, step, size))
             time_in_epochs = state.epoch + (step + 1) / self.batches.steps
@@ -152,7 +153,7 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(time_in_epochs, self.config.training)
             self.optimizer.step()
-            sums[:3] += torch.stack([term.detach().sum() for term in each]).double()
+            sums[:3] += torch.stack([term.detach().sum() for term in each[:3]]).double()
             sums[3] += len(mine)
             if state.epoch == step == 0:
                 state = replace(state, untrained=max(state.untrained, self._total(state, sums)[1] / size))
@@ -249,14 +250,13 @@ class Trainer:
         """Means over the validation split, each row once, decoding the mean of q(z|x)."""
         module, criterion = self.network.module.eval(), self.network.criterion.analytic
         share = self.world.shard(len(self.validation))
-        rows = self.validation[share.start : share.stop]
         sums = np.zeros(4)
-        for start in range(rows.start, rows.stop, WINDOW_ROWS):
-            window = self.read(range(start, min(start + WINDOW_ROWS, rows.stop)))
+        for start in share[::WINDOW_ROWS]:
+            window = self.read(self.validation[start : min(start + WINDOW_ROWS, share.stop)])
             for at in range(0, len(window.gamma), self.batches.batch_size):
                 part = window.part(slice(at, at + self.batches.batch_size))
                 noise = torch.zeros(len(part.gamma), *self._latent_shape)
-                sums[:3] += [float(term.sum()) for term in self._forward(module, criterion, part, noise)]
+                sums[:3] += [float(term.sum()) for term in self._forward(module, criterion, part, noise)[:3]]
                 sums[3] += len(part.gamma)
         loss, error, kl, count = self.world.sum(sums)
         return {"loss": loss / count, "mse": error / count, "kl": kl / count}

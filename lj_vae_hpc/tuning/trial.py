@@ -1,6 +1,7 @@
 """One trial of a search of hyperparameters, on one rank."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -13,11 +14,11 @@ from lj_vae_hpc.errors import Diverged, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
-from lj_vae_hpc.training.batches import Batches
+from lj_vae_hpc.training.batches import Batches, read_rows
 from lj_vae_hpc.training.hardware import choose_dtype
 from lj_vae_hpc.training.loop import State, Trainer
 from lj_vae_hpc.training.selection import description_length
-from lj_vae_hpc.training.setup import first_state, model_facts, new_network, reader
+from lj_vae_hpc.training.setup import check_networks, first_state, model_facts, new_network
 from lj_vae_hpc.training.splits import Splits
 from lj_vae_hpc.tuning.study import Study
 from lj_vae_hpc.tuning.summary import Outcome
@@ -30,6 +31,7 @@ def run_trial(
     values = study.suggest(trial)
     try:
         config = changed(base, {**values, "training.epochs": base.tuning.epochs})
+        check_networks(config)
     except UserError as error:  # each value is possible, but not these together
         study.end(trial, TrialState.PRUNED, why=str(error))
         return
@@ -49,7 +51,7 @@ def _train(
 ) -> None:
     """Trains from the trial's checkpoint, where it has one; the best epoch becomes its attribute `best`."""
     network, optimizer = new_network(config, device)
-    splits, read = Splits.of(data.rows, config.sampling.turn, config.training), reader(data)
+    splits, read = Splits.of(data.layout, config.training), partial(read_rows, data)
     path = folder / "checkpoint.safetensors"
     if path.exists():
         tensors, stored = checkpoint.load(path)
