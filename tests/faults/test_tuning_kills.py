@@ -16,7 +16,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.lock import Claims
 from lj_vae_hpc.stages.tune import tune
-from lj_vae_hpc.tuning.summary import Outcome
+from lj_vae_hpc.tuning.summary import SearchSummary
 from tests.conftest import alive, children, sampled_run, trials, workers
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -87,7 +87,7 @@ from lj_vae_hpc.stages.tune import CLAIMS
 
 folder = Path(sys.argv[1]) / "tuning"
 folder.mkdir()
-Study(folder, Claims(folder / CLAIMS), load(folder.parent / "config.yaml")).begin()
+Study(folder, Claims(folder / CLAIMS), load(folder.parent / "config.yaml")).next_trial()
 print("has it", flush=True)
 time.sleep(100)
 """
@@ -101,16 +101,16 @@ def test_a_job_waits_for_the_trials_of_others(tmp_path: Path, monkeypatch: pytes
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert other.stdout and other.stdout.readline() == "has it\n"
-    seen, show = [], Outcome.show
+    seen, print_new_trials = [], SearchSummary.print_new_trials
 
-    def waiting(outcome: Outcome) -> None:
+    def waiting(summary: SearchSummary) -> None:
         seen.append(states(run))
         if len(seen) == 2:
             other.kill()
             other.wait()
-        show(outcome)
+        print_new_trials(summary)
 
-    monkeypatch.setattr(Outcome, "show", waiting)
+    monkeypatch.setattr(SearchSummary, "print_new_trials", waiting)
     tune(World(), RunDir(run), None, ())
     assert seen[:2] == [["RUNNING"]] * 2 and states(run) == ["COMPLETE", "FAIL"]
 
