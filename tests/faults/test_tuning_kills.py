@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_a_job_waits_for_the_trials_of_others(tmp_path: Path, monkeypatch: pytes
     """And takes them over when their process ends; it does not end before the search does."""
     run = sampled_run(tmp_path / "run", "tuning.trials=1", "tuning.epochs=1")
     other = subprocess.Popen(
-        ["python", "-c", HOLDER, run], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        [sys.executable, "-c", HOLDER, run], stdout=subprocess.PIPE, text=True, cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert other.stdout and other.stdout.readline() == "has it\n"
@@ -121,7 +122,7 @@ def test_claims_end_with_their_process(tmp_path: Path) -> None:
         "claims = Claims(Path(sys.argv[1])); claims.take(3); print('has it', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen(
-        ["python", "-c", code, tmp_path / "claims"], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        [sys.executable, "-c", code, tmp_path / "claims"], stdout=subprocess.PIPE, text=True, cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert other.stdout and other.stdout.readline() == "has it\n"
