@@ -143,7 +143,7 @@ def tune(world: World, config_file: Path | None, output: Path | None, overrides:
 
     Every rank trains whole trials by itself, and more than one job may work on the same RUN_DIR. What is minimised is
     the description length of the validation split in nats: pairs/2 log(2 pi e MSE) + KL, which has no weight and so
-    compares any lambda and any latent dimension. RUN_DIR/tuning then holds best.yaml and importance.svg.
+    compares any lambda and any latent dimension. RUN_DIR/tuning then holds best.yaml and the figures.
     """
     from lj_vae_hpc.stages.tune import tune as search
 
