@@ -33,7 +33,8 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         seen = set(self.sampling.gamma_values) & set(self.evaluation.unseen_gammas)
-        if seen:
+        # Of the built-in values those that are trained are left out by the evaluation.
+        if seen and self.evaluation.unseen_gammas != Evaluation().unseen_gammas:
             raise ValueError(
                 f"evaluation.unseen_gammas: {', '.join(f'{g:g}' for g in sorted(seen))} is also in sampling.gammas"
             )

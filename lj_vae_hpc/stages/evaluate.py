@@ -46,7 +46,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     for folder, plan in plans.items():
         name = folder.name
         sampled = sample(world, plan, folder, config, f"suite {name}")
-        if sampled and world.stop_requested():
+        if sampled and world.should_stop():
             raise Stopped(f"suite {name} is sampled in {run.evaluation}")
     kept = world.on_root(lambda: _folder_of_scores(run, config))
     with ExitStack() as files, Dataset(run.data, check_segments=False) as data:
@@ -63,7 +63,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
                     continue
                 result = results[suite.name] = score_suite(world, suite, scorer, config, progress.advance)
                 world.on_root(lambda p=path, r={suite.name: result}: write_scores(p, r))  # type: ignore[misc]
-                if world.stop_requested():
+                if world.should_stop():
                     raise Stopped(f"{len(results)} of {len(suites)} suites are scored in {run.evaluation}")
         examples = _examples(scorer, suites) if world.is_root else {}
         if world.is_root:

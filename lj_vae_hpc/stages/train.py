@@ -7,6 +7,7 @@ import torch
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.model.convolution import warm_up
+from lj_vae_hpc.parallel.ddp import data_parallel, process_group
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.folder import RunDir
@@ -74,13 +75,14 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         backend = "nccl" if device.type == "cuda" else "gloo"
         left = len(splits.training) * (config.training.epochs - state.epoch) - int(state.sums[3])
         with (
-            world.process_group(backend),
+            process_group(world, backend),
             Progress("training", left, "configurations", world.is_root) as progress,
             Curves(run.metrics, run.model / "tensorboard", state.history if world.is_root else None) as curves,
         ):
             trainer = Trainer(
                 world=world,
                 network=network,
+                parallel=data_parallel(world, module),
                 optimizer=optimizer,
                 config=config,
                 read=read,

@@ -8,13 +8,14 @@ import torch
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.model.convolution import warm_up
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import write_text
-from lj_vae_hpc.run.folder import RunDir, differences
+from lj_vae_hpc.run.folder import RunDir, link_data, load_for
 from lj_vae_hpc.run.lock import Claims
-from lj_vae_hpc.sampling.plan import FREE_KEYS
+from lj_vae_hpc.run.provenance import differences
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.hardware import choose_device
 from lj_vae_hpc.training.network import Network
@@ -27,7 +28,9 @@ CLAIMS = ".claims"
 POLL_SECONDS = 1.0  # between looks at the trials of other processes
 
 
-def tune(world: World, run: RunDir, config_file: Path | None, overrides: tuple[str, ...]) -> None:
+def tune(
+    world: World, run: RunDir, config_file: Path | None, overrides: tuple[str, ...], data: Path | None = None
+) -> None:
     """The command: runs trials until `tuning.trials` are finished in the study, which any number of jobs may share.
 
     The search minimises the description length of the validation split (training.selection). It locks nothing and
@@ -37,7 +40,7 @@ def tune(world: World, run: RunDir, config_file: Path | None, overrides: tuple[s
         UserError: bad configuration, no complete data set, a study of another configuration, or a damaged journal.
         Stopped: asked to stop before the search was finished.
     """
-    config = world.on_root(lambda: _check_and_store_config(run, config_file, overrides))
+    config = world.on_root(lambda: _check_and_store_config(run, config_file, overrides, data))
     torch.set_num_threads(world.threads_per_rank())
     torch.set_flush_denormal(True)
     device = choose_device(config.training, world)
@@ -46,8 +49,8 @@ def tune(world: World, run: RunDir, config_file: Path | None, overrides: tuple[s
     world.on_root(lambda: Study(run.tuning, claims, config))  # a new study is created by one rank
     study = Study(run.tuning, claims, config)
     summary = SearchSummary(run.tuning, study, config, prints=world.is_root)
-    with Dataset(run.data, check_segments=False) as data:
-        while not alone.stop_requested():
+    with Dataset(run.dataset) as dataset:
+        while not alone.should_stop():
             trial = study.next_trial()
             if trial is None:
                 if study.is_finished:
@@ -56,7 +59,7 @@ def tune(world: World, run: RunDir, config_file: Path | None, overrides: tuple[s
                 time.sleep(POLL_SECONDS)
                 continue  # if another process is killed, this rank takes over its trial
             try:
-                run_trial(alone, study, trial, data, config, device, summary.print_new_trials)
+                run_trial(alone, study, trial, dataset, config, device, summary.print_new_trials)
             except Stopped:
                 study.suspend(trial)
                 break
@@ -72,7 +75,9 @@ def _write_results(claims: Claims, summary: SearchSummary) -> None:
         summary.write_results()
 
 
-def _check_and_store_config(run: RunDir, config_file: Path | None, overrides: tuple[str, ...]) -> RunConfig:
+def _check_and_store_config(
+    run: RunDir, config_file: Path | None, overrides: tuple[str, ...], data: Path | None
+) -> RunConfig:
     """Loads the configuration given, else the study's, else the run's, and stores it with the study.
 
     Only what trials have in common must agree with the study's configuration. Both are compared after validation, so
@@ -80,7 +85,10 @@ def _check_and_store_config(run: RunDir, config_file: Path | None, overrides: tu
     """
     study_file = run.tuning / "config.yaml"
     found = [path for path in (study_file, run.config) if path.exists()]
-    config = load(config_file or (found[0] if found else None), overrides)
+    config = load_for(run, config_file or (found[0] if found else None), overrides, data)
+    if data:
+        run.path.mkdir(parents=True, exist_ok=True)
+        link_data(run, RunDir(data))
     check_data(run, config, 1)
     try:
         run.tuning.mkdir(exist_ok=True)
@@ -100,7 +108,11 @@ def _check_and_store_config(run: RunDir, config_file: Path | None, overrides: tu
 
 def _trial_facts(config: RunConfig) -> dict[str, Any]:
     """What all trials of a study have in common."""
-    free = {"sampling": set(FREE_KEYS), "training": {"epochs", "device", "checkpoint_minutes"}, "tuning": {"trials"}}
+    free = {
+        "sampling": set(Sampling.FREE) - {"gammas", "configurations"},
+        "training": {"epochs", "device", "checkpoint_minutes"},
+        "tuning": {"trials"},
+    }
     for key in config.tuning.space:
         section, name = key.split(".")
         free[section] = free.get(section, set()) | {name}

@@ -17,7 +17,7 @@ from lj_vae_hpc.config.representation import Representation
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import publish
-from lj_vae_hpc.run.folder import differences
+from lj_vae_hpc.run.provenance import differences
 
 SECTIONS: dict[str, type[Section]] = {
     "system": System, "representation": Representation, "model": Model, "objective": Objective,

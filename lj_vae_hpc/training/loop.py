@@ -47,6 +47,7 @@ class Trainer:
     Attributes:
         world: the ranks.
         network: on its device.
+        parallel: its module with gradients averaged over ranks, or the module itself for a single rank.
         optimizer: of its parameters.
         config: the run's configuration.
         read: configurations of some rows.
@@ -61,6 +62,7 @@ class Trainer:
 
     world: "World"
     network: Network
+    parallel: nn.Module
     optimizer: torch.optim.Optimizer
     config: RunConfig
     read: Read
@@ -74,10 +76,10 @@ class Trainer:
 
     def fit(self, state: State) -> State:
         """Trains from a state to `training.epochs`, in place."""
-        parallel, epochs = self.world.data_parallel(self.network.module), self.config.training.epochs
-        self._settle(parallel)
+        epochs = self.config.training.epochs
+        self._settle()
         while state.epoch < epochs:
-            state = self._train_epoch(parallel, state)
+            state = self._train_epoch(state)
             self._check_weights(state.epoch, self.batches.steps)
             validation = self._validate()
             self._check_finite(tuple(validation.values()), state.epoch, self.batches.steps)
@@ -95,19 +97,20 @@ class Trainer:
             self.save(state)
             if self.world.is_root:
                 self.report(state.history)
-            if state.epoch < epochs and self.world.stop_requested():
+            if state.epoch < epochs and self.world.should_stop():
                 raise Stopped(f"checkpoint after epoch {state.epoch} in {self.folder}")
         return state
 
-    def _settle(self, module: nn.Module) -> None:
+    def _settle(self) -> None:
         """One backward pass without a step.
 
         DistributedDataParallel puts the gradients in another order after the first, and with more than two ranks their
         sums are then rounded otherwise: a continued run would take its first step unlike one that was not stopped.
         """
-        if module is not self.network.module:
+        if self.parallel is not self.network.module:
             one, noise = self.read(self.validation[:1]), torch.zeros(1, *self._latent_shape)
-            self._forward(module, self.network.criterion, one, noise).loss.sum().backward()  # type: ignore[no-untyped-call]
+            loss = self._forward(self.parallel, self.network.criterion, one, noise).loss.sum()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.zero_grad(set_to_none=True)
 
     def save(self, state: State) -> None:
@@ -136,8 +139,8 @@ class Trainer:
             output = module(x, condition, noise.flatten(0, 1).to(device))
         return Terms(*map(self.network.per_configuration, criterion(x, output, warmth)))
 
-    def _train_epoch(self, module: nn.Module, state: State) -> State:
-        module.train()
+    def _train_epoch(self, state: State) -> State:
+        self.parallel.train()
         started = time.monotonic()
         sums = torch.zeros(4, dtype=torch.float64, device=self.network.device)
         steps = self.batches.epoch(state.epoch, state.step, self.read, self.world)
@@ -145,7 +148,9 @@ class Trainer:
             noise, mirrored = (part[mine.start : mine.stop] for part in self._random(state.epoch, step, size))
             time_in_epochs = state.epoch + (step + 1) / self.batches.steps
             warmth = warm_up(time_in_epochs, self.config.objective.warmup_epochs)
-            each = self._forward(module, self.network.criterion, self._mirror(configurations, mirrored), noise, warmth)
+            each = self._forward(
+                self.parallel, self.network.criterion, self._mirror(configurations, mirrored), noise, warmth
+            )
             # The ranks' gradients are averaged; this makes the average that of the whole batch, whatever each holds.
             loss = each.loss.sum() * (self.world.size / size)
             self.optimizer.zero_grad(set_to_none=True)
@@ -159,7 +164,7 @@ class Trainer:
                 state = replace(state, untrained=max(state.untrained, self._total(state, sums)[1] / size))
             self.advance(size)
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
-                stop = self.world.stop_requested()
+                stop = self.world.should_stop()
                 due = stop or self.world.broadcast(
                     time.monotonic() - started > 60 * self.config.training.checkpoint_minutes
                 )

@@ -99,6 +99,7 @@ def _train(
     trainer = Trainer(
         world=world,
         network=network,
+        parallel=network.module,
         optimizer=optimizer,
         config=config,
         read=read,

@@ -258,7 +258,8 @@ def surprise(variance: float) -> float:
         ({"likelihood": "gaussian", "estimator": "monte_carlo"}, surprise(0.25)),
         ({"likelihood": "bernoulli"}, -math.log(0.8) - math.log(0.7)),
         ({"likelihood": "poisson"}, 0.2 + 0.7 - math.log(0.7)),
-        # The mean of e² + 0.5 KL / 2 is that of a normal likelihood of variance 0.5 * 2 / (2 * 2), times 2 variance / D.
+        # The mean of e² + 0.5 KL / 2 is that of a normal likelihood of variance 0.5 * 2 / (2 * 2), times
+        # 2 variance / D.
         ({"kind": "reference", "likelihood": "gaussian", "kl_weight": 0.5}, surprise(0.25)),
         ({"kind": "reference", "likelihood": "gaussian", "kl_weight": 0.1}, surprise(0.05)),
         ({"kind": "reference", "likelihood": "gaussian", "kl_weight": 0.0, "sigma": 0.3}, surprise(0.09)),
@@ -361,10 +362,10 @@ def test_networks_are_named_after_their_files() -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        (("model.encoder=conv",), r"model\.encoder: conv works on the entries of a distance_matrix or an occupancy_grid, "
-                                  r"not coordinates; mlp takes everything"),
+        (("model.encoder=conv",), r"model\.encoder: conv works on the entries of a distance_matrix or an "
+                                  r"occupancy_grid, not coordinates; mlp takes everything"),
         (("model.decoder=conv_strided", "model.linear_path=false"), r"model\.decoder: conv_strided gives the entries"),
-        (("representation.kind=distance_matrix", "model.encoder=attention"), r"model\.encoder: attention works on coord"),
+        (("representation.kind=distance_matrix", "model.encoder=attention"), r"model\.encoder: attention works on c"),
         (("representation.kind=local_environment",), r"model\.decoder: positions gives coordinates, of which no local"),
         (("representation.kind=distance_matrix",), r"model\.linear_path: needs representation\.kind coordinates"),
         (("model.decoder=mlp",), r"model\.linear_path: needs .* not coordinates and mlp; set it to false"),

@@ -208,7 +208,7 @@ def test_the_learning_rate_of_a_cosine_schedule_never_jumps(train_with: Train) -
 
 def test_a_cosine_schedule_that_is_stopped_keeps_its_length(train_with: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(World, "stop_requested", lambda self: True)
+        patch.setattr(World, "should_stop", lambda self: True)
         with pytest.raises(Stopped, match="after epoch 1"):
             train_with("training.epochs=4")
     for epochs in (3, 8):

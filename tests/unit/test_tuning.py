@@ -119,7 +119,7 @@ def test_the_same_study_gives_the_same_figures(tmp_path: Path) -> None:
 
 def test_a_search_without_time_begins_no_trial(run: Path) -> None:
     world = World()
-    world.limit_hours(1e-9)
+    world.stop.limit_hours(1e-9)
     with pytest.raises(Stopped):
         tune(world, RunDir(run), None, ())
     assert not trials(run)
@@ -192,7 +192,7 @@ class Impatient(World):
 
     asked = 0
 
-    def stop_requested(self) -> bool:
+    def should_stop(self) -> bool:
         self.asked += 1
         return self.asked > 1
 
