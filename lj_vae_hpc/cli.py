@@ -38,7 +38,9 @@ class InOrder(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=InOrder, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=InOrder, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"], "terminal_width": 120}
+)
 @click.version_option(__version__, prog_name="lj-vae")
 def cli() -> None:
     """Samples Lennard-Jones configurations, trains a variational auto-encoder on them and evaluates anomaly detection.

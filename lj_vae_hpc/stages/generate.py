@@ -19,10 +19,8 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
             f"{run.path} uses the data of {owner.path}; run `lj-vae generate -o {owner.path}`",
             everywhere=world.size > 1,
         )
-    ensembles, configurations = (
-        ensembles_of(config.seed, config.system, config.sampling),
-        config.sampling.configurations,
-    )
+    ensembles = ensembles_of(config.seed, config.system, config.sampling)
+    configurations = config.sampling.configurations
     rows = len(ensembles) * configurations
     if config.sampling.protocol == "imported":
         world.on_root(lambda: _check_imported(run))
