@@ -11,6 +11,8 @@ setup(
     name="lj_vae_hpc",
     version=re.findall(r'__version__ = "(.+)"', INIT)[0],
     description="Sampling, learning and anomaly detection of particle configurations on HPC clusters",
+    license="MIT",
+    license_files=["LICENSE"],
     packages=find_packages(include=["lj_vae_hpc", "lj_vae_hpc.*"]),
     package_data={"lj_vae_hpc.report": ["page.html"]},
     python_requires=">=3.11",

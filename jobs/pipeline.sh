@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 usage='Usage: jobs/pipeline.sh [-c FILE.yaml] [-o RUN_DIR] [-s SECTION.KEY=VALUE]...
 
-Submits generate, train and evaluate as three Slurm jobs; each starts when the one before it has succeeded, and is
-cancelled if it failed. Arguments are handed through to all three, and so to lj-vae.
+Submits generate, train and evaluate as three Slurm jobs. Each starts when the one before it has succeeded, and is
+cancelled if that failed. A job that reaches its time limit saves, goes back into the queue and continues. Arguments go
+to all three, and so to lj-vae.
 
 Environment:
   SBATCH_OPTIONS    options of sbatch for all three jobs, divided at blanks: "--ntasks=64 --partition=long"
@@ -10,7 +11,8 @@ Environment:
   LJ_VAE_OUTPUT     the run folder, where -o is not given      [default: runs/NAME-OF-CONFIG]
   LJ_VAE_LAUNCHER   how ranks start: srun or mpirun            [default: srun]
 
-If a job fails or is stopped, give the same command again: what is finished is kept.
+What a site needs for every job stands in jobs/site.sh. If a job fails, call the same command again: what is finished is
+kept.
 
 Examples:
   jobs/pipeline.sh
@@ -20,9 +22,9 @@ case " $* " in
     *" -h "* | *" --help "*) echo "$usage"; exit 0 ;;
 esac
 command -v sbatch >/dev/null || { echo "pipeline: error: no sbatch on this machine" >&2; exit 2; }
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-export LJ_VAE_ROOT=$root # so that it can be given from any folder
-. "$root/jobs/launch.sh"
+root="" run="" # set by launch.sh
+. "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
+export LJ_VAE_ROOT=$root # so that it can be called from any folder
 choose "$@"
 read -ra options <<<"${SBATCH_OPTIONS:-}"
 

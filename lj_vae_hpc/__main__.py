@@ -10,6 +10,7 @@ try:
 
     from lj_vae_hpc.cli import cli
     from lj_vae_hpc.errors import Stopped, UserError
+    from lj_vae_hpc.parallel.stop import stop_at_once
     from lj_vae_hpc.parallel.world import World
 except ModuleNotFoundError as missing:
     print(f"lj-vae: error: the Python package {missing.name} is missing; run bin/bootstrap first", file=sys.stderr)
@@ -27,7 +28,7 @@ def main() -> None:
         sys.exit(2)
     if not world.is_root:  # rank 0 alone speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115, until the process ends
-    world.stop_at_once()  # unless the command watches for them
+    stop_at_once()  # unless the command watches for them
     try:
         cli.main(prog_name="lj-vae", standalone_mode=False, obj=world)
     except click.ClickException as error:
@@ -37,7 +38,7 @@ def main() -> None:
     except click.Abort:
         sys.exit(130)
     except Stopped as stopped:
-        print(f"lj-vae: stopped: {stopped}; give the same command again to continue", flush=True)
+        print(f"lj-vae: stopped: {stopped}; resubmit the same command to continue", flush=True)
         if not stopped.everywhere:
             world.leave(75, everywhere=False)
         sys.exit(75)

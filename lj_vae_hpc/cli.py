@@ -1,8 +1,10 @@
-"""The command line: arguments to one stage."""
+"""The command line: arguments to one command, whose module is loaded when it runs."""
 
 import math
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -11,7 +13,7 @@ from lj_vae_hpc import __version__
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.run.folder import RunDir, open_run
+from lj_vae_hpc.run.folder import RunDir, load_for, open_run
 
 EXAMPLES = """
 \b
@@ -19,25 +21,39 @@ Examples:
   lj-vae run -c configs/quick.yaml                  everything, small
   mpirun -n 64 lj-vae generate -c configs/scan.yaml -o runs/scan
   mpirun -n 64 lj-vae train -o runs/scan            with the folder's own configuration
+  lj-vae train -c mine.yaml -o runs/mine --data runs/scan      another model on the same data
   lj-vae inspect -o runs/scan
 
 \b
-Exit status: 0 done, 2 bad configuration or input, 75 stopped early (give the same
-command again to continue), anything else is a fault.
+Exit status: 0 done, 2 bad configuration or input, 75 stopped early (resubmit the same
+command to continue), anything else is a fault.
 """
 
 
-@click.group(epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+class InOrder(click.Group):
+    """Lists its commands in the order in which they are added: that of the pipeline."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lj-vae")
 def cli() -> None:
     """Samples Lennard-Jones configurations, trains a variational auto-encoder on them and evaluates anomaly detection.
 
-    Every command runs alone, under `mpirun -n R` or under `srun --mpi=pmix`. A command given again continues where
-    it was stopped.
+    Every command runs alone, under `mpirun -n R` or under `srun --mpi=pmix`. A command that was stopped continues when
+    it is called again.
     """
 
 
-def _options(command: Callable[..., None]) -> Callable[..., None]:
+def call(name: str, *arguments: Any, module: str = "") -> None:
+    """Runs the function of a command, from the module in stages/ of the same name unless another is given."""
+    getattr(import_module(f"lj_vae_hpc.stages.{module or name}"), name)(*arguments)
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
     """The three options that every command takes."""
     command = click.option(
         "-s", "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Changes one key; repeatable."
@@ -56,111 +72,120 @@ def _limit(context: click.Context, _: click.Parameter, hours: float | None) -> N
     if hours is not None and not 0 < hours < math.inf:
         raise click.BadParameter(f"{hours:g} is not a positive number of hours.")
     if hours is not None:
-        context.obj.limit_hours(hours)
+        context.obj.stop.limit_hours(hours)
 
 
-_max_hours = click.option(
+max_hours = click.option(
     "--max-hours", type=float, envvar="LJ_VAE_MAX_HOURS", metavar="H", callback=_limit, expose_value=False,
-    show_envvar=True, help="Time that the run may take, such as the job's time limit: stops with status 75 and "
+    show_envvar=True, help="Time that the command may take, such as the job's time limit. It stops with status 75 and "
     "everything saved where the next segment, 20 training steps or suite, taking as long as the last, would not "
     "end in time. Up to a minute is kept free.",
 )  # fmt: skip
 
-
-def _stage_command(name: str, text: str, examples: str, execute: Callable[[World, RunDir, RunConfig], None]) -> None:
-    """Adds a command that works on a run folder."""
-
-    @cli.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")
-    @_options
-    @_max_hours  # also of report, so that a job may hand its arguments to more than one command
-    @click.pass_obj
-    def command(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
-        run, config = open_run(world, _run_path(output, config_file), config_file, overrides)
-        if execute is not _report:
-            world.watch_signals()
-        execute(world, run, config)
+other_data = click.option(
+    "--data", type=click.Path(path_type=Path), metavar="OTHER_RUN_DIR",
+    help="Uses the data set of another run, which is only read. Later commands on RUN_DIR remember it.",
+)  # fmt: skip
 
 
-def _generate(world: World, run: RunDir, config: RunConfig) -> None:
-    from lj_vae_hpc.stages.generate import generate
+def pipeline_command(*stages: str, name: str, text: str, examples: str) -> None:
+    """Adds a command that runs one or more stages on a run folder."""
 
-    generate(world, run, config)
+    def command(config_file: Path | None, output: Path | None, overrides: tuple[str, ...], **data: Path | None) -> None:
+        world, other = click.get_current_context().obj, data.get("data")
+        run, config = open_run(
+            world, _run_path(output, config_file), config_file, overrides, data=other,
+            needs_data="generate" not in stages,
+        )  # fmt: skip
+        if stages != ("report",):
+            world.stop.watch_signals()
+        if len(stages) > 1:  # before anything is sampled
+            world.on_root(lambda: import_module("lj_vae_hpc.training.setup").check_networks(config))
+        for stage in stages:
+            if stage != "generate" or not run.data_owner or len(stages) == 1:
+                call(stage, world, run, config)
 
-
-def _train(world: World, run: RunDir, config: RunConfig) -> None:
-    from lj_vae_hpc.stages.train import train
-
-    train(world, run, config)
-
-
-def _evaluate(world: World, run: RunDir, config: RunConfig) -> None:
-    from lj_vae_hpc.stages.evaluate import evaluate
-
-    evaluate(world, run, config)
-
-
-def _report(world: World, run: RunDir, config: RunConfig) -> None:
-    from lj_vae_hpc.stages.report import report
-
-    report(world, run, config)
-
-
-def _run(world: World, run: RunDir, config: RunConfig) -> None:
-    for stage in (_generate, _train, _evaluate, _report):
-        stage(world, run, config)
+    wrapped = options(max_hours(command))  # --max-hours of report too, so that a job may hand its arguments to all
+    if stages != ("generate",):
+        wrapped = other_data(wrapped)
+    cli.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")(wrapped)
 
 
-for _name, _text, _examples, _execute in (
-    ("generate", "Samples the data set into RUN_DIR/data.",
-     "  mpirun -n 8 lj-vae generate -c configs/equilibrated.yaml\n"
-     "  lj-vae generate -o runs/dense -s system.n_particles=60", _generate),
-    ("train", "Trains the auto-encoder on RUN_DIR/data.",
-     "  mpirun -n 8 lj-vae train -o runs/equilibrated", _train),
-    ("evaluate", "Scores the anomaly suites and the test split.",
-     "  mpirun -n 8 lj-vae evaluate -o runs/equilibrated", _evaluate),
-    ("report", "Writes RUN_DIR/report/index.html.",
-     "  lj-vae report -o runs/equilibrated", _report),
-    ("run", "generate, train, evaluate and report in one go.",
-     "  mpirun -n 2 lj-vae run -c configs/quick.yaml", _run),
-):  # fmt: skip
-    _stage_command(_name, _text, _examples, _execute)
+pipeline_command(
+    "generate", name="generate", text="Samples the data set into RUN_DIR/data, or what is missing of it.",
+    examples="  mpirun -n 8 lj-vae generate -c configs/equilibrated.yaml\n"
+    "  lj-vae generate -o runs/dense -s system.n_particles=60\n"
+    "  lj-vae generate -o runs/scan -s sampling.configurations=20000       more of each γ",
+)  # fmt: skip
+pipeline_command(
+    "train", name="train", text="Trains the auto-encoder on RUN_DIR/data.",
+    examples="  mpirun -n 8 lj-vae train -o runs/equilibrated\n"
+    "  lj-vae train -c configs/approaches/beta.yaml -o runs/beta --data runs/equilibrated",
+)  # fmt: skip
+pipeline_command(
+    "evaluate", name="evaluate", text="Scores the test split and every anomaly suite.",
+    examples="  mpirun -n 8 lj-vae evaluate -o runs/equilibrated",
+)  # fmt: skip
+pipeline_command(
+    "report", name="report", text="Writes the page RUN_DIR/report/index.html.",
+    examples="  lj-vae report -o runs/equilibrated",
+)  # fmt: skip
+pipeline_command(
+    "generate", "train", "evaluate", "report", name="run", text="Runs generate, train, evaluate and report in one go.",
+    examples="  mpirun -n 2 lj-vae run -c configs/quick.yaml\n"
+    "  lj-vae run -o runs/wide -s model.width=1024 --data runs/quick",
+)  # fmt: skip
 
 
 @cli.command(
     epilog="\b\nExamples:\n  mpirun -n 8 lj-vae tune -o runs/equilibrated\n"
     "  lj-vae tune -o runs/quick -s tuning.trials=20 -s tuning.epochs=4\n"
     "  lj-vae tune -o runs/quick -s tuning.space.model.width=[64,256]\n"
-    "  lj-vae train -c runs/equilibrated/tuning/best.yaml -o runs/equilibrated"
+    "  lj-vae train -c runs/equilibrated/tuning/best.yaml -o runs/best --data runs/equilibrated"
 )
-@_options
-@_max_hours
+@options
+@max_hours
+@other_data
 @click.pass_obj
-def tune(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
+def tune(
+    world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...], data: Path | None
+) -> None:
     """Searches hyperparameters on RUN_DIR/data with Optuna.
 
-    Every rank trains whole trials by itself, and more than one job may work on the same RUN_DIR. What is minimised is
-    the description length of the validation split in nats: pairs/2 log(2 pi e MSE) + KL, which has no weight and so
-    compares any lambda and any latent dimension. RUN_DIR/tuning then holds best.yaml and importance.svg.
+    Every rank trains whole trials by itself, and several jobs may work on the same RUN_DIR. The search minimises the
+    description length of the validation split in nats: pairs/2 log(2 pi e MSE) + KL, which contains no weight and so
+    compares any lambda and any latent dimension. RUN_DIR/tuning then holds best.yaml and the figures.
     """
-    from lj_vae_hpc.stages.tune import tune as search
-
-    world.watch_signals()
-    search(world, RunDir(_run_path(output, config_file)), config_file, overrides)
+    world.stop.watch_signals()
+    call("tune", world, RunDir(_run_path(output, config_file)), config_file, overrides, data)
 
 
-def _data_command(
-    name: str, text: str, examples: str, execute: Callable[[World, Path, RunConfig | None], None]
+@cli.command(epilog="\b\nExamples:\n  lj-vae score other/data/dataset.h5 -o runs/quick --to scores.h5")
+@click.argument("data", type=click.Path(path_type=Path), metavar="DATA.h5")
+@click.option("--to", "target", type=click.Path(path_type=Path), default=Path("scores.h5"), show_default=True,
+              metavar="FILE.h5", help="Where the scores are written.")  # fmt: skip
+@options
+@click.pass_obj
+def score(
+    world: World, data: Path, target: Path, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
 ) -> None:
+    """Scores the configurations of any data set with the model trained in RUN_DIR."""
+    path = _run_path(output, config_file)
+    run, config = open_run(world, path, config_file, overrides, writing=False, needs_data=True)
+    call("score", world, run, config, data, target)
+
+
+def data_command(name: str, text: str, examples: str) -> None:
     """Adds a command that looks at a data set and changes nothing."""
 
     @cli.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")
     @click.argument("data", required=False, type=click.Path(path_type=Path), metavar="[DATA.h5]")
-    @_options
+    @options
     @click.pass_obj
     def command(
         world: World, data: Path | None, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
     ) -> None:
-        execute(world, *_data_of(world, data, config_file, output, overrides))
+        call(name, world, *_data_of(world, data, config_file, output, overrides))
 
 
 def _data_of(
@@ -174,64 +199,33 @@ def _data_of(
     if data and source is ParameterSource.ENVIRONMENT:
         config_file = None
     run = RunDir(_run_path(output, config_file))
-    base = config_file or (run.config if run.config.exists() else None)
     wanted = config_file or overrides
-    return data or run.dataset, world.on_root(lambda: load(base, overrides)) if wanted else None
+    return data or run.dataset, world.on_root(lambda: load_for(run, config_file, overrides)) if wanted else None
 
 
-def _inspect(world: World, data: Path, config: RunConfig | None) -> None:
-    from lj_vae_hpc.stages.inspect import inspect
-
-    inspect(world, data, config)
-
-
-def _verify(world: World, data: Path, config: RunConfig | None) -> None:
-    from lj_vae_hpc.stages.verify import verify
-
-    verify(world, data, config)
-
-
-_data_command(
+data_command(
     "inspect", "Prints what is inside a data set: RUN_DIR's, or the file given.",
-    "  lj-vae inspect -o runs/quick\n  lj-vae inspect runs/quick/evaluation/suites/soft/dataset.h5", _inspect,
+    "  lj-vae inspect -o runs/quick\n  lj-vae inspect runs/quick/evaluation/suites/soft.h5",
 )  # fmt: skip
-_data_command(
-    "verify", "Recomputes checksums and energies of a data set and names damaged segments.",
-    "  mpirun -n 8 lj-vae verify -o runs/equilibrated", _verify,
+data_command(
+    "verify", "Recomputes checksums and energies of a data set and names damaged files.",
+    "  mpirun -n 8 lj-vae verify -o runs/equilibrated",
 )  # fmt: skip
-
-
-@cli.command(epilog="\b\nExamples:\n  lj-vae score other/data/dataset.h5 -o runs/quick --to scores.h5")
-@click.argument("data", type=click.Path(path_type=Path), metavar="DATA.h5")
-@click.option("--to", "target", type=click.Path(path_type=Path), default=Path("scores.h5"), show_default=True,
-              metavar="FILE.h5", help="Where the scores are written.")  # fmt: skip
-@_options
-@click.pass_obj
-def score(
-    world: World, data: Path, target: Path, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
-) -> None:
-    """Scores the configurations of any data set with the model trained in RUN_DIR."""
-    from lj_vae_hpc.stages.score import score as score_file
-
-    run, config = open_run(world, _run_path(output, config_file), config_file, overrides, writing=False)
-    score_file(world, run, config, data, target)
 
 
 @cli.command(epilog="\b\nExamples:\n  lj-vae export -o runs/quick --to quick.gsd")
 @click.argument("data", required=False, type=click.Path(path_type=Path), metavar="[DATA.h5]")
 @click.option("--to", "target", type=click.Path(path_type=Path), required=True, metavar="FILE",
               help="A new file: .xyz or .extxyz, .gsd or .npz.")  # fmt: skip
-@_options
+@options
 @click.pass_obj
 def export(
     world: World, data: Path | None, target: Path, config_file: Path | None, output: Path | None,
     overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Writes a data set, RUN_DIR's or the file given, as extended XYZ, GSD or NumPy archive."""
-    from lj_vae_hpc.stages.export import export as write
-
     path, config = _data_of(world, data, config_file, output, overrides)
-    write(world, path, target, config)
+    call("export", world, path, target, config)
 
 
 @cli.command(
@@ -240,7 +234,7 @@ def export(
     "  lj-vae import mine.xyz -o runs/mine -s system.n_particles=60 -s system.box_side=14",
 )
 @click.argument("files", required=True, nargs=-1, type=click.Path(path_type=Path), metavar="FILE...")
-@_options
+@options
 @click.pass_obj
 def import_files(
     world: World, files: tuple[Path, ...], config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
@@ -250,22 +244,19 @@ def import_files(
     Text holds one configuration per line, x1 y1 x2 y2 ... in units of sigma, and one file per value of sampling.gammas,
     in their order. The other formats may tell gamma themselves.
     """
-    from lj_vae_hpc.stages.import_data import import_files as read
-
-    read(world, files, _run_path(output, config_file), config_file, overrides)
+    path = _run_path(output, config_file)
+    call("import_files", world, files, path, config_file, overrides, module="import_data")
 
 
 @cli.command(epilog="\b\nExamples:\n  lj-vae doctor\n  mpirun -n 2 lj-vae doctor -o /scratch/runs/test")
-@_options
+@options
 @click.pass_obj
 def doctor(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
     """Checks that this machine can do every stage: MPI, parallel HDF5, compiler, torch, Slurm, the output folder."""
-    from lj_vae_hpc.stages.doctor import doctor as examine
-
     path = _run_path(output, config_file)
     stored = RunDir(path).config
     config = world.on_root(lambda: load(config_file or (stored if stored.exists() else None), overrides))
-    examine(world, path, config)
+    call("doctor", world, path, config)
 
 
 def _run_path(output: Path | None, config_file: Path | None) -> Path:

@@ -32,6 +32,15 @@ def load(path: Path | None = None, overrides: tuple[str, ...] = ()) -> RunConfig
             raise UserError(f"{path}: expected sections ({', '.join(RunConfig.model_fields)}), found {tree!r:.60}")
     for override in overrides:
         _apply(tree, override)
+    return validated(tree, source)
+
+
+def validated(tree: dict[str, Any], source: str) -> RunConfig:
+    """The configuration of a tree of sections and keys.
+
+    Raises:
+        UserError: naming every key that is wrong and what is accepted.
+    """
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:

@@ -1,22 +1,40 @@
 """The section `model`: the networks."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Annotated
 
-from pydantic import Field, StrictBool
+from pydantic import AfterValidator, Field, StrictBool
 
 from lj_vae_hpc.config.base import Count, Section
+
+
+def network_names(folder: str) -> list[str]:
+    """The networks of lj_vae_hpc/model/FOLDER, which are its files; found without importing them."""
+    return sorted(module.name for module in iter_modules([str(Path(__file__).parents[1] / "model" / folder)]))
+
+
+def _one_of(folder: str) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        names = network_names(folder)
+        if name not in names:
+            raise ValueError(f"there is no {folder[:-1]} {name}; choose one of {', '.join(names)}")
+        return name
+
+    return check
 
 
 class Model(Section):
     """The variational auto-encoder: q(z|x) is a normal distribution with diagonal covariance, p(z) the standard one."""
 
-    encoder: Literal["mlp", "conv", "conv_strided", "attention"] = "mlp"
-    """mlp: fully connected. conv: two 3x3 convolutions, as published. conv_strided: the same with stride 2. attention:
-    a transformer of the set of particles, which does not see their order."""
-    decoder: Literal["mlp", "conv", "conv_strided", "attention", "positions"] = "positions"
-    """mlp, conv and conv_strided give the entries of the representation. positions (fully connected) and attention
-    give coordinates of ordered particles inside the box and form the representation from them, so that every output is
-    a possible one."""
+    encoder: Annotated[str, AfterValidator(_one_of("encoders"))] = "mlp"
+    """A file of model/encoders. mlp: fully connected. conv: two 3x3 convolutions, as published. conv_strided: the same
+    with stride 2. attention: a transformer of the set of particles, which does not see their order."""
+    decoder: Annotated[str, AfterValidator(_one_of("decoders"))] = "positions"
+    """A file of model/decoders. mlp, conv and conv_strided give the entries of the representation. positions (fully
+    connected) and attention give coordinates of ordered particles inside the box and form the representation from
+    them, so that every output is a possible one."""
     latent_dim: Count = 40
     """Dimension of the latent space."""
     channels: tuple[Count, Count] = (60, 50)

@@ -1,8 +1,8 @@
 """The section `objective`: the loss."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import StrictBool
+from pydantic import StrictBool, model_validator
 
 from lj_vae_hpc.config.base import NotNegative, Positive, Section
 
@@ -31,3 +31,11 @@ class Objective(Section):
     """Weight of the deviation of the Fisher information from its target."""
     fisher_target: NotNegative = 400.0
     """Fisher information tr J that `fisher` holds q(z|x) at, dimensionless; latent_dim is that of the prior."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "reference" and self.likelihood != "gaussian":
+            raise ValueError(f"likelihood: the reference objective has squared errors, gaussian, not {self.likelihood}")
+        if self.kind == "reference" and self.estimator != "analytic":
+            raise ValueError("estimator: the reference objective has the KL divergence in closed form, analytic")
+        return self

@@ -1,9 +1,9 @@
 """The section `representation`: what the network sees of a configuration."""
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import StrictBool
+from pydantic import StrictBool, model_validator
 
 from lj_vae_hpc.config.base import Count, Positive, Section
 
@@ -28,6 +28,12 @@ class Representation(Section):
     """Nearest neighbours in a local environment: vector and distance of each."""
     radius: Positive = 3.0
     """Distance in σ beyond which a local environment does not see neighbours and walls."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.landmarks and self.kind != "distance_matrix":
+            raise ValueError(f"landmarks: only a distance_matrix has landmarks, not {self.kind}")
+        return self
 
     @property
     def has_positions(self) -> bool:

@@ -33,7 +33,8 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         seen = set(self.sampling.gamma_values) & set(self.evaluation.unseen_gammas)
-        if seen:
+        # Of the built-in values those that are trained are left out by the evaluation.
+        if seen and self.evaluation.unseen_gammas != Evaluation().unseen_gammas:
             raise ValueError(
                 f"evaluation.unseen_gammas: {', '.join(f'{g:g}' for g in sorted(seen))} is also in sampling.gammas"
             )
@@ -55,43 +56,25 @@ class RunConfig(Section):
 
 
 def contradiction(box_side: float, representation: Representation, model: Model, objective: Objective) -> str | None:
-    """The first combination of keys that makes no sense, as `key: what is wrong and what is accepted`; L in σ."""
-    kind, encoder, decoder, likelihood = representation.kind, model.encoder, model.decoder, objective.likelihood
-    images = kind in ("distance_matrix", "occupancy_grid")
-    single = kind == "occupancy_grid" and representation.single_occupancy(box_side)
-    counts = kind == "occupancy_grid" and not single
-    emits_positions = decoder in ("attention", "positions")
+    """The first combination of sections that makes no sense, as `key: what is wrong and what is accepted`; L in σ.
+
+    What an encoder or a decoder needs is stated by its class, and checked when a network is needed.
+    """
+    kind, likelihood = representation.kind, objective.likelihood
+    grid, single = kind == "occupancy_grid", representation.single_occupancy(box_side)
     most = math.ceil(box_side * math.sqrt(2) / CLOSEST)
-    entries = "entries of a distance_matrix or an occupancy_grid"
-    rules = (
-        (representation.landmarks and kind != "distance_matrix",
-         f"representation.landmarks: only a distance_matrix has landmarks, not {kind}"),
-        (encoder.startswith("conv") and not images,
-         f"model.encoder: {encoder} works on the {entries}, not on {kind}; mlp works on everything"),
-        (encoder == "attention" and kind != "coordinates",
-         f"model.encoder: attention works on coordinates, not on {kind}"),
-        (decoder.startswith("conv") and not images,
-         f"model.decoder: {decoder} gives the {entries}, not {kind}; mlp gives everything"),
-        (emits_positions and not representation.has_positions,
-         f"model.decoder: {decoder} gives coordinates, of which no {kind} is formed; mlp gives everything"),
-        ("attention" in (encoder, decoder) and model.width % 4 > 0,
-         f"model.width: {model.width} is no multiple of 4, which attention needs"),
-        (model.linear_path and not (kind == "coordinates" and emits_positions),
-         "model.linear_path: needs representation.kind coordinates and model.decoder positions or attention, not "
-         f"{kind} and {decoder}; set it to false"),
-        (likelihood == "bernoulli" and not single,
-         f"objective.likelihood: bernoulli needs entries of 0 or 1, which this {kind} has not; it is for an "
-         f"occupancy_grid of at least {most} cells"),
-        (likelihood == "poisson" and not counts,
-         f"objective.likelihood: poisson needs counts, which this {kind} has not; it is for an occupancy_grid of less "
-         f"than {most} cells"),
-        (objective.kind == "reference" and likelihood != "gaussian",
-         f"objective.likelihood: the reference objective has squared errors, gaussian, not {likelihood}"),
-        (objective.kind == "reference" and objective.estimator != "analytic",
-         "objective.estimator: the reference objective has the KL divergence in closed form, analytic"),
-        (model.reference_state is not None and not likelihood.startswith("gaussian"),
-         f"model.reference_state: needs a gaussian likelihood, not {likelihood}"),
-        (model.reference_state is not None and kind == "local_environment",
-         "model.reference_state: a local_environment is not of a whole configuration"),
-    )  # fmt: skip
-    return next((message for broken, message in rules if broken), None)
+    if likelihood == "bernoulli" and not (grid and single):
+        return (
+            f"objective.likelihood: bernoulli needs entries of 0 or 1, which this {kind} has not; it is for an "
+            f"occupancy_grid of at least {most} cells"
+        )
+    if likelihood == "poisson" and not (grid and not single):
+        return (
+            f"objective.likelihood: poisson needs counts, which this {kind} has not; it is for an occupancy_grid of "
+            f"less than {most} cells"
+        )
+    if model.reference_state is not None and not likelihood.startswith("gaussian"):
+        return f"model.reference_state: needs a gaussian likelihood, not {likelihood}"
+    if model.reference_state is not None and kind == "local_environment":
+        return "model.reference_state: a local_environment is not of a whole configuration"
+    return None

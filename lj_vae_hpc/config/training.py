@@ -1,6 +1,6 @@
 """The section `training`: how the network is trained."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StrictBool
 
@@ -9,6 +9,9 @@ from lj_vae_hpc.config.base import Count, NotNegative, Positive, Section
 
 class Training(Section):
     """How the network is trained."""
+
+    FREE: ClassVar = frozenset({"epochs", "device", "precision", "checkpoint_minutes"})
+    """Keys that may change while a network is trained."""
 
     epochs: Count = 40
     """Passes over the training split."""

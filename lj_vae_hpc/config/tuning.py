@@ -1,4 +1,4 @@
-"""The section of the configuration that says how hyperparameters are searched."""
+"""The section `tuning` of the configuration: the search of hyperparameters."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -10,25 +10,19 @@ from lj_vae_hpc.config.objective import Objective
 from lj_vae_hpc.config.training import Training
 
 SECTIONS: dict[str, type[Section]] = {"model": Model, "objective": Objective, "training": Training}
-FIXED = (
-    "epochs",
-    "validation_fraction",
-    "test_fraction",
-    "device",
-    "precision",
-    "checkpoint_minutes",
-)  # or trials could not be compared
+# Keys of `training` that no search covers: they would make trials incomparable, or change no result.
+EXCLUDED = ("epochs", "validation_fraction", "test_fraction", "device", "precision", "checkpoint_minutes")
 
 
 class Span(Section):
-    """A range of numbers that is searched; of whole numbers where the key takes only those."""
+    """A range of numbers to search: of integers if the key is an integer."""
 
     low: Number
     """Smallest value."""
     high: Number
     """Largest value."""
     spacing: Literal["linear", "log"] = "linear"
-    """Equal differences, or equal ratios (low must then be positive), are equally likely at first."""
+    """Whether values are at first uniform in the number (linear) or in its logarithm (log, which needs low > 0)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -46,12 +40,12 @@ Searched = Annotated[
 
 
 class Tuning(Section):
-    """The search of hyperparameters. Every other section stays as it is, so that the trials can be compared."""
+    """The search of hyperparameters. Everything outside `space` is the same for all trials."""
 
     trials: Count = 50
-    """Trials of the whole study, all ranks and jobs together; may grow later."""
+    """Trials of the whole study, over all ranks and jobs; may be increased later."""
     epochs: Count = 10
-    """Epochs of a trial, in place of `training.epochs`."""
+    """Epochs of each trial, in place of `training.epochs`."""
     space: dict[str, Searched] = {  # noqa: RUF012, pydantic copies it
         "model.latent_dim": Span(low=4, high=80, spacing="log"),
         "model.width": (128, 256, 512),
@@ -59,12 +53,12 @@ class Tuning(Section):
         "objective.kl_weight": Span(low=0.1, high=10, spacing="log"),
         "training.learning_rate": Span(low=1e-4, high=1e-2, spacing="log"),
     }
-    """What is searched: `section.key`, of model, objective or training, to a list of choices or {low, high, spacing};
-    null takes a key out."""
+    """The keys that the search covers: maps `section.key` of model, objective or training to a list of choices or to
+    {low, high, spacing}; null removes a key."""
 
     @field_validator("space", mode="before")
     @classmethod
-    def _flat(cls, space: Any) -> Any:
+    def _flatten(cls, space: Any) -> Any:
         """`-s tuning.space.model.latent_dim=[2,4]` gives {model: {latent_dim: [2, 4]}}."""
         if not isinstance(space, dict):
             return space
@@ -76,32 +70,32 @@ class Tuning(Section):
 
     @field_validator("space")
     @classmethod
-    def _possible(cls, space: dict[str, Any]) -> dict[str, Any]:
+    def _check_values(cls, space: dict[str, Any]) -> dict[str, Any]:
         if not space:
-            raise ValueError("is empty; at least one section.key to search is needed")
-        return {key: _searched(key, entry) for key, entry in space.items()}
+            raise ValueError("is empty; give at least one section.key to search")
+        return {key: _check_entry(key, entry) for key, entry in space.items()}
 
 
-def _searched(key: str, entry: Any) -> Any:
-    """A range or choices as they were given, once every value is one that the key takes."""
+def _check_entry(key: str, entry: Any) -> Any:
+    """The range or the choices, if the key takes every value of them."""
     fields = {
         f"{section}.{name}": field
         for section, kind in SECTIONS.items()
         for name, field in kind.model_fields.items()
-        if name not in FIXED
+        if name not in EXCLUDED
     }
     if key not in fields:
-        raise ValueError(f"{key} is not a key that can be searched; those are {', '.join(fields)}")
+        raise ValueError(f"{key} cannot be searched; the keys that can are {', '.join(fields)}")
     kind = fields[key].annotation
     take = TypeAdapter[Any](Annotated[kind, fields[key]]).validate_python  # type: ignore[arg-type]
     try:
         if isinstance(entry, tuple):
             choices = tuple(take(choice) for choice in entry)
             if not choices or any(choices.count(choice) > 1 for choice in choices):
-                raise ValueError(f"{key}: the choices {list(entry)} are none, or not all different")
+                raise ValueError(f"{key}: give at least one choice and none of them twice, not {list(entry)}")
             return choices
         if kind not in (int, float):
-            raise ValueError(f"{key}: not a number; give a list of choices")
+            raise ValueError(f"{key}: is not a number; give a list of choices instead of a range")
         for value in (entry.low, entry.high):
             take(int(value) if kind is int and value.is_integer() else value)
     except ValidationError as error:

@@ -83,7 +83,7 @@ def fit_mixture(height: Floats, gamma: Floats, gammas: Sequence[float], temperat
 def relative_free_energies(
     height: Floats, which: NDArray[np.int64], gammas: Sequence[float], temperature: float
 ) -> Floats:
-    """Ln Z_γ, up to one constant, from configurations of every γ.
+    """Relative ln Z_γ, up to one constant, from configurations of every γ.
 
     The maximum-likelihood estimate (multistate Bennett acceptance ratio; Shirts and Chodera, J. Chem. Phys. 129,
     124105, 2008): given h alone, the posterior of γ is a softmax whose intercepts are -ln Z_γ. Convex.
@@ -104,8 +104,8 @@ def relative_free_energies(
     largest = float(np.abs(fit.loss(result.x)[1]).max())
     if not largest < GRADIENT:  # rounding can end the search before gtol, which is stricter than necessary
         raise UserError(
-            f"ceilings: the estimate of ln Z from {len(height)} configurations of the validation split did not converge "
-            f"(gradient {largest:.1e}, {GRADIENT:.0e} is accepted; {result.message})"
+            f"ceilings: the estimate of ln Z from {len(height)} configurations of the validation split did not "
+            f"converge (gradient {largest:.1e}, {GRADIENT:.0e} is accepted; {result.message})"
         )
     return np.asarray(fit.centre - result.x + np.log(fit.shares))
 
@@ -133,15 +133,17 @@ def likelihood_ratio(
 
     Args:
         mixture: the distribution of normal configurations.
-        normal, anomalous: observables of both.
-        log_density_of_normal, log_density: logarithm of the suite's own density at both, up to one constant.
+        normal: observables of the normal configurations.
+        anomalous: those of the suite's.
+        log_density_of_normal: logarithm of the suite's own density at the normal ones, up to one constant.
+        log_density: the same at the suite's.
     """
     ratios = []
     for columns, suite in ((normal, log_density_of_normal), (anomalous, log_density)):
         under_normal = mixture.log_density(columns)
         possible = under_normal > -np.inf
         ratios.append(np.where(possible, suite - np.where(possible, under_normal, 0.0), np.inf))
-    return Ceiling(*auroc(*ratios), "likelihood ratio")
+    return Ceiling(*auroc(ratios[0], ratios[1]), "likelihood ratio")
 
 
 def physics_alone(mixture: NormalMixture, normal: Arrays, anomalous: Arrays) -> Ceiling:

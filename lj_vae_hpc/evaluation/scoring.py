@@ -25,7 +25,7 @@ Advance = Callable[[float], None]
 
 
 def batches(world: "World", rows: int, n_particles: int) -> list[range]:
-    """This rank's batches of some rows.
+    """The batches of some rows that are this rank's.
 
     The batches do not depend on the ranks, so that no sum over a batch is rounded otherwise with more of them.
     """

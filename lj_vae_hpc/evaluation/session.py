@@ -88,7 +88,7 @@ def sample_suites(world: "World", run: RunDir, config: RunConfig, suites: Sequen
     missing = bool(different) and produce(world, list(different.values()), count, store, "suites")
     for suite, ensemble in ensembles.items():
         assemble(world, [ensemble], count, store, suite_file(run, suite))
-    if missing and world.stop_requested():
+    if missing and world.should_stop():
         raise Stopped(f"the suites are sampled in {run.evaluation}")
 
 
@@ -180,7 +180,7 @@ class Session:
                     at_normal = kept[normal].read() if self.world.is_root else {}
                     columns |= scoring.weigh(suite, self.sources[normal], at_normal)
                 self.world.on_root(partial(kept[suite].write, columns))
-                if k + 1 < len(todo) and self.world.stop_requested():
+                if k + 1 < len(todo) and self.world.should_stop():
                     raise Stopped(f"{k + 1} of {len(todo)} suites are scored in {self.folder.parent}")
 
 

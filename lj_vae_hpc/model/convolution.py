@@ -65,6 +65,16 @@ class UnflattenPixels(nn.Module):
         return x.view(-1, *self.shape).permute(0, 3, 1, 2)
 
 
+def dense_pixels(inputs: int, channels: int, side: int) -> list[nn.Module]:
+    """Layers from (N, inputs) to (N, channels, side, side)."""
+    return [nn.Linear(inputs, channels * side**2), nn.ReLU(inplace=True), UnflattenPixels(channels, side)]
+
+
+def halved(side: int) -> int:
+    """Side of an image after a convolution with stride 2."""
+    return (side + 1) // 2
+
+
 def warm_up(module: nn.Module) -> None:
     """Compiles the faster algorithm, or loads it from numba's cache, for a network that uses it."""
     if not any(isinstance(part, ConvReLU | TransposedConvReLU) for part in module.modules()):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lj_vae_hpc.config.model import Model
-from lj_vae_hpc.model.networks import make_decoder, make_encoder
+from lj_vae_hpc.model.registry import decoder_class, encoder_class
 
 SIDE = math.sqrt(0.5)  # of the box, in units of L√2
 FIRST_SIGMA = 0.1  # of a learned likelihood without a linear path, in the units of the entries
@@ -80,11 +80,11 @@ class VAE(nn.Module):
     ) -> None:
         super().__init__()
         self.latent_dim, self.conditions = config.latent_dim, conditions
-        self.gives_positions = config.decoder in ("positions", "attention")
         self._form, self._activation = form, activation
-        self.encoder, features = make_encoder(shape, config)
-        self.posterior = nn.Linear(features + conditions, 2 * config.latent_dim)
-        self.decoder = make_decoder(config.latent_dim + conditions, shape, config, n_particles)
+        self.encoder = encoder_class(config.encoder)(shape, config)
+        self.posterior = nn.Linear(self.encoder.features + conditions, 2 * config.latent_dim)
+        self.decoder = decoder_class(config.decoder)(config.latent_dim + conditions, shape, config, n_particles)
+        self.gives_positions = self.decoder.gives_positions
         for module in self.modules():  # as in the published network (Glorot and Bengio, AISTATS 2010)
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and module.bias is not None:
                 nn.init.xavier_uniform_(module.weight)
@@ -125,8 +125,7 @@ class VAE(nn.Module):
         self.linear_in.bias[:k] = -scaled @ mean
         self.linear_out.weight[:, :k] = (components * deviations[:, None]).T
         self.linear_out.bias.copy_(mean)
-        last = [m for m in self.decoder.modules() if isinstance(m, nn.Linear)][-1]
-        for tensor in (*self.posterior.parameters(), *last.parameters()):
+        for tensor in (*self.posterior.parameters(), *self.decoder.last.parameters()):
             tensor.zero_()
         self.posterior.bias[self.latent_dim :] = FIRST_POSTERIOR
         if isinstance(self.log_sigma, nn.Parameter):

@@ -1,24 +1,20 @@
-"""The ranks of a run. The only module that names mpi4py or torch.distributed; without MPI it is rank 0 of 1."""
+"""The ranks of a run and what they do together. Without MPI it is rank 0 of 1."""
 
 import copy
 import os
-import signal
 import socket
 import sys
-import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel.stop import StopRequests
 
 T = TypeVar("T")
-
-RESERVE = 60.0  # seconds kept free before the end of the hours that are given, to save and to leave
 
 
 class World:
@@ -29,13 +25,12 @@ class World:
         size: number of processes.
         local_rank: this process among those of its node; picks its GPU.
         local_size: number of processes on its node.
+        stop: requests to stop that came to this process.
     """
 
     def __init__(self, comm: Any = None) -> None:
         self._comm = comm
-        self._signals: list[int] = []  # shared with what alone() gives
-        self._started = self._asked = time.monotonic()
-        self._deadline = float("inf")
+        self.stop = StopRequests()
         self.rank = comm.rank if comm else 0
         self.size = comm.size if comm else 1
         self.local_rank, self.local_size = 0, 1
@@ -64,27 +59,10 @@ class World:
                     )
         return cls(comm)
 
-    def watch_signals(self) -> None:
-        """From now on the first SIGTERM and the first SIGUSR2 only set what stop_requested tells; another one kills."""
-
-        def handler(number: int, _: object) -> None:
-            self._signals.append(number)
-            signal.signal(number, signal.SIG_DFL)
-
-        _handle(handler)
-
-    def stop_at_once(self) -> None:
-        """From now on SIGTERM and SIGUSR2 raise Stopped: for what is soon made again, and keeps nothing until it is."""
-
-        def handler(*_: object) -> None:
-            _handle(signal.SIG_IGN)  # another one would come in between what ends the process
-            raise Stopped("what was complete before is kept", everywhere=False)
-
-        _handle(handler)
-
     def alone(self) -> "World":
         """A world of only this rank, which stops on the same signals and at the same deadline."""
         own = copy.copy(self)
+        own.stop = copy.copy(self.stop)
         own._comm, own.rank, own.size, own.local_rank, own.local_size = None, 0, 1, 0, 1
         return own
 
@@ -95,11 +73,6 @@ class World:
             own._comm = self._comm.Split(self.rank // size)
             own.rank, own.size = own._comm.rank, own._comm.size
         return own
-
-    def limit_hours(self, hours: float) -> None:
-        """From now on stop_requested tells to stop early enough to have ended these hours after the start."""
-        seconds = 3600.0 * hours
-        self._deadline = self._started + seconds - min(RESERVE, 0.05 * seconds)
 
     @property
     def is_root(self) -> bool:
@@ -127,6 +100,10 @@ class World:
         """Every rank's value in rank order, on every rank."""
         return self._comm.allgather(value) if self._comm else [value]
 
+    def exchange(self, values: list[T]) -> list[T]:
+        """What every rank has for this one, in rank order; value k of the list goes to rank k."""
+        return self._comm.alltoall(values) if self._comm else values
+
     def gather_to_root(self, value: T) -> list[T]:
         """Every rank's value in rank order, on rank 0; an empty list elsewhere."""
         return (self._comm.gather(value) or []) if self._comm else [value]
@@ -137,20 +114,9 @@ class World:
         if problems:
             raise UserError(problems[0], everywhere=self.size > 1)
 
-    def stop_requested(self) -> bool:
-        """Whether to stop, asked after each piece of work; the same answer on every rank.
-
-        Any rank has been told to by SIGTERM or SIGUSR2, or another piece as long as the one since the last call would
-        not end before the deadline.
-        """
-        now = time.monotonic()
-        late = now + (now - self._asked) > self._deadline
-        self._asked = now
-        return any(self.gather(bool(self._signals) or late))
-
-    def begin(self) -> None:
-        """The piece of work that stop_requested judges by begins now, and not with its last call."""
-        self._asked = time.monotonic()
+    def should_stop(self) -> bool:
+        """Whether any rank has been asked to stop (StopRequests.due); the same answer on every rank."""
+        return any(self.gather(self.stop.due()))
 
     def sum(self, array: NDArray[Any]) -> NDArray[Any]:
         """Sum over ranks of equally shaped arrays, on every rank."""
@@ -213,77 +179,8 @@ class World:
             self._comm.Abort(status)
         os._exit(status)  # without closing what is open: files that MPI-IO could not write crash when they are closed
 
-    @contextmanager
-    def process_group(self, backend: str) -> Iterator[None]:
-        """torch.distributed among the same ranks, with gloo on CPU or nccl on GPU; nothing for a single rank."""
-        if self.size == 1:
-            yield
-            return
-        import torch.distributed as dist
-
-        one_node = all(self.gather(self.local_size == self.size))
-        address = self.broadcast("127.0.0.1" if one_node else _own_address())
-        if address is None:
-            raise UserError("no network address of rank 0 found; set MASTER_ADDR to one", everywhere=True)
-        if backend == "gloo" and "GLOO_SOCKET_IFNAME" not in os.environ:
-            os.environ["GLOO_SOCKET_IFNAME"] = _interface_towards(address)  # gloo would guess from the host's name
-        with socket.socket() as probe:
-            probe.bind((address if self.is_root else "", 0))
-            port = self.broadcast(probe.getsockname()[1])
-        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=self.rank, world_size=self.size)
-        yield
-        dist.destroy_process_group()  # not after an error: it would wait for ranks that do not come
-
-    def data_parallel(self, module: Any) -> Any:
-        """The module with its gradients averaged over ranks; the module itself for a single rank."""
-        if self.size == 1:
-            return module
-        from torch.nn.parallel import DistributedDataParallel
-
-        return DistributedDataParallel(module, gradient_as_bucket_view=True)
-
-
-def _handle(handler: Callable[[int, Any], None] | signal.Handlers) -> None:
-    for number in (signal.SIGTERM, signal.SIGUSR2):
-        signal.signal(number, handler)
-
 
 def _mpi() -> Any:
     from mpi4py import MPI
 
     return MPI
-
-
-def _own_address() -> str | None:
-    """An address of this host that other nodes reach: MASTER_ADDR, or that of the default route; never loopback."""
-    if "MASTER_ADDR" in os.environ:
-        return os.environ["MASTER_ADDR"]
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(("192.0.2.1", 9))  # a documentation address; a datagram socket sends nothing here
-            address = str(probe.getsockname()[0])
-    except OSError:
-        try:
-            address = socket.gethostbyname(socket.gethostname())
-        except OSError:
-            return None
-    return None if address.startswith("127.") else address
-
-
-def _interface_towards(address: str) -> str:
-    """Name of the network interface whose address this host uses to reach the given one."""
-    import fcntl
-    import struct
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((address, 9))  # a datagram socket sends nothing here; it only picks a route
-        own = probe.getsockname()[0]
-        for _, name in socket.if_nameindex():
-            try:
-                packed = fcntl.ioctl(probe, 0x8915, struct.pack("256s", name[:15].encode()))  # SIOCGIFADDR
-            except OSError:
-                continue
-            if socket.inet_ntoa(packed[20:24]) == own:
-                return name
-    raise UserError(f"no network interface has the address {own}; name one in GLOO_SOCKET_IFNAME")

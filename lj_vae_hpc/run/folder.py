@@ -1,20 +1,17 @@
-"""The folder of a run: its paths, and the configuration it belongs to."""
+"""The folder of a run: its paths, its configuration, and whose data it uses."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.load import load, validated
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.run.lock import lock
-
-# Changing these continues the same run.
-FREE: Any = {"training": {"epochs", "device", "precision", "checkpoint_minutes"}, "sampling": set(Sampling.FREE)}
+from lj_vae_hpc.run.provenance import check_unchanged
 
 
 @dataclass(frozen=True)
@@ -63,27 +60,35 @@ class RunDir:
         """The search of hyperparameters, with a configuration of its own."""
         return self.path / "tuning"
 
-    def products(self) -> dict[Path, set[str]]:
-        """What was made with which sections; they may be changed until it exists."""
-        return {
-            self.dataset: {"seed", "system", "sampling"},
-            self.model: {"representation", "model", "objective", "training"},
-            self.evaluation: {"evaluation"},
-        }
-
     @property
     def report(self) -> Path:
         """The page."""
         return self.path / "report" / "index.html"
 
+    @property
+    def data_owner(self) -> Self | None:
+        """The run whose data this one uses; None where the data are its own."""
+        return type(self)(self.data.resolve().parent) if self.data.is_symlink() else None
+
+    @property
+    def has_model(self) -> bool:
+        """Whether training has left anything."""
+        return any(self.model.glob("*.safetensors"))
+
+    @property
+    def has_data(self) -> bool:
+        """Whether sampling has left anything that belongs to this run."""
+        return not self.data.is_symlink() and (self.dataset.exists() or any(self.ensembles.glob("*/*.h5")))
+
 
 def open_run(
-    world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...], writing: bool = True
-) -> tuple[RunDir, RunConfig]:
+    world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...] = (), *, writing: bool = True,
+    needs_data: bool = False, data: Path | None = None,
+) -> tuple[RunDir, RunConfig]:  # fmt: skip
     """The folder and configuration of a run, the same on every rank; makes the folder if it is new, and locks it.
 
-    A folder belongs to the configuration it was made with: a section is fixed once something was made with it. Without
-    a configuration file an existing folder's own is taken.
+    A folder belongs to the configuration it was made with (provenance). Without a configuration file an existing
+    folder's own is taken.
 
     Args:
         world: the ranks.
@@ -91,23 +96,36 @@ def open_run(
         config_file: the configuration, if one is given.
         overrides: `section.key=value` each.
         writing: whether the command writes in the folder; one that only reads neither makes nor locks it.
+        needs_data: whether the command needs a data set; without one nothing is made.
+        data: another run, whose data set this one uses from now on.
 
     Raises:
-        UserError: bad configuration, the folder holds another one, is in use, or cannot be written.
+        UserError: bad configuration, the folder holds another one, is in use, or cannot be written; no data.
     """
     run = RunDir(path)
-    return run, world.on_root(lambda: _adopt(run, config_file, overrides, writing))
+    return run, world.on_root(lambda: _open(run, config_file, overrides, writing, needs_data, data))
 
 
-def _adopt(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], writing: bool) -> RunConfig:
-    if config_file is None and run.config.exists():
-        config_file = run.config
-    config = load(config_file, overrides)
+def _open(
+    run: RunDir, config_file: Path | None, overrides: tuple[str, ...], writing: bool, needs_data: bool,
+    data: Path | None,
+) -> RunConfig:  # fmt: skip
+    config = load_for(run, config_file, overrides, data)
+    if needs_data and not data and not run.dataset.exists():
+        missing = "" if run.path.exists() else f": {run.path} does not exist"
+        raise UserError(
+            f"no data set in {run.path}{missing}; run `lj-vae generate -o {run.path}` first, or name another run with "
+            "-o or --data"
+        )
+    stored = load(run.config) if run.config.exists() else None
     try:
         if writing:
             run.path.mkdir(parents=True, exist_ok=True)
             lock(run.path)
-        stored = _check(run, config)
+        if stored:
+            check_unchanged(run.path, stored, config, run.has_data, run.has_model)
+        if writing and data:
+            link_data(run, RunDir(data))
         if writing and config != stored:
             write_text(run.config, config.to_yaml())
     except OSError as error:
@@ -117,34 +135,46 @@ def _adopt(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], wr
     return config
 
 
-def _check(run: RunDir, config: RunConfig) -> RunConfig | None:
-    """The configuration that the folder holds, if any; what was made with it must be the same in the new one."""
-    stored = load(run.config) if run.config.exists() else None
-    if stored:
-        lines = [
-            line
-            for product, sections in run.products().items()
-            if product.exists()
-            for line in differences(_fixed(stored, sections), _fixed(config, sections))
-        ]
-        if lines:
+def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], data: Path | None = None) -> RunConfig:
+    """The configuration given, else the run's own, else the defaults; what describes data of another run is that run's.
+
+    Raises:
+        UserError: bad configuration; the other run has no data; an override contradicts it.
+    """
+    config = load(config_file or (run.config if run.config.exists() else None), overrides)
+    owner = RunDir(data) if data else run.data_owner
+    if owner is None:
+        return config
+    if not owner.dataset.exists():
+        raise UserError(
+            f"--data {owner.path}: no data set there ({owner.dataset}); run `lj-vae generate -o {owner.path}`"
+        )
+    for override in overrides:
+        if override.startswith(("system.", "sampling.")):
             raise UserError(
-                f"{run.path} holds another configuration: {'; '.join(lines)}. "
-                "Choose another output folder with -o, or leave out what differs"
+                f"-s {override}: the data are those of {owner.path}, which were sampled as its configuration says; "
+                "leave this out"
             )
-    return stored
+    theirs = load(owner.config if owner.config.exists() else None)
+    tree = config.model_dump() | {"system": theirs.system.model_dump(), "sampling": theirs.sampling.model_dump()}
+    return validated(tree, f"{config_file or run.config} with the data of {owner.path}")
 
 
-def _fixed(config: RunConfig, sections: set[str]) -> dict[str, Any]:
-    return config.model_dump(mode="json", include=sections, exclude=FREE)
+def link_data(run: RunDir, owner: RunDir) -> None:
+    """Lets a run use the data of another, which is only read: RUN_DIR/data becomes a relative link to it.
 
-
-def differences(old: Any, new: Any, key: str = "") -> list[str]:
-    """A line for every key that differs between two configurations."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            line
-            for name in dict.fromkeys([*old, *new])
-            for line in differences(old.get(name), new.get(name), f"{key}.{name}".lstrip("."))
-        ]
-    return [] if old == new else [f"{key} is {old} there, {new} here"]
+    Raises:
+        UserError: the run has data of its own, or a model trained on others.
+    """
+    target = owner.data.resolve()
+    if run.data.resolve() == target:
+        return
+    if run.data.exists() and not run.data.is_symlink():
+        raise UserError(f"--data {owner.path}: {run.path} has data of its own; choose another output folder with -o")
+    if run.has_model:
+        raise UserError(
+            f"--data {owner.path}: the model in {run.path} was trained on the data of {run.data.resolve().parent}; "
+            "choose another output folder with -o"
+        )
+    run.data.unlink(missing_ok=True)
+    run.data.symlink_to(os.path.relpath(target, run.path.resolve()))

@@ -39,18 +39,18 @@ def run_pilots(world: World, ensembles: Sequence[Ensemble], folders: Sequence[Pa
     todo = world.on_root(lambda: [k for k, e in enumerate(ensembles) if needs_pilot(e, folders[k])])
     size = max(s for s in TEAM_SIZES if s == 1 or s * len(todo) <= world.size)
     team, teams = world.team(size), -(-world.size // size)
-    team.begin()
+    team.stop.start_piece()
     with Progress(f"{label}, pilots", len(todo), "values of γ", world.is_root) as progress:
         for start in range(0, len(todo), teams):
             turn = todo[start : start + teams]
             finished = True
             for k in turn[world.rank // size : world.rank // size + 1]:
                 finished = PilotRun(team, progress, ensembles[k], folders[k], device).run()
-            answers = world.gather((finished, team.stop_requested()))
+            answers = world.gather((finished, team.should_stop()))
             progress.advance(len(turn))
             if any(stop or not finished for finished, stop in answers):
                 raise Stopped("the pilots so far are kept")
-            team.begin()
+            team.stop.start_piece()
     world.on_root(lambda: _check(ensembles, folders, label))
 
 
@@ -82,7 +82,7 @@ class PilotRun:
         at_verdict = state is not None and state.swept == state.length
         if not at_verdict and not self._world.broadcast(now - self._asked >= SECONDS_BETWEEN_QUESTIONS):
             return False
-        stop, self._asked = self._world.stop_requested(), now
+        stop, self._asked = self._world.should_stop(), now
         most = self._ensemble.sampling.max_pilot_sweeps
         far = f"{state.swept:,} of at most {most:,} sweeps" if state else "tuning the step"
         self._progress.note(f"γ = {self._ensemble.gamma:g}, {far}")

@@ -109,11 +109,11 @@ class Production:
         """Samples and writes every segment; asks after each batch whether to stop."""
         if self._world.is_root and self._left < self._total:
             print(f"{self._label}: {self._total - self._left} of {self._total} configurations are kept", flush=True)
-        self._world.begin()
+        self._world.stop.start_piece()
         with Progress(self._label, self._moves, "trial moves", self._world.is_root) as progress:
             for batch in self._batches:
                 self._run_batch(batch, progress)
-                if self._left and self._world.stop_requested():
+                if self._left and self._world.should_stop():
                     raise Stopped(f"{self._total - self._left} of {self._total} configurations are kept")
 
     def _run_batch(self, batch: list[Task], progress: Progress) -> None:

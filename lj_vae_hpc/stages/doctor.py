@@ -81,9 +81,10 @@ def _sampler(world: World, config: RunConfig) -> str:
 def _torch(world: World, config: RunConfig) -> str:
     import torch
 
+    from lj_vae_hpc.parallel.ddp import process_group
     from lj_vae_hpc.training.hardware import choose_device, choose_dtype
 
     device = choose_device(config.training, world)
-    with world.process_group("nccl" if device.type == "cuda" else "gloo"):
+    with process_group(world, "nccl" if device.type == "cuda" else "gloo"):
         pass
     return f"{torch.__version__}, training on {device} in {str(choose_dtype(config.training, device))[6:]}"

@@ -14,6 +14,11 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
     Raises:
         UserError: as of produce and assemble; or the data were imported, and are not there.
     """
+    if owner := run.data_owner:
+        raise UserError(
+            f"{run.path} uses the data of {owner.path}; run `lj-vae generate -o {owner.path}`",
+            everywhere=world.size > 1,
+        )
     ensembles, configurations = (
         ensembles_of(config.seed, config.system, config.sampling),
         config.sampling.configurations,

@@ -1,21 +1,24 @@
 """Trains the auto-encoder on a run's data set."""
 
 import hashlib
+from functools import partial
 
 import torch
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.model.convolution import warm_up
+from lj_vae_hpc.parallel.ddp import data_parallel, process_group
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
-from lj_vae_hpc.training.batches import Batches
-from lj_vae_hpc.training.curves import Curves
+from lj_vae_hpc.training.batches import Batches, read_rows
+from lj_vae_hpc.training.continuation import schedule_facts, why_done
+from lj_vae_hpc.training.curves import Curves, write_metrics
 from lj_vae_hpc.training.hardware import choose_device, choose_dtype, keep_memory
 from lj_vae_hpc.training.loop import State, Trainer
-from lj_vae_hpc.training.setup import check_data, first_state, model_facts, new_network, reader
+from lj_vae_hpc.training.setup import check_data, data_facts, first_state, model_facts, new_network
 from lj_vae_hpc.training.splits import Splits
 
 
@@ -23,11 +26,16 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     """The command: trains to `training.epochs`, from the last checkpoint where there is one.
 
     Raises:
-        UserError: no data set, one made for another configuration, a batch smaller than the number of ranks, a
-            checkpoint of another architecture.
+        UserError: a network that cannot be used like this, no data set, one made for another configuration, a batch
+            smaller than the number of ranks, a checkpoint of another architecture or that cannot be continued.
     """
     world.on_root(lambda: check_data(run, config, world.size))
     world.on_root(lambda: checkpoint.remove_partial(run.model))
+    done = world.on_root(lambda: _find_done(run, config))
+    if done:
+        if world.is_root:
+            print(f"training: {done}", flush=True)
+        return
     threads = world.threads_per_rank()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
@@ -35,7 +43,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     device = choose_device(config.training, world)
     dtype = world.broadcast(choose_dtype(config.training, device))
     network, optimizer = new_network(config, device)
-    module, facts = network.module, model_facts(config)
+    module = network.module
     world.node_by_node(lambda: warm_up(module))
     arithmetic = {
         "ranks": world.size, "threads per rank": threads, "device": device.type,
@@ -45,36 +53,36 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     continuing = world.on_root(path.exists)
     if continuing:
         tensors, stored = world.on_root(lambda: checkpoint.load(path))
-        world.on_root(lambda: checkpoint.check_facts(stored, facts, path))
         world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
         checkpoint.restore(tensors, module, optimizer, path)
         state = State(**stored["state"])
         if world.is_root and (note := checkpoint.arithmetic_note(stored, arithmetic)):
             print(f"training: {note}", flush=True)
-    with Dataset(run.data, check_segments=False) as data:
-        splits = Splits.of(data.rows, config.sampling.turn, config.training)
+    with Dataset(run.dataset) as data:
+        splits = Splits.of(data.layout, config.training)
         batches = Batches(splits.training, config.training.batch_size, config.seed)
-        read = reader(data)
+        read = partial(read_rows, data)
         if not continuing:  # the other ranks get rank 0's weights from DistributedDataParallel
             state = world.on_root(lambda: first_state(network, config, read, splits.training))
         if world.is_root:
-            done = f", continuing after epoch {state.epoch} step {state.step}" if continuing else ""
+            place = f", continuing after epoch {state.epoch} step {state.step}" if continuing else ""
             print(
                 f"training: {len(splits.training)} configurations, {batches.steps} steps of {batches.batch_size} per "
                 f"epoch, {world.size} ranks x {threads} threads on {device.type} in {arithmetic['precision']}"
-                f"{done}",
+                f"{place}",
                 flush=True,
             )
         backend = "nccl" if device.type == "cuda" else "gloo"
         left = len(splits.training) * (config.training.epochs - state.epoch) - int(state.sums[3])
         with (
-            world.process_group(backend),
+            process_group(world, backend),
             Progress("training", left, "configurations", world.is_root) as progress,
             Curves(run.metrics, run.model / "tensorboard", state.history if world.is_root else None) as curves,
         ):
             trainer = Trainer(
                 world=world,
                 network=network,
+                parallel=data_parallel(world, module),
                 optimizer=optimizer,
                 config=config,
                 read=read,
@@ -82,7 +90,8 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
                 validation=splits.validation,
                 dtype=dtype,
                 folder=run.model,
-                facts=facts | {"arithmetic": arithmetic},
+                facts=model_facts(config)
+                | {"data": data_facts(data), "schedule": schedule_facts(config.training), "arithmetic": arithmetic},
                 report=curves.report,
                 advance=progress.advance,
             )
@@ -91,3 +100,17 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     digests = world.gather(hashlib.sha256(weights).hexdigest())
     if len(set(digests)) > 1:
         raise RuntimeError("the ranks' parameters differ after training")
+
+
+def _find_done(run: RunDir, config: RunConfig) -> str | None:
+    """Why there is nothing to train, if so; a kill may have come after the last checkpoint and before the metrics."""
+    path = run.model / "checkpoint.safetensors"
+    if not path.exists():
+        return None
+    stored = checkpoint.load_facts(path)
+    checkpoint.check_facts(stored, model_facts(config), path)
+    with Dataset(run.dataset) as data:
+        done = why_done(stored, data_facts(data), config.training, run.path)
+    if done:
+        write_metrics(run.metrics, stored["state"]["history"])
+    return done

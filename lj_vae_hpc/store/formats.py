@@ -3,7 +3,7 @@
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from itertools import islice, repeat
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +11,14 @@ import extxyz
 import gsd.hoomd
 import numpy as np
 from extxyz.cextxyz import ExtXYZError
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.store.schema import COLUMNS, shape
+from lj_vae_hpc.store.schema import COLUMNS
 
 Advance = Callable[[float], None]
 SCALARS = tuple(name for name in COLUMNS if name != "positions")
-BYTES_AT_ONCE = 1 << 20  # of a NumPy archive
 
 
 class Configuration(NamedTuple):
@@ -86,22 +84,12 @@ def write_gsd(path: Path, data: Dataset, box_side: float, advance: Advance) -> N
 def write_npz(path: Path, data: Dataset, box_side: float, advance: Advance) -> None:
     """Writes a NumPy archive: an array per column as it is stored, and box_side. Arguments as of write_extxyz.
 
-    Column after column in blocks, where np.savez would need all of them in memory.
+    The columns are mapped, not read, so that memory does not grow with the data set.
     """
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, column in COLUMNS.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                header = {
-                    "descr": column.dtype,
-                    "fortran_order": False,
-                    "shape": shape(name, data.rows, data.n_particles),
-                }
-                npy.write_array_header_1_0(file, header)
-                for block, columns in data.blocks(range(data.rows), (name,)):
-                    file.write(columns[name].tobytes())
-                    advance(len(block) / len(COLUMNS))
-        with archive.open("box_side.npy", "w") as file:
-            npy.write_array(file, np.array(box_side))
+    with path.open("wb") as file:
+        arrays: dict[str, Any] = {**data.mapped(), "box_side": np.array(box_side)}
+        np.savez(file, **arrays)
+    advance(data.rows)
 
 
 WRITERS = {".xyz": write_extxyz, ".extxyz": write_extxyz, ".gsd": write_gsd, ".npz": write_npz}
@@ -184,40 +172,22 @@ def _count_frames(path: Path) -> int:
 
 def _read_npz(path: Path) -> Iterator[Configuration]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-            if "positions" not in names:
-                raise UserError(f"{path} has no array positions, only: {', '.join(names)}")
-            (n, *_), positions = _rows(path, archive, "positions")
-            others = []
-            for name in ("gamma", "box_side"):
-                size, values = _rows(path, archive, name) if name in names else ((), repeat(None))
-                if size not in ((), (n,)):
-                    raise UserError(f"{path}: {name} has shape {size}, expected one number or ({n},)")
-                others.append(values)
-            for k, row in enumerate(positions, 1):
-                yield Configuration(f"configuration {k}", row, *map(next, others))
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError) as error:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in ("positions", "gamma", "box_side") if name in archive.files}
+            names = archive.files
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a NumPy archive, or damaged: {error}") from None
-
-
-def _rows(path: Path, archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], Iterator[Any]]:
-    """Shape of an array of an archive, and its rows as they are read; a single number is repeated."""
-    file = archive.open(f"{name}.npy")
-    read_header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
-    size, fortran_order, dtype = read_header(file)
-    if dtype.kind not in "fiu" or (fortran_order and len(size) > 1):
-        raise UserError(f"{path}: {name} is {'in Fortran order' if fortran_order else dtype}; save it as "
-                        "np.ascontiguousarray(..., dtype=float)")  # fmt: skip
-
-    def rows() -> Iterator[Any]:
-        row_bytes = dtype.itemsize * int(np.prod(size[1:]))
-        at_once = max(1, BYTES_AT_ONCE // max(1, row_bytes))
-        for start in range(0, size[0], at_once):
-            n = min(at_once, size[0] - start)
-            yield from np.frombuffer(file.read(n * row_bytes), dtype).reshape(n, *size[1:])
-
-    return size, rows() if size else repeat(np.frombuffer(file.read(), dtype)[0])
+    if "positions" not in arrays:
+        raise UserError(f"{path} has no array positions, only: {', '.join(names)}")
+    n = len(arrays["positions"]) if arrays["positions"].ndim else 0
+    for name, values in arrays.items():
+        if values.dtype.kind not in "fiu":
+            raise UserError(f"{path}: {name} holds {values.dtype}, not numbers")
+        if name != "positions" and values.shape not in ((), (n,)):
+            raise UserError(f"{path}: {name} has shape {values.shape}, expected one number or ({n},)")
+    others = [np.broadcast_to(arrays[name], n) if name in arrays else [None] * n for name in ("gamma", "box_side")]
+    for k, (row, gamma, side) in enumerate(zip(arrays["positions"], *others, strict=True), 1):
+        yield Configuration(f"configuration {k}", row, gamma, side)
 
 
 READERS = {".npz": _read_npz, ".xyz": _read_extxyz, ".extxyz": _read_extxyz}

@@ -87,6 +87,14 @@ class Dataset:
         """The named columns of a contiguous range of rows."""
         return {name: self._file[name][rows.start : rows.stop] for name in names}
 
+    def mapped(self) -> dict[str, NDArray[Any]]:
+        """Every column as an array that is read from the file where it is used."""
+        columns = {name: self._file[name] for name in COLUMNS}
+        return {
+            name: np.memmap(self.path, data.dtype, "r", data.id.get_offset(), data.shape)
+            for name, data in columns.items()
+        }
+
     def blocks(self, rows: range, names: tuple[str, ...] = tuple(COLUMNS)) -> Iterator[tuple[range, Columns]]:
         """The same in blocks, so that memory does not grow with the data set."""
         for start in range(rows.start, rows.stop, ROWS_AT_ONCE):

@@ -5,12 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from lj_vae_hpc.config.base import Section
+from lj_vae_hpc.config.model import Model
+from lj_vae_hpc.config.objective import Objective
+from lj_vae_hpc.config.representation import Representation
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import publish
+from lj_vae_hpc.run.provenance import differences
+
+SECTIONS: dict[str, type[Section]] = {
+    "system": System, "representation": Representation, "model": Model, "objective": Objective,
+}  # fmt: skip
 
 
 def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -48,27 +59,54 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         UserError: missing, damaged, or not written by this program.
     """
+    return _read(path, tensors=True)
+
+
+def _read(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.exists():
-        raise UserError(f"{path} does not exist; give `lj-vae train` first")
+        raise UserError(f"{path} does not exist; run `lj-vae train` first")
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["facts"])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118, not a dict
+            return {name: file.get_tensor(name) for name in file.keys() if tensors}, facts  # noqa: SIM118, not a dict
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise UserError(f"cannot read {path}: damaged or not written by lj-vae ({error!r:.100})") from None
+
+
+def load_facts(path: Path) -> dict[str, Any]:
+    """Reads only the facts of what save wrote.
+
+    Raises:
+        UserError: as load.
+    """
+    return _read(path, tensors=False)[1]
 
 
 def check_facts(stored: dict[str, Any], facts: dict[str, Any], path: Path) -> None:
     """Refuses weights that were trained for another system, representation or network.
 
+    Sections are compared after they are validated, so a key that was added since with a default changes nothing.
+
+    Args:
+        stored: facts of the weights.
+        facts: the sections that they must agree with (setup.model_facts).
+        path: of the weights.
+
     Raises:
-        UserError: naming the sections that differ.
+        UserError: naming the keys that differ.
     """
-    different = [name for name in facts if stored.get(name) != facts[name]]
+    different = []
+    for name, section in facts.items():
+        try:
+            valid = SECTIONS[name].model_validate(stored.get(name, {})).model_dump(mode="json")
+        except ValidationError as error:
+            different += [f"{name}.{e['loc'][0]}: {e['msg'].lower()}" for e in error.errors()]
+        else:
+            different += differences(valid, section, name)
     if different:
         raise UserError(
-            f"{path} is a checkpoint of another architecture or system: {', '.join(different)} differ; set them as "
-            "they were, or choose another -o"
+            f"{path} is a checkpoint of another architecture or system: {'; '.join(different)}. Set these keys as they "
+            "were there, or choose another -o"
         )
 
 

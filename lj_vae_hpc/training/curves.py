@@ -8,6 +8,11 @@ from typing import Self
 from lj_vae_hpc.run.files import write_text
 
 
+def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
+    """One line of JSON per epoch."""
+    write_text(path, "".join(json.dumps(metrics) + "\n" for metrics in history))
+
+
 class Curves:
     """metrics.jsonl, TensorBoard and a line per epoch; rank 0 gives a history, the others None."""
 
@@ -15,7 +20,7 @@ class Curves:
         self._metrics, self._started = metrics, time.monotonic()
         self._writer = None
         if history:  # a kill may have come after the checkpoint and before this file
-            self._write(history)
+            write_metrics(metrics, history)
         if history is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -28,13 +33,10 @@ class Curves:
         if self._writer:
             self._writer.close()  # type: ignore[no-untyped-call]
 
-    def _write(self, history: list[dict[str, float]]) -> None:
-        write_text(self._metrics, "".join(json.dumps(metrics) + "\n" for metrics in history))
-
     def report(self, history: list[dict[str, float]]) -> None:
         """Writes the metrics of all epochs so far, and shows the last."""
         last = history[-1]
-        self._write(history)
+        write_metrics(self._metrics, history)
         if self._writer:
             for name, value in last.items():
                 if name != "epoch":

@@ -17,6 +17,7 @@ from lj_vae_hpc.training.batches import WINDOW_ROWS, Batches, Configurations, Re
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Criterion, Terms
 from lj_vae_hpc.training.schedules import learning_rate, warm_up
+from lj_vae_hpc.training.splits import Rows
 
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel.world import World
@@ -46,9 +47,10 @@ class Trainer:
     Attributes:
         world: the ranks.
         network: on its device.
+        parallel: its module with gradients averaged over ranks, or the module itself for a single rank.
         optimizer: of its parameters.
         config: the run's configuration.
-        read: configurations of a contiguous range of rows.
+        read: configurations of some rows.
         batches: the training split's steps.
         validation: rows that choose the best epoch.
         dtype: arithmetic of the network.
@@ -60,11 +62,12 @@ class Trainer:
 
     world: "World"
     network: Network
+    parallel: nn.Module
     optimizer: torch.optim.Optimizer
     config: RunConfig
     read: Read
     batches: Batches
-    validation: range
+    validation: Rows
     dtype: torch.dtype
     folder: Path
     facts: dict[str, Any]
@@ -73,10 +76,10 @@ class Trainer:
 
     def fit(self, state: State) -> State:
         """Trains from a state to `training.epochs`, in place."""
-        parallel, epochs = self.world.data_parallel(self.network.module), self.config.training.epochs
-        self._settle(parallel)
+        epochs = self.config.training.epochs
+        self._settle()
         while state.epoch < epochs:
-            state = self._train_epoch(parallel, state)
+            state = self._train_epoch(state)
             self._check_weights(state.epoch, self.batches.steps)
             validation = self._validate()
             self._check_finite(tuple(validation.values()), state.epoch, self.batches.steps)
@@ -94,19 +97,20 @@ class Trainer:
             self.save(state)
             if self.world.is_root:
                 self.report(state.history)
-            if state.epoch < epochs and self.world.stop_requested():
+            if state.epoch < epochs and self.world.should_stop():
                 raise Stopped(f"checkpoint after epoch {state.epoch} in {self.folder}")
         return state
 
-    def _settle(self, module: nn.Module) -> None:
+    def _settle(self) -> None:
         """One backward pass without a step.
 
         DistributedDataParallel puts the gradients in another order after the first, and with more than two ranks their
         sums are then rounded otherwise: a continued run would take its first step unlike one that was not stopped.
         """
-        if module is not self.network.module:
+        if self.parallel is not self.network.module:
             one, noise = self.read(self.validation[:1]), torch.zeros(1, *self._latent_shape)
-            self._forward(module, self.network.criterion, one, noise).loss.sum().backward()  # type: ignore[no-untyped-call]
+            loss = self._forward(self.parallel, self.network.criterion, one, noise).loss.sum()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.zero_grad(set_to_none=True)
 
     def save(self, state: State) -> None:
@@ -135,16 +139,18 @@ class Trainer:
             output = module(x, condition, noise.flatten(0, 1).to(device))
         return Terms(*map(self.network.per_configuration, criterion(x, output, warmth)))
 
-    def _train_epoch(self, module: nn.Module, state: State) -> State:
-        module.train()
+    def _train_epoch(self, state: State) -> State:
+        self.parallel.train()
         started = time.monotonic()
         sums = torch.zeros(4, dtype=torch.float64, device=self.network.device)
-        steps = self.batches.epoch(state.epoch, state.step, self.read, self.world.shard)
+        steps = self.batches.epoch(state.epoch, state.step, self.read, self.world)
         for step, size, mine, configurations in steps:
             noise, mirrored = (part[mine.start : mine.stop] for part in self._random(state.epoch, step, size))
             time_in_epochs = state.epoch + (step + 1) / self.batches.steps
             warmth = warm_up(time_in_epochs, self.config.objective.warmup_epochs)
-            each = self._forward(module, self.network.criterion, self._mirror(configurations, mirrored), noise, warmth)
+            each = self._forward(
+                self.parallel, self.network.criterion, self._mirror(configurations, mirrored), noise, warmth
+            )
             # The ranks' gradients are averaged; this makes the average that of the whole batch, whatever each holds.
             loss = each.loss.sum() * (self.world.size / size)
             self.optimizer.zero_grad(set_to_none=True)
@@ -152,13 +158,13 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(time_in_epochs, self.config.training)
             self.optimizer.step()
-            sums[:3] += torch.stack([term.detach().sum() for term in each]).double()
+            sums[:3] += torch.stack([term.detach().sum() for term in each[:3]]).double()
             sums[3] += len(mine)
             if state.epoch == step == 0:
                 state = replace(state, untrained=max(state.untrained, self._total(state, sums)[1] / size))
             self.advance(size)
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
-                stop = self.world.stop_requested()
+                stop = self.world.should_stop()
                 due = stop or self.world.broadcast(
                     time.monotonic() - started > 60 * self.config.training.checkpoint_minutes
                 )
@@ -249,14 +255,13 @@ class Trainer:
         """Means over the validation split, each row once, decoding the mean of q(z|x)."""
         module, criterion = self.network.module.eval(), self.network.criterion.analytic
         share = self.world.shard(len(self.validation))
-        rows = self.validation[share.start : share.stop]
         sums = np.zeros(4)
-        for start in range(rows.start, rows.stop, WINDOW_ROWS):
-            window = self.read(range(start, min(start + WINDOW_ROWS, rows.stop)))
+        for start in share[::WINDOW_ROWS]:
+            window = self.read(self.validation[start : min(start + WINDOW_ROWS, share.stop)])
             for at in range(0, len(window.gamma), self.batches.batch_size):
                 part = window.part(slice(at, at + self.batches.batch_size))
                 noise = torch.zeros(len(part.gamma), *self._latent_shape)
-                sums[:3] += [float(term.sum()) for term in self._forward(module, criterion, part, noise)]
+                sums[:3] += [float(term.sum()) for term in self._forward(module, criterion, part, noise)[:3]]
                 sums[3] += len(part.gamma)
         loss, error, kl, count = self.world.sum(sums)
         return {"loss": loss / count, "mse": error / count, "kl": kl / count}

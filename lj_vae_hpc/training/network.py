@@ -1,6 +1,6 @@
 """The auto-encoder of a configuration, with what it needs around it: encoding, condition and objective."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ class Network:
         module: the network, on its device.
         encoding: from positions to its input.
         criterion: the loss.
-        gammas: γ that the conditions are scaled by; empty where the network is not conditional.
+        gammas: those it is trained on, which conditions are scaled by; empty where the network is not conditional.
     """
 
     module: VAE
@@ -35,8 +35,14 @@ class Network:
     gammas: tuple[float, ...]
 
     @classmethod
-    def of(cls, config: RunConfig) -> "Network":
-        """A new network, initialised with torch's generator; on the CPU."""
+    def of(cls, config: RunConfig, gammas: Sequence[float] | None = None) -> "Network":
+        """A new network, initialised with torch's generator; on the CPU.
+
+        Args:
+            config: the run's configuration.
+            gammas: those that the weights to be loaded were trained on, from the facts of their file; None for a
+                network that will be trained on the γ of the configuration.
+        """
         encoding = make_encoding(config.system, config.representation)
         kind, objective, model = config.representation.kind, config.objective, config.model
         if objective.likelihood == "poisson":
@@ -57,8 +63,8 @@ class Network:
         criterion = Criterion(
             objective, encoding.matrix if coordinates else None, compares_both=coordinates and objective.distances
         )
-        gammas = config.sampling.gamma_values if model.conditional else ()
-        return cls(module, encoding, criterion, gammas)
+        trained = sorted(config.sampling.gamma_values if gammas is None else gammas)
+        return cls(module, encoding, criterion, tuple(trained) if model.conditional else ())
 
     @property
     def device(self) -> torch.device:
@@ -77,6 +83,10 @@ class Network:
     def per_configuration(self, values: Tensor) -> Tensor:
         """Mean over the samples of each configuration: (n * samples, ...) to (n, ...)."""
         return values.view(-1, self.encoding.samples, *values.shape[1:]).mean(dim=1)
+
+    def sum_of_samples(self, values: Tensor) -> Tensor:
+        """Sum over the samples of each configuration, for what is in nats: (n * samples, ...) to (n, ...)."""
+        return values.view(-1, self.encoding.samples, *values.shape[1:]).sum(dim=1)
 
     def constant_error(self, configurations: Configurations) -> float:
         """Mean squared error of a network that always gives the mean sample of these."""

@@ -19,6 +19,7 @@ class Terms(NamedTuple):
     loss: Tensor
     squared_error: Tensor  # mean over the entries of the distance matrix where there is one, else of the sample
     kl: Tensor  # KL(q(z|x) || N(0, 1)) in nats, mean over latent dimensions
+    negative_elbo: Tensor  # -log p(x|z) + KL in nats, whatever weights the loss gives to its terms
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Criterion:
 
         KL = -1/2 Σ (1 + log σ² - μ² - σ²), or log q(z|x) - log p(z) of the decoded z (Kingma and Welling,
         arXiv:1312.6114). Fisher information of q(z|x) under translations: tr J = Σ 1/σ² (Zheng et al., AAAI 2019).
+        The negative ELBO has the KL divergence in closed form and with weight 1, and no Fisher term.
 
         Args:
             x: (B, *shape) samples.
@@ -63,7 +65,8 @@ class Criterion:
         weight = warmth * o.kl_weight
         if o.kind == "reference":
             loss = error.mean(dim=1) + weight * kl.mean(dim=1)
-            return Terms(loss, squared_error, kl.mean(dim=1))
+            surprise = _gaussian(error, self._implied_log_sigma(error.shape[1], kl.shape[1]))
+            return Terms(loss, squared_error, kl.mean(dim=1), surprise + kl.sum(dim=1))
         if o.likelihood.startswith("gaussian"):
             compared = torch.cat([error, squared], dim=1) if self.compares_both else error
             surprise = _gaussian(compared, output.log_sigma)
@@ -77,7 +80,18 @@ class Criterion:
         loss = surprise + weight * divergence
         if o.kind == "fisher":
             loss = loss + o.fisher_weight * ((-output.log_variance).exp().sum(dim=1) - o.fisher_target).abs()
-        return Terms(loss, squared_error, kl.mean(dim=1))
+        return Terms(loss, squared_error, kl.mean(dim=1), surprise + kl.sum(dim=1))
+
+    def _implied_log_sigma(self, entries: int, latent_dim: int) -> Tensor:
+        """Logarithm of σ of the normal likelihood that the reference loss implies.
+
+        With D entries, d latent dimensions and errors e, the negative ELBO is Σ e² / (2 σ²) + D log(2 π σ²) / 2 + KL.
+        Times 2 σ² / D and without the constant, this is the mean of e² plus (2 σ² / D) KL. The loss is the mean of e²
+        plus (λ / d) KL, so σ² = λ D / (2 d). Where λ is 0, no likelihood follows, and σ is `objective.sigma`.
+        """
+        o = self.objective
+        variance = o.kl_weight * entries / (2 * latent_dim) if o.kl_weight > 0 else o.sigma**2
+        return torch.tensor(0.5 * math.log(variance))
 
 
 def _gaussian(squares: Tensor, log_sigma: Tensor) -> Tensor:

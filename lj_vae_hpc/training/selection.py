@@ -27,8 +27,8 @@ def description_length(trainer: Trainer, config: RunConfig) -> dict[str, float]:
     module, criterion, encoding = network.module.eval(), network.criterion.analytic, network.encoding
     sums, dimension = np.zeros(2), config.model.latent_dim
     generator = torch.Generator().manual_seed(config.seed % 2**63)  # the same numbers in every epoch and trial
-    for start in range(rows.start, rows.stop, WINDOW_ROWS):
-        window = trainer.read(range(start, min(start + WINDOW_ROWS, rows.stop)))
+    for start in range(0, len(rows), WINDOW_ROWS):
+        window = trainer.read(rows[start : start + WINDOW_ROWS])
         for at in range(0, len(window.gamma), trainer.batches.batch_size):
             part = window.part(slice(at, at + trainer.batches.batch_size))
             noise = torch.randn(len(part.gamma), encoding.samples, dimension, generator=generator)

@@ -7,12 +7,25 @@ import torch
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.model.registry import objection
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.ensemble import ensembles_of, fingerprint
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.training.batches import Configurations, Read
+from lj_vae_hpc.training.batches import Read
 from lj_vae_hpc.training.loop import State
 from lj_vae_hpc.training.network import Network, linear_rows
+from lj_vae_hpc.training.splits import Rows, Splits
+
+
+def check_networks(config: RunConfig) -> None:
+    """Whether the encoder and the decoder can be used as the configuration asks; needs no data.
+
+    Raises:
+        UserError: naming the key, what is wrong and what is accepted.
+    """
+    problem = objection(config.representation, config.model)
+    if problem:
+        raise UserError(f"configuration: {problem}")
 
 
 def new_network(config: RunConfig, device: torch.device) -> tuple[Network, torch.optim.Optimizer]:
@@ -24,34 +37,35 @@ def new_network(config: RunConfig, device: torch.device) -> tuple[Network, torch
     return network, torch.optim.AdamW(network.module.parameters(), lr=rate, weight_decay=decay, fused=True)
 
 
-def first_state(network: Network, config: RunConfig, read: Read, training: range) -> State:
+def first_state(network: Network, config: RunConfig, read: Read, training: Rows) -> State:
     """Sets what of a new network depends on data, and gives the state that training starts from."""
     row, first = config.model.reference_state, training[: linear_rows(config.system.n_particles)]
-    network.start(read(first), None if row is None else read(range(row, row + 1)))
+    network.start(read(first), None if row is None else read(np.array([row])))
     return State(untrained=network.constant_error(read(first[:1024])))
 
 
 def model_facts(config: RunConfig) -> dict[str, Any]:
-    """What weights are stored with, and must agree with when they are used again."""
+    """The sections that weights depend on, and must agree with when they are used again."""
     return config.model_dump(mode="json", include={"system", "representation", "model", "objective"})
 
 
-def reader(source: Dataset, first: int = 0) -> Read:
-    """Reads configurations of a contiguous range of rows, counted from a first one."""
-
-    def read(rows: range) -> Configurations:
-        part = source.read(range(first + rows.start, first + rows.stop), ("positions", "gamma"))
-        return Configurations(np.asarray(part["positions"], np.float32), np.asarray(part["gamma"], np.float64))
-
-    return read
+def data_facts(data: Dataset) -> dict[str, Any]:
+    """What weights were trained on."""
+    layout = data.layout
+    return {
+        "gammas": list(layout.gammas), "configurations": layout.configurations,
+        "fingerprint": data.attributes["fingerprint"],
+    }  # fmt: skip
 
 
 def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
-    """Everything about the data set that can be checked before any work.
+    """Everything about the networks and the data set that can be checked before any work.
 
     Raises:
-        UserError: missing, damaged, incomplete, or made for another configuration.
+        UserError: networks that cannot be used like this; data that are missing, damaged, made for another
+            configuration, or too few for their splits; more ranks than rows of a batch.
     """
+    check_networks(config)
     if not run.dataset.exists():
         raise UserError(f"no data set in {run.path}; run `lj-vae generate -o {run.path}` first")
     with Dataset(run.dataset) as data:
@@ -68,6 +82,7 @@ def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
                 f"{data.path} does not hold the configurations that seed, system and sampling ask for; run `lj-vae "
                 f"generate -o {run.path}` to sample what is missing"
             )
+        Splits.of(data.layout, config.training)
         row = config.model.reference_state
         if row is not None and row >= data.rows:
             raise UserError(f"model.reference_state: {data.path} has no row {row}; its rows are 0 to {data.rows - 1}")

@@ -1,25 +1,85 @@
-"""Which rows train, choose the best epoch, and test."""
+"""Which configurations train, choose the best epoch, and test."""
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lj_vae_hpc.config.training import Training
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.store.schema import Layout
+
+GOLDEN = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio, to the nearest odd number
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of a data set: all samples of some chains, at every γ.
+
+    A slice gives row numbers chain after chain, and for each chain all γ, so that every slice is a fair mixture of γ.
+
+    Attributes:
+        layout: of the data set.
+        chains: numbers of the chains, ascending.
+    """
+
+    layout: Layout
+    chains: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.chains) * self._per_chain
+
+    def __getitem__(self, which: slice) -> NDArray[np.int64]:
+        place, rest = np.divmod(np.arange(*which.indices(len(self)), dtype=np.int64), self._per_chain)
+        sample, gamma = np.divmod(rest, len(self.layout.gammas))
+        samples = self.layout.samples_per_chain
+        return gamma * self.layout.configurations + self.chains[place] * samples + sample
+
+    @property
+    def _per_chain(self) -> int:
+        """Rows of one chain number, all γ together."""
+        return len(self.layout.gammas) * self.layout.samples_per_chain
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Disjoint contiguous rows. Chains are independent and rows interleave γ, so this split is a random one."""
+    """Disjoint parts of a data set, whole chains each. The split of a chain follows from its number alone."""
 
-    training: range
-    validation: range
-    test: range
+    training: Rows
+    validation: Rows
+    test: Rows
 
     @classmethod
-    def of(cls, rows: int, turn: int, training: Training) -> "Splits":
-        """Divides the rows in multiples of a turn, one chain of every γ: whole chains, every γ equally often.
+    def of(cls, layout: Layout, training: Training) -> "Splits":
+        """Divides a data set by u = frac(c / golden ratio) of each chain c, the same for every γ.
 
-        At least two rows are for tests, or errors could not be told.
+        Test where u < test_fraction, validation where u >= 1 - validation_fraction. The sequence u is as even as can
+        be at every length (Knuth, The Art of Computer Programming 3, 6.4), so the shares are right for any number of
+        chains, and more chains or more γ move nothing from one split to another.
+
+        Raises:
+            UserError: a split would be empty, or its errors could not be estimated.
         """
-        chains = rows // turn
-        test = chains - max(-(-2 // turn), round(training.test_fraction * chains))
-        validation = test - max(1, round(training.validation_fraction * chains))
-        return cls(range(validation * turn), range(validation * turn, test * turn), range(test * turn, rows))
+        chains = np.arange(layout.configurations // layout.samples_per_chain, dtype=np.int64)
+        u = fractions(chains)
+        test = u < np.uint64(int(training.test_fraction * 2**64))
+        validation = u >= np.uint64(2**64 - int(training.validation_fraction * 2**64))
+        found = cls(*(Rows(layout, chains[which]) for which in (~test & ~validation, validation, test)))
+        remedy = "; increase sampling.configurations or"
+        if not len(found.training):
+            raise UserError(
+                f"training: none of the {len(chains)} chains of each γ is left for training{remedy} lower "
+                "training.validation_fraction and training.test_fraction"
+            )
+        for name, rows, least in (("validation", found.validation, 1), ("test", found.test, 2)):
+            if len(rows) < least:
+                raise UserError(
+                    f"training.{name}_fraction: {len(rows)} of {layout.rows} configurations are in the {name} split, "
+                    f"which needs at least {least}{remedy} training.{name}_fraction"
+                )
+        return found
+
+
+def fractions(chains: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """2^64 frac(c / golden ratio) of each chain c, in integers: the same on every machine."""
+    return chains.astype(np.uint64) * np.uint64(GOLDEN)

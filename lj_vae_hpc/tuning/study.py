@@ -1,4 +1,4 @@
-"""The study: one journal that ranks and jobs append to, on any node, and who works on which of its trials."""
+"""The study: one journal that ranks and jobs on any node append to, and which process works on which trial."""
 
 import json
 import shutil
@@ -17,15 +17,15 @@ from lj_vae_hpc.config.tuning import Span
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.lock import Claims
 
-STOPPED = "stopped"  # of a trial whose checkpoint waits to be continued
+SUSPENDED = "suspended"  # attribute of a trial whose checkpoint waits to be continued
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class Study:
-    """Finished trials count; those of processes that ended without finishing them do not.
+    """A search of `tuning.trials` finished trials; those that a killed process left unfinished do not count.
 
     Args:
-        folder: of the journal.
+        folder: where the journal is.
         claims: which trials are being worked on.
         config: the run's configuration.
 
@@ -36,109 +36,114 @@ class Study:
     def __init__(self, folder: Path, claims: Claims, config: RunConfig) -> None:
         path = folder / "journal.log"
         # A file made with O_EXCL is a lock on every file system, NFS from version 3 on; one that a killed process left
-        # is broken after half a minute. Optuna's links take the path from their own folder, where it is not found.
+        # is broken after half a minute. Optuna's symbolic links fail: their target is
+        # resolved in the wrong folder.
         lock = JournalFileOpenLock(str(path))
-        _drop_cut_line(path, lock)
+        _remove_incomplete_line(path, lock)
         try:
             storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
         except (ValueError, KeyError) as error:
-            raise UserError(f"{path} is damaged ({error!r:.80}); mend it, or move {folder} away") from None
+            raise UserError(f"{path} is damaged ({error!r:.80}); repair it, or move {folder} away") from None
         pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
-        self._study = optuna.create_study(storage=storage, study_name="lj-vae", pruner=pruner, load_if_exists=True)
+        self.optuna = optuna.create_study(storage=storage, study_name="lj-vae", pruner=pruner, load_if_exists=True)
         self._folder, self._claims, self._config = folder, claims, config
 
     def trial_folder(self, number: int) -> Path:
-        """Where a trial keeps its checkpoint while it is not finished."""
+        """Where an unfinished trial keeps its checkpoint."""
         return self._folder / "trials" / f"{number:04d}"
 
-    def begin(self) -> Trial | None:
-        """The next trial for this process: one that was stopped, or a new one; None where none is left.
+    def next_trial(self) -> Trial | None:
+        """Claims a trial for this process: a suspended one, else a new one; None if no trial is left to do.
 
-        Trials that a process left without stopping them, since it was killed, are marked as failed here.
+        Trials that a killed process left are marked as failed.
         """
         with self._claims.alone():
-            left, begun = self._left()
-            stopped = [trial for trial in left if trial.user_attrs.get(STOPPED)]
-            for trial in left:
-                if trial not in stopped:
-                    self._study.tell(trial.number, state=TrialState.FAIL)
+            taken = self._taken_by_others()
+            # Read after the claims were tried: a process finishes its trial before it drops the claim.
+            abandoned = [trial for trial in self._trials(TrialState.RUNNING) if trial.number not in taken]
+            suspended = [trial for trial in abandoned if trial.user_attrs.get(SUSPENDED)]
+            for trial in abandoned:
+                if trial not in suspended:
+                    self.optuna.tell(trial.number, state=TrialState.FAIL)
                     shutil.rmtree(self.trial_folder(trial.number), ignore_errors=True)
-            if begun >= self._config.tuning.trials:
+            finished = {trial.number for trial in self.finished_trials()}
+            if len(finished | taken) >= self._config.tuning.trials:
                 return None
-            taken = Trial(self._study, stopped[0]._trial_id) if stopped else self._study.ask()
-            taken.set_user_attr(STOPPED, False)
-            self._claims.take(taken.number)
+            claimed = Trial(self.optuna, suspended[0]._trial_id) if suspended else self.optuna.ask()
+            claimed.set_user_attr(SUSPENDED, False)
+            self._claims.take(claimed.number)
+        return claimed
+
+    def _taken_by_others(self) -> set[int]:
+        """Numbers of the unfinished trials that other processes work on."""
+        taken = set()
+        for trial in self._trials(TrialState.RUNNING):
+            if self._claims.take(trial.number):
+                self._claims.drop(trial.number)
+            else:
+                taken.add(trial.number)
         return taken
 
-    def _left(self) -> tuple[list[FrozenTrial], int]:
-        """Unfinished trials that no other process works on, and the number of all others, finished or not."""
-        running = self._numbers(TrialState.RUNNING)
-        free = {number for number in running if self._claims.take(number)}
-        for number in free:
-            self._claims.drop(number)
-        # Their processes may have ended them meanwhile; what is read now was written before they were given back.
-        left = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        ended = self._numbers(TrialState.COMPLETE, TrialState.PRUNED)
-        return [trial for trial in left if trial.number in free], len(ended | (running - free))
-
-    def _numbers(self, *states: TrialState) -> set[int]:
-        return {trial.number for trial in self._study.get_trials(deepcopy=False, states=states)}
+    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.optuna.get_trials(deepcopy=False, states=states)
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
-        """A value for every key that is searched; numbers have four digits. One rank alone always gets the same."""
+        """A value for every key of `tuning.space`; a search on one rank repeats exactly."""
         seed = np.random.SeedSequence([self._config.seed, trial.number]).generate_state(1)[0]
-        self._study.sampler = optuna.samplers.TPESampler(seed=int(seed))
-        return {key: value_of(entry, self._ask(trial, key, entry)) for key, entry in self._config.tuning.space.items()}
+        self.optuna.sampler = optuna.samplers.TPESampler(seed=int(seed))
+        for key, searched in self._config.tuning.space.items():
+            if isinstance(searched, tuple):
+                trial.suggest_categorical(key, [compact_json(choice) for choice in searched])
+            elif self._is_integer(key):
+                trial.suggest_int(key, int(searched.low), int(searched.high), log=searched.spacing == "log")
+            else:
+                trial.suggest_float(key, searched.low, searched.high, log=searched.spacing == "log")
+        return self.parameters(trial)
 
-    def _ask(self, trial: Trial, key: str, entry: Span | tuple[Any, ...]) -> Any:
-        if isinstance(entry, tuple):
-            return trial.suggest_categorical(key, [json.dumps(choice, separators=(",", ":")) for choice in entry])
+    def _is_integer(self, key: str) -> bool:
         section, name = key.split(".")
-        if isinstance(getattr(getattr(self._config, section), name), int):
-            return trial.suggest_int(key, int(entry.low), int(entry.high), log=entry.spacing == "log")
-        return trial.suggest_float(key, entry.low, entry.high, log=entry.spacing == "log")
+        return isinstance(getattr(getattr(self._config, section), name), int)
 
-    def end(self, trial: Trial, state: TrialState, value: float | None = None, why: str = "") -> None:
-        """Records a finished trial, whose folder goes."""
-        if why:
-            trial.set_user_attr("why", why)
+    def parameters(self, trial: Trial | FrozenTrial) -> dict[str, Any]:
+        """A trial's values as the configuration takes them; real numbers have four digits."""
+        return {key: self._parameter(key, suggested) for key, suggested in trial.params.items()}
+
+    def _parameter(self, key: str, suggested: Any) -> Any:
+        if isinstance(self._config.tuning.space[key], Span):
+            return suggested if isinstance(suggested, int) else float(f"{suggested:.4g}")
+        return json.loads(suggested)
+
+    def finish(self, trial: Trial, state: TrialState, value: float | None = None, reason: str = "") -> None:
+        """Records how a trial ended, and removes its folder."""
+        if reason:
+            trial.set_user_attr("reason", reason)
         shutil.rmtree(self.trial_folder(trial.number), ignore_errors=True)
-        self._study.tell(trial, value, state)
+        self.optuna.tell(trial, value, state)
         self._claims.drop(trial.number)
 
-    def pause(self, trial: Trial) -> None:
-        """Leaves a trial to whoever continues it."""
-        trial.set_user_attr(STOPPED, True)
+    def suspend(self, trial: Trial) -> None:
+        """Leaves a trial, with its checkpoint, to whichever process continues it."""
+        trial.set_user_attr(SUSPENDED, True)
         self._claims.drop(trial.number)
 
-    def finished(self) -> list[FrozenTrial]:
-        """Finished trials, in the order in which they ended."""
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    def finished_trials(self) -> list[FrozenTrial]:
+        """Complete and pruned trials, in the order in which they ended."""
+        trials = self._trials(TrialState.COMPLETE, TrialState.PRUNED)
         return sorted(trials, key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
 
     @property
-    def complete(self) -> bool:
-        """Whether all trials are finished, whoever had them."""
-        return len(self.finished()) >= self._config.tuning.trials
-
-    def importances(self) -> dict[str, float]:
-        """Share of each key in the variance of a forest fitted to complete trials (Hutter et al., ICML 2014)."""
-        values = {trial.value for trial in self.finished() if trial.state == TrialState.COMPLETE}
-        if len(values) < 4:
-            return {}  # too few
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        return optuna.importance.get_param_importances(self._study, evaluator=evaluator)
+    def is_finished(self) -> bool:
+        """Whether `tuning.trials` trials are finished, by whichever process."""
+        return len(self.finished_trials()) >= self._config.tuning.trials
 
 
-def value_of(entry: Span | tuple[Any, ...], suggested: Any) -> Any:
-    """What the configuration takes for what the study has stored."""
-    if isinstance(entry, tuple):
-        return json.loads(suggested)
-    return suggested if isinstance(suggested, int) else float(f"{suggested:.4g}")
+def compact_json(value: Any) -> str:
+    """JSON without spaces."""
+    return json.dumps(value, separators=(",", ":"))
 
 
-def _drop_cut_line(path: Path, lock: JournalFileOpenLock) -> None:
-    """Takes away a last line that was not written to its end, before anything is appended to it."""
+def _remove_incomplete_line(path: Path, lock: JournalFileOpenLock) -> None:
+    """Cuts off a last line that a killed process left incomplete, before anything is appended to it."""
     lock.acquire()
     try:
         with path.open("ab+") as file:

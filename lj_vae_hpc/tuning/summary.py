@@ -1,111 +1,96 @@
-"""What a search of hyperparameters shows of itself."""
+"""What a search of hyperparameters reports: its progress, its best trial and its figures."""
 
-import json
 import time
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
-import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 from tqdm import tqdm
 
 from lj_vae_hpc.config.load import changed
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.config.tuning import Span
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.report.search import Axis, search
 from lj_vae_hpc.run.files import write_text
-from lj_vae_hpc.tuning.study import Study, value_of
+from lj_vae_hpc.tuning.figures import write_figures
+from lj_vae_hpc.tuning.study import Study, compact_json
 
 
-class Outcome:
-    """A line for every trial that ends, whichever rank or job had it; and at the end the best of them.
+class SearchSummary:
+    """Prints a line for every trial that ends, in whichever rank or job, and the best trial when the search is over.
 
     Args:
         folder: of the study.
         study: the study.
         config: the run's configuration.
-        shown: whether this rank prints.
+        prints: whether this rank prints.
     """
 
-    def __init__(self, folder: Path, study: Study, config: RunConfig, shown: bool) -> None:
-        self._folder, self._study, self._config, self._shown = folder, study, config, shown
-        self._printed = {trial.number for trial in study.finished()}
-        self._before, self._started = len(self._printed), time.monotonic()
-        if shown:
-            searched = ", ".join(config.tuning.space)
-            print(f"tuning: {self._before} of {self._total} trials are in {folder}; searching {searched}", flush=True)
+    def __init__(self, folder: Path, study: Study, config: RunConfig, prints: bool) -> None:
+        self._folder, self._study, self._config, self._prints = folder, study, config, prints
+        self._total, self._started = config.tuning.trials, time.monotonic()
+        self._reported = {trial.number for trial in study.finished_trials()}
+        self._finished_before = len(self._reported)
+        if prints:
+            keys = ", ".join(config.tuning.space)
+            print(
+                f"tuning: {self._finished_before} of {self._total} trials are in {folder}; searching {keys}", flush=True
+            )
 
-    @property
-    def _total(self) -> int:
-        return self._config.tuning.trials
-
-    def show(self) -> None:
-        """Prints what has ended since the last call."""
-        if not self._shown:
+    def print_new_trials(self) -> None:
+        """Prints the trials that have ended since the last call."""
+        if not self._prints:
             return
-        finished = self._study.finished()
+        finished = self._study.finished_trials()
         for position, trial in enumerate(finished):
-            if trial.number not in self._printed:
-                self._printed.add(trial.number)
-                self._print(trial, _best(finished[: position + 1]))
+            if trial.number not in self._reported:
+                self._reported.add(trial.number)
+                self._print_trial(trial, _best(finished[: position + 1]))
 
-    def _print(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
-        done = len(self._printed)
-        pace = (time.monotonic() - self._started) / (done - self._before)  # seconds per trial, all ranks and jobs
-        ended = f"pruned, {trial.user_attrs.get('why', '')}"
-        if trial.state == TrialState.COMPLETE:
-            measured = trial.user_attrs["best"]
-            ended = f"{trial.value:.1f} nats (RMSE {measured['mse'] ** 0.5:.4f}, KL {measured['kl']:.1f})"
-        print(
-            f"trial {trial.number}: {ended}; {self._options(trial, '')}; "
-            + (f"best {best.value:.1f} (trial {best.number}); " if best else "")
-            + f"{done} of {self._total}, {60 / pace:.1f} trials/min, "
-            f"{tqdm.format_interval(pace * max(0, self._total - done))} left",
-            flush=True,
-        )
+    def _print_trial(self, trial: FrozenTrial, best: FrozenTrial | None) -> None:
+        done = len(self._reported)
+        seconds = (time.monotonic() - self._started) / (done - self._finished_before)  # per trial, all ranks and jobs
+        parts = [
+            f"trial {trial.number}: {_result(trial)}",
+            self._options(trial, prefix=""),
+            f"best {best.value:.1f} (trial {best.number})" if best else "none complete so far",
+            f"{done} of {self._total}, {60 / seconds:.1f} trials/min, "
+            f"{tqdm.format_interval(seconds * max(0, self._total - done))} left",
+        ]
+        print("; ".join(parts), flush=True)
 
-    def conclude(self) -> None:
-        """Prints the best trial, and writes it as a configuration, and the figures.
+    def write_results(self) -> None:
+        """Prints the best trial, and writes its configuration and the figures.
 
         Raises:
-            UserError: no trial was completed.
+            UserError: no trial is complete.
         """
-        finished, space = self._study.finished(), self._config.tuning.space
+        finished = self._study.finished_trials()
         best = _best(finished)
         if best is None:
             raise UserError(
-                f"none of {len(finished)} trials was completed (the last was pruned: "
-                f"{finished[-1].user_attrs.get('why')}); move {self._folder} away and choose another tuning.space"
+                f"none of {len(finished)} trials is complete (the last was pruned: "
+                f"{finished[-1].user_attrs.get('reason')}); move {self._folder} away and choose another tuning.space"
             )
-        print(f"tuning: best of {len(finished)} trials is {best.number} with {best.value:.1f} nats; its parameters are")
-        print(f"  {self._options(best, '-s ')}")
-        write_text(self._folder / "best.yaml", changed(self._config, self._values(best)).to_yaml())
-        shares = self._study.importances()
-        axes = [
-            Axis(
-                key, [self._values(trial).get(key) for trial in finished],
-                entry.spacing if isinstance(entry, Span) else "choices", shares.get(key),
-            )
-            for key, entry in space.items()
-        ]  # fmt: skip
-        values = np.array([np.nan if trial.value is None else trial.value for trial in finished])
-        complete = np.array([trial.state == TrialState.COMPLETE for trial in finished])
-        write_text(self._folder / "importance.svg", search(values, complete, axes))
-        print(f"tuning: wrote {self._folder}/best.yaml, for -c, and {self._folder}/importance.svg", flush=True)
-
-    def _values(self, trial: FrozenTrial) -> dict[str, Any]:
-        return {key: value_of(self._config.tuning.space[key], value) for key, value in trial.params.items()}
+        print(f"tuning: the best of {len(finished)} trials is trial {best.number} with {best.value:.1f} nats:")
+        print(f"  {self._options(best, prefix='-s ')}")
+        path = self._folder / "best.yaml"
+        write_text(path, changed(self._config, self._study.parameters(best)).to_yaml())
+        figures = write_figures(self._study.optuna, self._folder)
+        print(f"tuning: wrote {path} (for -c), {', '.join(map(str, figures))}", flush=True)
 
     def _options(self, trial: FrozenTrial, prefix: str) -> str:
-        return " ".join(f"{prefix}{quote(f'{key}={_text(value)}')}" for key, value in self._values(trial).items())
+        values = self._study.parameters(trial).items()
+        texts = [f"{key}={value if isinstance(value, str) else compact_json(value)}" for key, value in values]
+        return " ".join(f"{prefix}{quote(text)}" for text in texts)
+
+
+def _result(trial: FrozenTrial) -> str:
+    if trial.state == TrialState.PRUNED:
+        return f"pruned, {trial.user_attrs.get('reason', '')}"
+    best = trial.user_attrs["best"]
+    return f"{trial.value:.1f} nats (RMSE {best['mse'] ** 0.5:.4f}, KL {best['kl']:.1f})"
 
 
 def _best(trials: list[FrozenTrial]) -> FrozenTrial | None:
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
     return min(complete, key=lambda trial: trial.value or 0.0, default=None)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))

@@ -1,6 +1,8 @@
 """One trial of a search of hyperparameters, on one rank."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -13,43 +15,68 @@ from lj_vae_hpc.errors import Diverged, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
-from lj_vae_hpc.training.batches import Batches
+from lj_vae_hpc.training.batches import Batches, read_rows
 from lj_vae_hpc.training.hardware import choose_dtype
 from lj_vae_hpc.training.loop import State, Trainer
 from lj_vae_hpc.training.selection import description_length
-from lj_vae_hpc.training.setup import first_state, model_facts, new_network, reader
+from lj_vae_hpc.training.setup import check_networks, first_state, model_facts, new_network
 from lj_vae_hpc.training.splits import Splits
 from lj_vae_hpc.tuning.study import Study
-from lj_vae_hpc.tuning.summary import Outcome
 
 
 def run_trial(
-    world: World, study: Study, trial: Trial, data: Dataset, base: RunConfig, device: torch.device, outcome: Outcome
+    world: World,
+    study: Study,
+    trial: Trial,
+    data: Dataset,
+    base: RunConfig,
+    device: torch.device,
+    after_epoch: Callable[[], None],
 ) -> None:
-    """One trial, and how it ended."""
+    """Trains one trial and records how it ended.
+
+    Args:
+        world: this rank alone.
+        study: the study.
+        trial: claimed by this process.
+        data: the run's data set.
+        base: the configuration that the trial's values change.
+        device: what it trains on.
+        after_epoch: called after every epoch.
+
+    Raises:
+        Stopped: asked to stop; the checkpoint is written and the trial is not finished.
+    """
     values = study.suggest(trial)
     try:
         config = changed(base, {**values, "training.epochs": base.tuning.epochs})
-    except UserError as error:  # each value is possible, but not these together
-        study.end(trial, TrialState.PRUNED, why=str(error))
+        check_networks(config)
+    except UserError as error:  # each value is valid, but not their combination
+        study.finish(trial, TrialState.PRUNED, reason=str(error))
         return
     try:
-        _train(world, study.trial_folder(trial.number), trial, data, config, device, outcome)
-        study.end(trial, TrialState.COMPLETE, trial.user_attrs["best"]["nats"])
+        _train(world, study.trial_folder(trial.number), trial, data, config, device, after_epoch)
+        study.finish(trial, TrialState.COMPLETE, trial.user_attrs["best"]["nats"])
     except optuna.TrialPruned:
-        study.end(trial, TrialState.PRUNED, why="worse than the median")
+        study.finish(trial, TrialState.PRUNED, reason="worse than the median")
     except Diverged:
-        study.end(trial, TrialState.PRUNED, why="it diverged")
+        study.finish(trial, TrialState.PRUNED, reason="training diverged")
     except torch.cuda.OutOfMemoryError:
-        study.end(trial, TrialState.PRUNED, why="the GPU's memory is too small")
+        study.finish(trial, TrialState.PRUNED, reason="out of GPU memory")
 
 
 def _train(
-    world: World, folder: Path, trial: Trial, data: Dataset, config: RunConfig, device: torch.device, outcome: Outcome
+    world: World,
+    folder: Path,
+    trial: Trial,
+    data: Dataset,
+    config: RunConfig,
+    device: torch.device,
+    after_epoch: Callable[[], None],
 ) -> None:
-    """Trains from the trial's checkpoint, where it has one; the best epoch becomes its attribute `best`."""
+    """Trains, from the trial's checkpoint if it has one; the best epoch becomes the trial's attribute `best`."""
     network, optimizer = new_network(config, device)
-    splits, read = Splits.of(data.rows, config.sampling.turn, config.training), reader(data)
+    splits, read = Splits.of(data.layout, config.training), partial(read_rows, data)
     path = folder / "checkpoint.safetensors"
     if path.exists():
         tensors, stored = checkpoint.load(path)
@@ -67,11 +94,12 @@ def _train(
             trial.set_user_attr("best", measured)
         if len(history) < config.training.epochs and trial.should_prune():
             raise optuna.TrialPruned
-        outcome.show()
+        after_epoch()
 
     trainer = Trainer(
         world=world,
         network=network,
+        parallel=network.module,
         optimizer=optimizer,
         config=config,
         read=read,

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.lock import Claims
 from lj_vae_hpc.stages.tune import tune
-from lj_vae_hpc.tuning.summary import Outcome
+from lj_vae_hpc.tuning.summary import SearchSummary
 from tests.conftest import alive, children, sampled_run, trials, workers
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -87,7 +88,7 @@ from lj_vae_hpc.stages.tune import CLAIMS
 
 folder = Path(sys.argv[1]) / "tuning"
 folder.mkdir()
-Study(folder, Claims(folder / CLAIMS), load(folder.parent / "config.yaml")).begin()
+Study(folder, Claims(folder / CLAIMS), load(folder.parent / "config.yaml")).next_trial()
 print("has it", flush=True)
 time.sleep(100)
 """
@@ -97,20 +98,20 @@ def test_a_job_waits_for_the_trials_of_others(tmp_path: Path, monkeypatch: pytes
     """And takes them over when their process ends; it does not end before the search does."""
     run = sampled_run(tmp_path / "run", "tuning.trials=1", "tuning.epochs=1")
     other = subprocess.Popen(
-        ["python", "-c", HOLDER, run], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        [sys.executable, "-c", HOLDER, run], stdout=subprocess.PIPE, text=True, cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert other.stdout and other.stdout.readline() == "has it\n"
-    seen, show = [], Outcome.show
+    seen, print_new_trials = [], SearchSummary.print_new_trials
 
-    def waiting(outcome: Outcome) -> None:
+    def waiting(summary: SearchSummary) -> None:
         seen.append(states(run))
         if len(seen) == 2:
             other.kill()
             other.wait()
-        show(outcome)
+        print_new_trials(summary)
 
-    monkeypatch.setattr(Outcome, "show", waiting)
+    monkeypatch.setattr(SearchSummary, "print_new_trials", waiting)
     tune(World(), RunDir(run), None, ())
     assert seen[:2] == [["RUNNING"]] * 2 and states(run) == ["COMPLETE", "FAIL"]
 
@@ -121,7 +122,7 @@ def test_claims_end_with_their_process(tmp_path: Path) -> None:
         "claims = Claims(Path(sys.argv[1])); claims.take(3); print('has it', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen(
-        ["python", "-c", code, tmp_path / "claims"], stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        [sys.executable, "-c", code, tmp_path / "claims"], stdout=subprocess.PIPE, text=True, cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert other.stdout and other.stdout.readline() == "has it\n"

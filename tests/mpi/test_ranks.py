@@ -91,8 +91,8 @@ def test_a_deadline_on_one_rank_stops_all(
     monkeypatch.setattr(pilots, "SECONDS_BETWEEN_QUESTIONS", float("inf"))  # they ask only when they are done
     late = World(MPI.COMM_WORLD)
     if late.rank == late.size - 1:
-        late.limit_hours(1e-9)
-    assert late.stop_requested() and not world.stop_requested()
+        late.stop.limit_hours(1e-9)
+    assert late.should_stop() and not world.should_stop()
     if world.is_root:
         unfinished = shutil.ignore_patterns("*-*.h5", "dataset.h5", "evaluation")
         shutil.copytree(runs[0].path, folder / "late", ignore=unfinished)

@@ -162,7 +162,7 @@ def test_a_continued_run_ends_in_the_same_weights(
     run = copy("continued")
     monkeypatch.setattr("lj_vae_hpc.training.loop.STEPS_BETWEEN_CHECKS", CHECKS)
     answers = iter([False, True, True])  # after step 4 of the first epoch, then after two more
-    monkeypatch.setattr(world, "stop_requested", lambda: next(answers, False))
+    monkeypatch.setattr(world, "should_stop", lambda: next(answers, False))
     for stop in ("epoch 0 step 4", "epoch 0 step 6"):
         with pytest.raises(Stopped, match=stop):
             train(world, run, config)

@@ -116,21 +116,52 @@ def test_mpirun_and_srun_make_the_same_data(cluster: "Cluster", reference: Path,
     check_training(tmp_path / "mine", job.log)
 
 
-@pytest.mark.timeout(150)
-def test_a_signalled_job_saves_and_ends_with_75(cluster: "Cluster", reference: Path, tmp_path: Path) -> None:
-    """As `#SBATCH --signal` sends before the time limit: to the job's steps, not to its shell."""
+def signal_in_time(cluster: "Cluster", folder: Path, **env: str) -> int:
+    """Starts a long job and signals it, as `#SBATCH --signal` does before the time limit: its steps, not its shell."""
     settings = ("-s", "sampling.configurations=4000", "-s", "sampling.segment_rows=500", "-o", "long")
-    (tmp_path / "small.yaml").write_text(CONFIG.replace("sweeps: 50", "sweeps: 2000"), encoding="utf-8")
-    env = {"LJ_VAE_ROOT": CHECKOUT}
-    number = cluster.start(tmp_path, "generate", "-c", "small.yaml", *settings, **env)
-    while not list(tmp_path.glob("long/data/segments/*.h5")):
+    (folder / "small.yaml").write_text(CONFIG.replace("sweeps: 50", "sweeps: 2000"), encoding="utf-8")
+    number = cluster.start(folder, "generate", "-c", "small.yaml", *settings, LJ_VAE_ROOT=CHECKOUT, **env)
+    while not list(folder.glob("long/data/ensembles/*/*-*.h5")):
         assert cluster.show(number)["JobState"] in ("PENDING", "CONFIGURING", "RUNNING")
         time.sleep(0.1)
     assert cluster.run("scancel", "--signal=USR2", str(number)).returncode == 0
-    job = cluster.finish(number, tmp_path, "generate")
+    return number
+
+
+@pytest.mark.timeout(150)
+def test_a_signalled_job_saves_and_ends_with_75(cluster: "Cluster", tmp_path: Path) -> None:
+    job = cluster.finish(signal_in_time(cluster, tmp_path, LJ_VAE_MAX_REQUEUES="0"), tmp_path, "generate")
     assert job.status == 75, job.log
-    assert "give the same command again to continue" in job.log
-    assert 0 < len(columns(tmp_path / "long")["energy"]) < 8000
+    assert "stopped early after 0 of at most 0 requeues (LJ_VAE_MAX_REQUEUES)" in job.log
+    assert 0 < len(list(tmp_path.glob("long/data/ensembles/*/*-*.h5"))) < 16
+
+
+@pytest.mark.timeout(200)
+def test_a_job_that_is_stopped_early_goes_back_into_the_queue(cluster: "Cluster", tmp_path: Path) -> None:
+    """And what waits for its success still does, and then starts."""
+    number = signal_in_time(cluster, tmp_path)
+    after = ("--parsable", f"--dependency=afterok:{number}", "--kill-on-invalid-dep=yes", "--wrap=true")
+    waiting = int(cluster.run("sbatch", *after, folder=tmp_path).stdout)
+    cluster.wait([number, waiting])
+    log = cluster.log(tmp_path, "generate", number)
+    assert cluster.show(number)["JobState"] == cluster.show(waiting)["JobState"] == "COMPLETED", log
+    assert cluster.show(number)["Restarts"] == "1"
+    assert log.count("stopped early; back in the queue (1 of at most 20 times)") == 1, log
+    assert log.count("of 8000 configurations are kept") == 2, log  # when it stopped, and when it went on
+    assert len(columns(tmp_path / "long")["energy"]) == 8000
+
+
+@pytest.mark.timeout(150)
+def test_every_command_of_a_job_gets_the_time_that_is_left(cluster: "Cluster", tmp_path: Path) -> None:
+    (tmp_path / "jobs").symlink_to(CHECKOUT / "jobs")
+    (tmp_path / "bin").mkdir()
+    said = tmp_path / "bin" / "lj-vae"
+    said.write_text('#!/bin/sh\n[ "$SLURM_PROCID" != 0 ] || echo "$1 has $LJ_VAE_MAX_HOURS hours"; sleep 4\n')
+    said.chmod(0o755)
+    job = cluster.submit(tmp_path, "evaluate", "-o", "run")
+    hours = {words[0]: float(words[2]) for words in map(str.split, job.log.splitlines()) if words[-1] == "hours"}
+    assert job.status == 0 and set(hours) == {"evaluate", "report"}, job.log
+    assert 0.95 < hours["evaluate"] <= 1 and 3 <= 3600 * (hours["evaluate"] - hours["report"]) < 60
 
 
 @pytest.mark.timeout(150)
@@ -188,10 +219,10 @@ def test_bad_configuration_ends_every_job_of_a_pipeline(cluster: "Cluster", tmp_
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({}, "no bin/lj-vae in"),
+        ({}, "jobs/launch.sh; submit from the checkout"),
         (
             {"LJ_VAE_ROOT": CHECKOUT, "LJ_VAE_LAUNCHER": "rsh", "LJ_VAE_CONFIG": "missing.yaml"},
-            "srun and mpirun are known",
+            "it can be srun or mpirun",
         ),
         ({"LJ_VAE_ROOT": CHECKOUT, "LJ_VAE_LAUNCHER": "mpirun", "LJ_VAE_CONFIG": "missing.yaml"}, "missing.yaml"),
     ],

@@ -89,12 +89,6 @@ def test_bad_values_are_named(override: str, words: list[str]) -> None:
     ("keys", "words"),
     [
         (("representation.landmarks=true",), "representation.landmarks"),
-        (("model.encoder=conv",), "model.encoder: conv works on"),
-        (("model.decoder=conv_strided", "model.linear_path=false"), "model.decoder: conv_strided gives"),
-        (("representation.kind=distance_matrix", "model.encoder=attention"), "attention works on coordinates"),
-        (("representation.kind=local_environment",), "model.decoder: positions"),
-        (("representation.kind=distance_matrix",), "model.linear_path"),
-        (("model.decoder=attention", "model.width=30"), "model.width"),
         (("objective.likelihood=bernoulli",), "bernoulli needs entries of 0 or 1"),
         (("objective.likelihood=poisson",), "poisson needs counts"),
         (("objective.kind=reference",), "squared errors"),

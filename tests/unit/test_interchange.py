@@ -111,7 +111,6 @@ def test_an_import_of_an_export_is_the_same_data(
     sampled: Path, tmp_path: Path, files: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     monkeypatch.setattr("lj_vae_hpc.stages.import_data.PARTICLES_AT_ONCE", 7 * N)
-    monkeypatch.setattr("lj_vae_hpc.store.formats.BYTES_AT_ONCE", 1000)
     if suffix != "txt":
         files = (tmp_path / f"a.{suffix}",)
         export(WORLD, sampled / "data" / "dataset.h5", *files)
@@ -259,8 +258,7 @@ def test_bad_configurations_are_named(
     [
         ({"x": np.zeros(3)}, "no array positions, only: x"),
         ({"positions": np.ones((60, N, 3))}, r"configuration 1: positions have shape \(8, 3\)"),
-        ({"positions": np.asfortranarray(np.ones((60, N, 2)))}, "in Fortran order"),
-        ({"positions": np.array([{}])}, "positions is object"),
+        ({"positions": np.array([{}])}, "Object arrays cannot be loaded"),
         ({"positions": np.ones((60, N, 2)), "gamma": np.ones(59)}, r"gamma has shape \(59,\), expected .* \(60,\)"),
         ({"positions": np.ones((60, N, 2)), "box_side": 6.0}, "the box has side 6.0"),
         ({"positions": np.ones((0, N, 2))}, "holds no configuration"),

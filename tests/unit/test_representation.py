@@ -1,18 +1,14 @@
-"""What a network sees of configurations, and the batches it sees them in."""
+"""What a network sees of configurations."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from lj_vae_hpc.config.representation import Representation
 from lj_vae_hpc.config.system import System
-from lj_vae_hpc.config.training import Training
 from lj_vae_hpc.representation.encoding import make_encoding
-from lj_vae_hpc.training.batches import Batches, Configurations
-from lj_vae_hpc.training.splits import Splits
 
 POSITIONS = torch.tensor([[[3.0, 4.0], [0.0, 1.0], [6.0, 8.0]]])
 UNIT = 10 * math.sqrt(2)
@@ -84,48 +80,3 @@ def test_local_environments_against_a_count_by_hand() -> None:
     alone = torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.5, 0.9])
     torch.testing.assert_close(x[3], alone)
     torch.testing.assert_close(encode(positions[:, :2], kind="local_environment", neighbours=2, radius=2.0)[0], x[0])
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
-def test_an_epoch_holds_every_row_once_in_the_same_batches(ranks: int) -> None:
-    batches = Batches(range(10, 137), 16, seed=4)
-
-    def rows_of(rank: int, first: int = 0) -> list[list[int]]:
-        def read(rows: range) -> Configurations:
-            return Configurations(np.array(rows, np.float32), np.array(rows) / 2)
-
-        def shard(n: int) -> range:
-            return range(n * rank // ranks, n * (rank + 1) // ranks)
-
-        parts = [part for _, _, _, part in batches.epoch(2, first, read, shard)]
-        assert all((part.gamma == part.positions / 2).all() for part in parts)
-        return [part.positions.astype(int).tolist() for part in parts]
-
-    parts = [rows_of(rank) for rank in range(ranks)]
-    together = [sum((part[step] for part in parts), []) for step in range(batches.steps)]  # noqa: RUF017
-    assert sorted(sum(together, [])) == list(range(10, 137))  # noqa: RUF017
-    random = np.random.default_rng([4, 2, 0]).permutation(127)
-    assert together == [(10 + random[s : s + 16]).tolist() for s in range(0, 127, 16)]
-    assert rows_of(0, first=3) == parts[0][3:]
-
-
-def test_a_rank_reads_blocks_and_keeps_only_its_rows() -> None:
-    batches = Batches(range(10, 5010), 16, seed=4)
-    largest, kept = 0, 0
-
-    def read(rows: range) -> Configurations:
-        nonlocal largest
-        largest = max(largest, len(rows))
-        return Configurations(np.zeros((len(rows), 2, 2), np.float32), np.zeros(len(rows)))
-
-    for _, _, _, (positions, _) in batches.epoch(0, 0, read, lambda n: range(n * 3 // 8, n * 4 // 8)):
-        base = positions if positions.base is None else positions.base
-        kept = len(base)
-    assert largest <= 1024 and kept == 5000 // 8
-
-
-def test_splits_are_disjoint_and_cover_everything() -> None:
-    splits = Splits.of(400, 4, Training(validation_fraction=0.1, test_fraction=0.2))
-    assert [*splits.training, *splits.validation, *splits.test] == list(range(400))
-    assert (len(splits.training), len(splits.validation), len(splits.test)) == (280, 40, 80)
-    assert Splits.of(12, 1, Training(test_fraction=0.1)).test == range(10, 12), "of one row errors cannot be told"

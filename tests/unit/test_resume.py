@@ -40,7 +40,7 @@ def test_training_stopped_within_an_epoch(tiny: Path, tmp_path: Path, monkeypatc
     stopped, _ = make(tmp_path / "stopped", tiny, world)
     # Asked after 2 and 4 of the 5 steps of an epoch, and after the first of the two epochs.
     answers = iter([False, True, True, False, True] + [False] * 99)
-    monkeypatch.setattr(world, "stop_requested", lambda: next(answers))
+    monkeypatch.setattr(world, "should_stop", lambda: next(answers))
     for expected in ((0, 4), (1, 0), (1, 4)):
         with pytest.raises(Stopped):
             train(world, stopped, config)
@@ -56,7 +56,7 @@ def test_sampling_stopped_between_segments(tiny: Path, tmp_path: Path, monkeypat
     world = World(None)
     whole, config = make(tmp_path / "whole", tiny, world)
     run = RunDir(tmp_path / "stopped")
-    monkeypatch.setattr(world, "stop_requested", lambda: True)
+    monkeypatch.setattr(world, "should_stop", lambda: True)
     for count in (1, 2):
         with pytest.raises(Stopped, match="pilots so far"):
             generate(world, run, config)
@@ -127,13 +127,13 @@ def test_a_pilot_that_is_left_goes_on(
     monkeypatch.setattr(pilots, "run_pilot", counted)
     asked = iter([False] * 45 + [True])  # 40 times while the step is tuned, then after every record
 
-    def stop_requested() -> bool:
+    def should_stop() -> bool:
         stop = next(asked, False)
         if stop and ends is RuntimeError:
             raise RuntimeError("killed")
         return stop
 
-    monkeypatch.setattr(world, "stop_requested", stop_requested)
+    monkeypatch.setattr(world, "should_stop", should_stop)
     with pytest.raises(ends, match=r"pilots so far|killed"):
         generate(world, run, config)
     assert len(list(run.ensembles.glob("*/pilot.state.h5"))) == 1 and not list(run.ensembles.glob("*/pilot.h5"))
@@ -155,7 +155,7 @@ def test_a_larger_budget_changes_no_ensemble_that_is_begun(
             run, config = open_run(world, path, tiny, settings)
             # After two pilots, at their verdicts and their ends, and two segments, so that both ensembles are begun.
             asked = iter([False] * 6 + [bool(stops) and budget == 2048])
-            monkeypatch.setattr(world, "stop_requested", lambda asked=asked: next(asked, False))
+            monkeypatch.setattr(world, "should_stop", lambda asked=asked: next(asked, False))
             with pytest.raises(Stopped) if stops and budget == 2048 else nullcontext():
                 generate(world, run, config)
     whole, stopped = (contents(path / "data") for path in runs)
@@ -204,7 +204,7 @@ def test_evaluation_stopped_after_each_suite(tiny: Path, tmp_path: Path, monkeyp
     evaluate(world, run, config)
     whole, summary = scores(run), (run.evaluation / "summary.json").read_bytes()
     shutil.rmtree(run.evaluation)
-    monkeypatch.setattr(world, "stop_requested", lambda: True)
+    monkeypatch.setattr(world, "should_stop", lambda: True)
     unfinished = run.evaluation / "unfinished"
     expected = ["pilots so far"] * 2 + ["is sampled"] * 3 + [f"{k} of 6 suites are scored" for k in range(1, 7)]
     for k, message in enumerate(expected):
@@ -222,30 +222,30 @@ def test_scores_of_other_weights_are_not_kept(tiny: Path, tmp_path: Path, monkey
     world = World(None)
     run, config = make(tmp_path / "run", tiny, world)
     train(world, run, config)
-    monkeypatch.setattr(world, "stop_requested", lambda: (run.evaluation / "unfinished").exists())
+    monkeypatch.setattr(world, "should_stop", lambda: (run.evaluation / "unfinished").exists())
     with pytest.raises(Stopped, match="1 of 6 suites"):
         evaluate(world, run, config)
     longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 3})})
-    monkeypatch.setattr(world, "stop_requested", lambda: False)
+    monkeypatch.setattr(world, "should_stop", lambda: False)
     train(world, run, longer)
-    monkeypatch.setattr(world, "stop_requested", lambda: True)
+    monkeypatch.setattr(world, "should_stop", lambda: True)
     with pytest.raises(Stopped, match="1 of 6 suites"):
         evaluate(world, run, longer)
 
 
 def test_a_deadline_stops_before_the_piece_that_would_pass_it(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("lj_vae_hpc.parallel.time.monotonic", lambda: now)
+    monkeypatch.setattr("lj_vae_hpc.parallel.stop.time.monotonic", lambda: now)
     world = World(None)
-    world.limit_hours(1.0)  # and a minute is kept free
+    world.stop.limit_hours(1.0)  # and a minute is kept free
     for now, stop in ((1200.0, False), (2300.0, False), (3000.0, True), (3010.0, False), (3539.0, True)):
-        assert world.stop_requested() == stop, now
-    world.limit_hours(2.0)
-    assert not world.stop_requested()
+        assert world.should_stop() == stop, now
+    world.stop.limit_hours(2.0)
+    assert not world.should_stop()
     now = 0.0
     world = World(None)
-    world.limit_hours(1.0)
+    world.stop.limit_hours(1.0)
     now = 3000.0
-    world.begin()  # whatever took so long will not come again
+    world.stop.start_piece()  # whatever took so long will not come again
     now = 3200.0
-    assert not world.stop_requested()
+    assert not world.should_stop()

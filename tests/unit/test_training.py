@@ -4,19 +4,25 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.config.load import load as load_config
+from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.loop import Trainer
+from lj_vae_hpc.training.network import Network
 from tests.conftest import TINY
 
 Train = Callable[..., RunDir]
+CONSTANT = "training.schedule=constant"
 PUBLISHED = (
     "representation.kind=distance_matrix", "model={encoder: conv, decoder: conv, channels: [4, 4], linear_path: false}",
     "objective={kind: reference, likelihood: gaussian, kl_weight: 3.5e-4}", "training.warmup_epochs=0",
@@ -66,8 +72,8 @@ def test_checkpoints_come_as_often_as_wished(
 
 
 def test_how_often_checkpoints_come_may_change(train_with: Train) -> None:
-    train_with()
-    train_with("training.epochs=3", "training.checkpoint_minutes=5")
+    train_with(CONSTANT)
+    train_with(CONSTANT, "training.epochs=3", "training.checkpoint_minutes=5")
 
 
 @pytest.mark.parametrize(
@@ -88,14 +94,14 @@ def test_a_learning_rate_that_is_too_high(train_with: Train, rate: str, message:
 
 @pytest.mark.usefixtures("checked_often")
 def test_a_continued_run_knows_the_untrained_network(train_with: Train) -> None:
-    run = train_with().path
+    run = train_with(CONSTANT).path
     tensors, facts = load(run)
     assert 0.02 < facts["state"]["untrained"] < 0.2
     output = [name for name in tensors if name.startswith("model.decoder") and name.endswith("bias")][-1]
     tensors[output] += 50.0  # all outputs become 1
     checkpoint.save(run / "model/checkpoint.safetensors", tensors, facts)
     with pytest.raises(UserError, match=r"diverged in epoch 3 by step 2: the mean squared error"):
-        train_with("training.epochs=30")
+        train_with(CONSTANT, "training.epochs=30")
     assert load(run)[1]["state"]["epoch"] == 2
 
 
@@ -103,7 +109,7 @@ def test_a_continued_run_knows_the_untrained_network(train_with: Train) -> None:
 def test_weights_that_are_not_finite_are_never_written(
     train_with: Train, poisoned: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = train_with("training.epochs=1").path
+    run = train_with(CONSTANT, "training.epochs=1").path
     before = {path: path.read_bytes() for path in (run / "model").glob("*.safetensors")}
     step, done = torch.optim.AdamW.step, 0
 
@@ -118,7 +124,7 @@ def test_weights_that_are_not_finite_are_never_written(
 
     monkeypatch.setattr(torch.optim.AdamW, "step", poison)
     with pytest.raises(UserError, match=r"is not finite in epoch 2 after step 5; .*training\.learning_rate"):
-        train_with("training.epochs=2")
+        train_with(CONSTANT, "training.epochs=2")
     assert {path: path.read_bytes() for path in (run / "model").glob("*.safetensors*")} == before
 
 
@@ -129,14 +135,14 @@ def test_a_validation_loss_that_is_not_finite(train_with: Train, monkeypatch: py
 
 
 def test_another_arithmetic_is_told(train_with: Train, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train_with("training.precision=fp32").path
-    train_with("training.epochs=3", "training.precision=fp32")
+    run = train_with(CONSTANT, "training.precision=fp32").path
+    train_with(CONSTANT, "training.epochs=3", "training.precision=fp32")
     assert "changed since the checkpoint" not in capsys.readouterr().out
     tensors, facts = load(run)
     assert facts["arithmetic"]["ranks"] == 1 and facts["arithmetic"]["precision"] == "float32"
     facts["arithmetic"]["ranks"] = 3
     checkpoint.save(run / "model/checkpoint.safetensors", tensors, facts)
-    train_with("training.epochs=4", "training.precision=bf16")
+    train_with(CONSTANT, "training.epochs=4", "training.precision=bf16")
     said = capsys.readouterr().out
     assert said.count("ranks from 3 to 1, precision from float32 to bfloat16. Samples and batches stay the same") == 1
     assert "not bit-identical to those of an uninterrupted run" in said
@@ -151,6 +157,130 @@ def test_what_killed_runs_left_is_removed(train_with: Train) -> None:
     (run / "model/best.safetensors.partial").write_bytes(b"half")
     train_with("training.epochs=1")
     assert not list(run.rglob("*.partial"))
+
+
+# --- continuing ----------------------------------------------------------------------------------------------------
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """Everything in a run's folder but its configuration."""
+    return {str(p): p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != "config.yaml"}
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_fewer_epochs_than_are_done_change_nothing(
+    train_with: Train, epochs: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train_with().path
+    before = contents(run)
+    train_with(f"training.epochs={epochs}")
+    assert contents(run) == before
+    said = capsys.readouterr().out
+    assert said.endswith(f"training: 2 epochs are done, training.epochs is {epochs}: nothing to do\n")
+
+
+def test_metrics_that_a_kill_has_lost_come_back(train_with: Train) -> None:
+    run = train_with().path
+    before = contents(run)
+    (run / "metrics.jsonl").write_text("")
+    train_with()
+    assert contents(run) == before
+
+
+def test_epochs_may_be_added_under_a_constant_schedule(train_with: Train) -> None:
+    run = train_with(CONSTANT, "training.warmup_epochs=0").path
+    train_with("training.epochs=4")
+    assert [len((run / "metrics.jsonl").read_text().splitlines()), load(run)[1]["state"]["epoch"]] == [4, 4]
+    assert load(run)[1]["schedule"] == {"kind": "constant", "epochs": 4}
+
+
+def test_the_learning_rate_of_a_cosine_schedule_never_jumps(train_with: Train) -> None:
+    run = train_with().path
+    before = contents(run)
+    with pytest.raises(UserError, match=(
+        r"training\.epochs is 4, but 2 epochs are done under a cosine schedule of 2: the learning rate would jump from "
+        r"0 to 0\.0005\. Set training\.epochs=2, or train anew .* `lj-vae train -o NEW --data .*run -s "
+        r"training\.epochs=4`\. Under training\.schedule=constant"
+    )):  # fmt: skip
+        train_with("training.epochs=4")
+    assert contents(run) == before
+
+
+def test_a_cosine_schedule_that_is_stopped_keeps_its_length(train_with: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(World, "should_stop", lambda self: True)
+        with pytest.raises(Stopped, match="after epoch 1"):
+            train_with("training.epochs=4")
+    for epochs in (3, 8):
+        with pytest.raises(UserError, match="1 epochs are done under a cosine schedule of 4"):
+            train_with(f"training.epochs={epochs}")
+    assert load(train_with("training.epochs=4").path)[1]["state"]["epoch"] == 4
+
+
+def edit_facts(run: Path, edit: Callable[[dict], object]) -> None:
+    """Changes what the checkpoint and the weights say of themselves."""
+    for name in ("checkpoint", "best"):
+        tensors, facts = checkpoint.load(run / f"model/{name}.safetensors")
+        edit(facts)
+        checkpoint.save(run / f"model/{name}.safetensors", tensors, facts)
+
+
+def test_weights_know_what_they_were_trained_on(train_with: Train) -> None:
+    run = train_with(CONSTANT, "training.epochs=1").path
+    with Dataset(run / "data/dataset.h5") as data:
+        expected = {"gammas": [0.1, 1.0], "configurations": 60, "fingerprint": data.attributes["fingerprint"]}
+    for name in ("checkpoint", "best"):
+        assert checkpoint.load_facts(run / f"model/{name}.safetensors")["data"] == expected
+
+
+def test_data_that_have_grown(train_with: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train_with(CONSTANT).path
+    edit_facts(run, lambda facts: facts["data"].update(configurations=40, gammas=[1.0], fingerprint="other"))
+    older = (
+        "trained on 40 configurations at each γ of 1, and the data set now holds 60 configurations at each γ of 0.1, "
+        f"1. To train on all of it, run `lj-vae train -o NEW --data {run}`"
+    )
+    with pytest.raises(UserError) as raised:
+        train_with("training.epochs=3")
+    assert str(raised.value) == (
+        "2 of 3 epochs are done, and more of them cannot continue on other data: the network was " + older
+    )
+    capsys.readouterr()
+    train_with("training.epochs=2")
+    assert f"nothing to do. The weights are older than the data: they were {older}" in capsys.readouterr().out
+
+
+def test_a_key_that_is_new_orphans_no_checkpoint(train_with: Train) -> None:
+    run = train_with(CONSTANT, "training.epochs=1").path
+    edit_facts(run, lambda facts: (facts["objective"].pop("fisher_weight"), facts["model"].pop("conditional")))
+    assert load(train_with("training.epochs=2").path)[1]["state"]["epoch"] == 2
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda facts: facts["model"].update(depth=7), r"model\.depth is 7 there, 2 here\. Set these keys"),
+        (lambda facts: facts["objective"].update(sigma=3.0), r"objective\.sigma is 3\.0 there, 0\.01 here"),
+        (lambda facts: facts["representation"].pop("kind") and facts["system"].pop("box_side"), r"system\.box_side is"),
+        (lambda facts: facts["model"].update(flow=3), r"model\.flow: extra inputs are not permitted"),
+    ],
+)
+def test_a_value_that_differs_is_refused_by_its_key(
+    train_with: Train, edit: Callable[[dict], object], message: str
+) -> None:
+    run = train_with(CONSTANT, "training.epochs=1").path
+    edit_facts(run, edit)
+    with pytest.raises(UserError, match=message):
+        train_with("training.epochs=2")
+
+
+def test_conditions_are_scaled_by_the_gammas_of_the_weights() -> None:
+    config = load_config(None, ("model.conditional=true", "sampling.gammas=[1.0, 0.1]"))
+    assert Network.of(config).gammas == (0.1, 1.0)
+    network = Network.of(config, [0.0, 4.0])
+    positions = np.zeros((2, 30, 2), np.float32)
+    _, condition = network.inputs(Configurations(positions, np.array([2.0, 4.0])))
+    assert condition.tolist() == [[0.0], [1.0]]
 
 
 def test_weights_are_as_readable_as_other_files(tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 import torch
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
 from lj_vae_hpc.config.load import load
@@ -27,6 +29,7 @@ from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Terms
 from lj_vae_hpc.training.selection import description_length
+from lj_vae_hpc.tuning.figures import write_figures
 from lj_vae_hpc.tuning.study import Study
 from lj_vae_hpc.tuning.trial import run_trial
 from tests.conftest import sampled_run, trials
@@ -71,22 +74,52 @@ def test_the_trials_asked_for_and_the_best_of_them(run: Path, lj_vae: Run) -> No
     config = load(run / "tuning/best.yaml")
     assert config.model.latent_dim == int(best.params["model.latent_dim"])
     assert config.training.learning_rate == pytest.approx(best.params["training.learning_rate"], rel=1e-3)
-    assert f"best of 6 trials is {best.number} with {best.value:.1f} nats" in done.stdout
+    assert f"best of 6 trials is trial {best.number} with {best.value:.1f} nats" in done.stdout
     options = re.findall(r"-s (\S+=\S+)", done.stdout)
     assert load(run / "config.yaml", tuple(options)).model_dump(exclude={"tuning"}) == config.model_dump(
         exclude={"tuning"}
     )
-    picture = (run / "tuning/importance.svg").read_text()
-    assert picture.startswith("<svg") and picture.rstrip().endswith("</svg>") and "http://www.w3.org" in picture
+    for name in ("history", "slice", "importance"):
+        assert (run / f"tuning/{name}.svg").read_text().rstrip().endswith("</svg>")
     assert (run / "config.yaml").read_bytes() == before and not list((run / "tuning/trials").glob("*"))
     open_run(World(), run, run / "tuning/best.yaml", (), writing=False)  # train accepts it
     with pytest.raises(UserError, match=r"holds the study of another configuration: model\.channels is"):
         tune(World(), RunDir(run), None, ("model.channels=[2,2]",))
 
 
+def test_a_key_that_the_stored_configuration_lacks_has_its_default(run: Path) -> None:
+    """As in a folder made before the key existed; a value other than the default is still refused."""
+    config = load(run / "config.yaml", ("tuning.trials=2", "tuning.epochs=1")).to_yaml()
+    shorter = re.sub(r"^  (linear_path|checkpoint_minutes|mirror): .*\n", "", config, flags=re.MULTILINE)
+    assert len(config.splitlines()) == len(shorter.splitlines()) + 3
+    (run / "tuning").mkdir()
+    (run / "tuning/config.yaml").write_text(shorter)
+    tune(World(), RunDir(run), None, ())
+    tune(World(), RunDir(run), run / "tuning/best.yaml", ("training.checkpoint_minutes=3", "tuning.trials=3"))
+    assert len(trials(run)) == 3
+    (run / "tuning/config.yaml").write_text(shorter)
+    with pytest.raises(UserError, match=r"model\.linear_path is True there, False here"):
+        tune(World(), RunDir(run), None, ("model.linear_path=false",))
+
+
+def test_the_same_study_gives_the_same_figures(tmp_path: Path) -> None:
+    study = optuna.create_study()
+    choices, span = CategoricalDistribution(["[16,32]", "[60,50]"]), FloatDistribution(1e-4, 1e-2, log=True)
+    for number in range(8):
+        params = {"model.channels": choices.choices[number % 2], "training.learning_rate": 1e-4 * 1.5**number}
+        distributions = {"model.channels": choices, "training.learning_rate": span}
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=5.0 * number))
+    written = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        write_figures(study, folder)
+        written.append({path.name: path.read_bytes() for path in folder.iterdir()})
+    assert set(written[0]) == {"history.svg", "slice.svg", "importance.svg"} and written[0] == written[1]
+
+
 def test_a_search_without_time_begins_no_trial(run: Path) -> None:
     world = World()
-    world.limit_hours(1e-9)
+    world.stop.limit_hours(1e-9)
     with pytest.raises(Stopped):
         tune(world, RunDir(run), None, ())
     assert not trials(run)
@@ -117,16 +150,16 @@ def test_the_value_of_a_trial() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("model.nonsense=[1, 2]", "model.nonsense is not a key that can be searched; those are model.encoder,"),
-        ("system.n_particles=[8, 9]", "system.n_particles is not a key that can be searched"),
-        ("training.epochs=[8, 9]", "training.epochs is not a key that can be searched"),
+        ("model.nonsense=[1, 2]", "model.nonsense cannot be searched; the keys that can are model.encoder,"),
+        ("system.n_particles=[8, 9]", "system.n_particles cannot be searched"),
+        ("training.epochs=[8, 9]", "training.epochs cannot be searched"),
         ("model.latent_dim={low: 9, high: 4}", "tuning.space.model.latent_dim: low 9 must be less than high 4"),
         ("model.latent_dim={low: 0, high: 4}", "model.latent_dim: input should be greater than 0, not 0"),
         ("model.latent_dim={low: 1.5, high: 4}", "model.latent_dim: input should be a valid integer, not 1.5"),
         ("model.latent_dim={low: 1, upper: 4}", "unknown key tuning.space.model.latent_dim.upper; valid keys of"),
         ("training.learning_rate={low: 0, high: 1, spacing: log}", "spacing log needs low > 0, not 0"),
-        ("model.channels={low: 1, high: 4}", "model.channels: not a number; give a list of choices"),
-        ("model.channels=[]", "model.channels: the choices [] are none, or not all different"),
+        ("model.channels={low: 1, high: 4}", "model.channels: is not a number; give a list"),
+        ("model.channels=[]", "model.channels: give at least one choice and none of them twice, not []"),
     ],
 )
 def test_a_space_that_makes_no_sense(setting: str, message: str) -> None:
@@ -141,7 +174,9 @@ def test_a_space_without_keys() -> None:
 
 def test_a_refused_search_writes_nothing(run: Path, lj_vae: Run, tmp_path: Path) -> None:
     done = lj_vae("tune", "-o", run, "-s", "tuning.space.model.nonsense=[1]")
-    assert done.returncode == 2 and "Traceback" not in done.stderr and "model.nonsense is not a key" in done.stderr
+    assert (
+        done.returncode == 2 and "Traceback" not in done.stderr and "model.nonsense cannot be searched" in done.stderr
+    )
     assert not (run / "tuning").exists()
     done = lj_vae("tune", "-o", tmp_path / "none", ranks=2)
     assert done.returncode == 2 and done.stderr.count("no data set in") == 1 and not (tmp_path / "none").exists()
@@ -157,7 +192,7 @@ class Impatient(World):
 
     asked = 0
 
-    def stop_requested(self) -> bool:
+    def should_stop(self) -> bool:
         self.asked += 1
         return self.asked > 1
 
@@ -169,18 +204,18 @@ def test_a_stopped_trial_is_continued_to_the_same_values(run: Path) -> None:
     with Dataset(run / "data") as data:
         for name in ("whole", "stopped"):
             (run / name).mkdir()
-            outcome: Any = SimpleNamespace(show=lambda name=name: reported.append(name))
+            after_epoch = partial(reported.append, name)
             study = Study(run / name, Claims(run / name / "claims"), config)
-            trial = study.begin()
+            trial = study.next_trial()
             if name == "stopped":
                 with pytest.raises(Stopped):
-                    run_trial(Impatient(), study, trial, data, config, torch.device("cpu"), outcome)
-                study.pause(trial)
-                assert not study.complete and not study.finished()
-                trial = study.begin()
+                    run_trial(Impatient(), study, trial, data, config, torch.device("cpu"), after_epoch)
+                study.suspend(trial)
+                assert not study.is_finished and not study.finished_trials()
+                trial = study.next_trial()
                 epochs = list(trial.study.trials[0].intermediate_values)
-            run_trial(World(), study, trial, data, config, torch.device("cpu"), outcome)
-            values[name] = study.finished()[0].intermediate_values
-            assert study.begin() is None
+            run_trial(World(), study, trial, data, config, torch.device("cpu"), after_epoch)
+            values[name] = study.finished_trials()[0].intermediate_values
+            assert study.next_trial() is None
     assert epochs == [1, 2] and reported == ["whole"] * 5 + ["stopped"] * 5, "no epoch was trained twice"
     assert len(values["whole"]) == 5 and values["whole"] == values["stopped"]

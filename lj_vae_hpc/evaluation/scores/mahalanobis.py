@@ -44,4 +44,4 @@ class Mahalanobis(Score):
     def __call__(self, one: Pass) -> NDArray[np.float64]:
         """The scores."""
         offset = one.latent_mean - self._mean
-        return np.sqrt(np.einsum("ni,ij,nj->n", offset, self._precision, offset))
+        return np.asarray(np.sqrt(np.einsum("ni,ij,nj->n", offset, self._precision, offset)))

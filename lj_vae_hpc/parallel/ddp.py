@@ -1,0 +1,76 @@
+"""torch.distributed among the ranks of a run, and data-parallel training."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel.world import World
+
+
+@contextmanager
+def process_group(world: World, backend: str) -> Iterator[None]:
+    """torch.distributed among the ranks, with gloo on CPU or nccl on GPU; nothing for a single rank."""
+    if world.size == 1:
+        yield
+        return
+    import torch.distributed as dist
+
+    one_node = all(world.gather(world.local_size == world.size))
+    address = world.broadcast("127.0.0.1" if one_node else _own_address())
+    if address is None:
+        raise UserError("no network address of rank 0 found; set MASTER_ADDR to one", everywhere=True)
+    if backend == "gloo" and "GLOO_SOCKET_IFNAME" not in os.environ:
+        os.environ["GLOO_SOCKET_IFNAME"] = _interface_towards(address)  # gloo would guess from the host's name
+    with socket.socket() as probe:
+        probe.bind((address if world.is_root else "", 0))
+        port = world.broadcast(probe.getsockname()[1])
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=world.rank, world_size=world.size)
+    yield
+    dist.destroy_process_group()  # not after an error: it would wait for ranks that do not come
+
+
+def data_parallel(world: World, module: Any) -> Any:
+    """The module with its gradients averaged over ranks; the module itself for a single rank."""
+    if world.size == 1:
+        return module
+    from torch.nn.parallel import DistributedDataParallel
+
+    return DistributedDataParallel(module, gradient_as_bucket_view=True)
+
+
+def _own_address() -> str | None:
+    """An address of this host that other nodes reach: MASTER_ADDR, or that of the default route; never loopback."""
+    if "MASTER_ADDR" in os.environ:
+        return os.environ["MASTER_ADDR"]
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("192.0.2.1", 9))  # a documentation address; a datagram socket sends nothing here
+            address = str(probe.getsockname()[0])
+    except OSError:
+        try:
+            address = socket.gethostbyname(socket.gethostname())
+        except OSError:
+            return None
+    return None if address.startswith("127.") else address
+
+
+def _interface_towards(address: str) -> str:
+    """Name of the network interface whose address this host uses to reach the given one."""
+    import fcntl
+    import struct
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 9))  # a datagram socket sends nothing here; it only picks a route
+        own = probe.getsockname()[0]
+        for _, name in socket.if_nameindex():
+            try:
+                packed = fcntl.ioctl(probe, 0x8915, struct.pack("256s", name[:15].encode()))  # SIOCGIFADDR
+            except OSError:
+                continue
+            if socket.inet_ntoa(packed[20:24]) == own:
+                return name
+    raise UserError(f"no network interface has the address {own}; name one in GLOO_SOCKET_IFNAME")
