@@ -151,10 +151,11 @@ def pca_rmse(source: Path, ordering: str, dimensions: int) -> tuple[float, float
     keys = (f"representation={{kind: coordinates, ordering: {ordering}}}", "model={}", "objective={}")
     config = load(source / "config.yaml", keys)
     encoding = make_encoding(config.system, config.representation)
-    with Dataset(source / "data") as file:
-        splits, read = Splits.of(file.rows, config.sampling.turn, config.training), reader(file)
+    with Dataset(RunDir(source).dataset) as file:
+        splits = Splits.of(file.layout, config.training)
         train, test = (
-            encoding.encode(torch.from_numpy(read(rows).positions)) for rows in (splits.training, splits.test)
+            encoding.encode(torch.from_numpy(read_rows(file, rows[:]).positions))
+            for rows in (splits.training, splits.test)
         )
     pca = principal_components(train.flatten(1).numpy(), dimensions)
     found = torch.from_numpy(pca.inverse_transform(pca.transform(test.flatten(1).numpy()))).float().view_as(test)
