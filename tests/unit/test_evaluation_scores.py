@@ -162,3 +162,8 @@ def test_batches_do_not_depend_on_the_ranks(ranks: int) -> None:
         world.rank, world.size = rank, ranks
         found += batches(world, 130, N)
     assert found == whole
+
+
+def test_batches_of_large_systems_are_small() -> None:
+    assert max(map(len, batches(World(None), 1000, 1000))) == 33
+    assert batches(World(None), 2, 9000) == [range(1), range(1, 2)]

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from lj_vae_hpc.config.load import changed
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
@@ -214,17 +215,18 @@ def test_evaluation_stopped_after_each_suite(tiny: Path, tmp_path: Path, monkeyp
     assert any("pilots so far" in message for message in messages)
     assert any("configurations are kept" in message for message in messages)
     scored = [message for message in messages if "suites are scored" in message]
-    assert [message[:6] for message in scored] == [f"1 of {k} " for k in (6, 5, 4, 3, 2)]
+    assert [message[:6] for message in scored] == [f"1 of {k}" for k in (6, 5, 4, 3, 2)]
     assert scores(run) == whole and (run.evaluation / "summary.json").read_bytes() == summary
 
 
 def test_scores_of_other_weights_are_not_kept(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(None)
     run, config = make(tmp_path / "run", tiny, world)
+    config = changed(config, {"training.schedule": "constant"})
     train(world, run, config)
     evaluate(world, run, config)
     before = set((run.evaluation / "scores").iterdir())
-    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 3})})
+    longer = changed(config, {"training.epochs": 3})
     train(world, run, longer)
     evaluate(world, run, longer)
     after = set((run.evaluation / "scores").iterdir())
