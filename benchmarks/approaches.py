@@ -25,14 +25,13 @@ from sklearn.decomposition import PCA
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.representation.encoding import make_encoding
 from lj_vae_hpc.run.folder import RunDir
-from lj_vae_hpc.stages.score import load_network
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.training.batches import Configurations
+from lj_vae_hpc.training.batches import Configurations, read_rows
 from lj_vae_hpc.training.network import Network
-from lj_vae_hpc.training.setup import reader
 from lj_vae_hpc.training.splits import Splits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -96,12 +95,12 @@ def trained(name: str, source: Path, config_file: Path, overrides: tuple[str, ..
 
 def measure(run: RunDir, config: RunConfig, seconds: float) -> Quality:
     """The quality of a trained network."""
-    network = load_network(World(), run, config)
-    with Dataset(run.data) as source:
-        splits, read = Splits.of(source.rows, config.sampling.turn, config.training), reader(source)
-        test = read(splits.test)
+    network, _ = load_network(World(), run, config)
+    with Dataset(run.dataset) as data:
+        splits = Splits.of(data.layout, config.training)
+        test = read_rows(data, splits.test[:])
         numbers = np.prod(network.encoding.shape) * network.encoding.samples
-        train = read(splits.training[: int(MOST_NUMBERS // numbers)])
+        train = read_rows(data, splits.training[: int(MOST_NUMBERS // numbers)])
     parts = [measure_block(network, block) for block in blocks(test)]
     x, lost, rmse, position, means, kl = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     variance = np.square(x - x.mean(axis=0)).sum()
@@ -152,10 +151,11 @@ def pca_rmse(source: Path, ordering: str, dimensions: int) -> tuple[float, float
     keys = (f"representation={{kind: coordinates, ordering: {ordering}}}", "model={}", "objective={}")
     config = load(source / "config.yaml", keys)
     encoding = make_encoding(config.system, config.representation)
-    with Dataset(source / "data") as file:
-        splits, read = Splits.of(file.rows, config.sampling.turn, config.training), reader(file)
+    with Dataset(RunDir(source).dataset) as file:
+        splits = Splits.of(file.layout, config.training)
         train, test = (
-            encoding.encode(torch.from_numpy(read(rows).positions)) for rows in (splits.training, splits.test)
+            encoding.encode(torch.from_numpy(read_rows(file, rows[:]).positions))
+            for rows in (splits.training, splits.test)
         )
     pca = principal_components(train.flatten(1).numpy(), dimensions)
     found = torch.from_numpy(pca.inverse_transform(pca.transform(test.flatten(1).numpy()))).float().view_as(test)

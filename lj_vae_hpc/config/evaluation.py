@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from lj_vae_hpc.config.base import Count, Number, Positive, Section
 
@@ -15,6 +15,9 @@ class Corruption(Section):
     """How many randomly chosen particles are moved."""
     amplitude: Positive
     """Largest displacement per component, in σ."""
+    keep_in_box: StrictBool = True
+    """Moves each particle uniformly within what of its square lies in the box; false lets it leave the box, as in the
+    published work."""
 
 
 class Evaluation(Section):
@@ -30,7 +33,7 @@ class Evaluation(Section):
         "corrupted": Corruption(amplitude=0.2 * 10 * math.sqrt(2)),
         "corrupted_mild": Corruption(amplitude=0.2),
     }
-    """Suites made from the test split by moving particles, by name. Moved particles may leave the box."""
+    """Suites made from the test split by moving particles, by name. Particles are sorted anew."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

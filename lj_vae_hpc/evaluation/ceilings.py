@@ -1,21 +1,88 @@
 """The best possible detector of each suite.
 
-Normal configurations are an equal mixture of Boltzmann distributions p_γ(x) = exp(-(E(x) + γ h(x)) / T) / Z_γ, with E
-the pair energy and h = Σ y. By the lemma of Neyman and Pearson (Phil. Trans. R. Soc. A 231, 289, 1933) no score has a
-larger AUROC than the likelihood ratio of anomaly to normal, and for a suite that is itself a Boltzmann distribution
-that ratio is known up to a constant. Where data were not sampled in equilibrium this holds only as far as they are
-near it.
+Normal configurations are an equal mixture of Boltzmann distributions p_γ(x) = exp(-(E(x) + γ h(x)) / T) / Z_γ in the
+box, with E the pair energy and h = Σ y; outside the box their density is 0. By the lemma of Neyman and Pearson (Phil.
+Trans. R. Soc. A 231, 289, 1933) no score has a larger AUROC than the likelihood ratio of anomaly to normal, and for a
+suite that is itself a Boltzmann distribution that ratio is known up to a constant. Where data were not sampled in
+equilibrium this holds only as far as they are near it.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation.metrics import auroc
+from lj_vae_hpc.evaluation.observables import Arrays
+
 Floats = NDArray[np.float64]
 
+GRADIENT = 1e-6  # largest difference between the share of a γ and its mean posterior probability
 
-def relative_free_energies(height: Floats, which: NDArray[np.int64], gammas: ArrayLike, temperature: float) -> Floats:
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The best AUROC, or what is known of it.
+
+    Attributes:
+        value: AUROC.
+        interval: its 95 % confidence interval.
+        kind: what it is.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    kind: str
+
+
+@dataclass(frozen=True, eq=False)
+class NormalMixture:
+    """The distribution of normal configurations.
+
+    Attributes:
+        gammas: (k,) values of γ, equally frequent.
+        log_z: (k,) ln Z_γ, up to one constant.
+        temperature: T, in ε.
+    """
+
+    gammas: Sequence[float]
+    log_z: Floats
+    temperature: float
+
+    def log_density(self, columns: Arrays) -> Floats:
+        """(n,) logarithm of the density, up to one constant; -inf where a particle is outside the box.
+
+        Args:
+            columns: observables of the configurations.
+        """
+        exponent = -np.asarray(self.gammas) * columns["height_sum"][:, None] / self.temperature - self.log_z
+        inside = -columns["pair_energy"] / self.temperature + logsumexp(exponent, axis=1)
+        return np.where(columns["outside"] > 0, -np.inf, inside)
+
+
+def fit_mixture(height: Floats, gamma: Floats, gammas: Sequence[float], temperature: float) -> NormalMixture:
+    """The mixture of some γ, with ln Z_γ estimated from configurations; they must not be those it is applied to.
+
+    Args:
+        height: (n,) Σ y, in σ.
+        gamma: (n,) γ of each configuration.
+        gammas: (k,) ascending; each occurs.
+        temperature: T, in ε.
+
+    Raises:
+        UserError: the estimate does not converge.
+    """
+    which = np.searchsorted(gammas, gamma)
+    return NormalMixture(gammas, relative_free_energies(height, which, gammas, temperature), temperature)
+
+
+def relative_free_energies(
+    height: Floats, which: NDArray[np.int64], gammas: Sequence[float], temperature: float
+) -> Floats:
     """Relative ln Z_γ, up to one constant, from configurations of every γ.
 
     The maximum-likelihood estimate (multistate Bennett acceptance ratio; Shirts and Chodera, J. Chem. Phys. 129,
@@ -26,31 +93,64 @@ def relative_free_energies(height: Floats, which: NDArray[np.int64], gammas: Arr
         which: (n,) index of each configuration's γ.
         gammas: (k,) the values.
         temperature: T, in ε.
+
+    Raises:
+        UserError: a γ has no configuration, or the estimate does not converge.
     """
-    slopes = -np.asarray(gammas) / temperature
-    logits = height[:, None] * slopes
-    centre = logits.mean(axis=0)  # keeps the optimisation well scaled; undone below
-    logits = logits - centre
-    counts = np.bincount(which, minlength=len(slopes)) / len(height)
-
-    def loss(c: Floats) -> tuple[float, Floats]:
-        log_p = log_softmax(logits + c, axis=1)
-        gradient = np.exp(log_p).mean(axis=0) - counts
-        return float(-log_p[np.arange(len(which)), which].mean()), gradient
-
-    c = minimize(loss, np.zeros(len(slopes)), jac=True, method="BFGS", options={"gtol": 1e-8}).x
-    return np.asarray(-(c - centre) + np.log(np.maximum(counts, 1e-300)))
+    fit = _Posterior(height, which, -np.asarray(gammas) / temperature)
+    if not fit.shares.all():
+        raise UserError("ceilings: ln Z needs configurations of every γ in the validation split, and one has none")
+    result = minimize(fit.loss, np.zeros(len(gammas)), jac=True, method="BFGS", options={"gtol": 1e-8})
+    largest = float(np.abs(fit.loss(result.x)[1]).max())
+    if not largest < GRADIENT:  # rounding can end the search before gtol, which is stricter than necessary
+        raise UserError(
+            f"ceilings: the estimate of ln Z from {len(height)} configurations of the validation split did not "
+            f"converge (gradient {largest:.1e}, {GRADIENT:.0e} is accepted; {result.message})"
+        )
+    return np.asarray(fit.centre - result.x + np.log(fit.shares))
 
 
-def log_normal_density(pair: Floats, height: Floats, gammas: ArrayLike, log_z: Floats, temperature: float) -> Floats:
-    """(n,) log-density of the normal mixture, up to a constant.
+class _Posterior:
+    """Minus the mean log-likelihood of γ given h, as a function of the intercepts."""
+
+    def __init__(self, height: Floats, which: NDArray[np.int64], slopes: Floats) -> None:
+        logits = height[:, None] * slopes
+        self.centre = logits.mean(axis=0)  # keeps the optimisation well scaled
+        self.shares = np.bincount(which, minlength=len(slopes)) / len(height)
+        self._logits, self._which = logits - self.centre, which
+
+    def loss(self, intercepts: Floats) -> tuple[float, Floats]:
+        """The value and its gradient."""
+        log_p = log_softmax(self._logits + intercepts, axis=1)
+        own = log_p[np.arange(len(self._which)), self._which]
+        return float(-own.mean()), np.exp(log_p).mean(axis=0) - self.shares
+
+
+def likelihood_ratio(
+    mixture: NormalMixture, normal: Arrays, anomalous: Arrays, log_density_of_normal: Floats, log_density: Floats
+) -> Ceiling:
+    """The AUROC of the likelihood ratio; what is impossible under normal is infinitely anomalous.
 
     Args:
-        pair: (n,) pair energy under the normal potential, in ε.
-        height: (n,) Σ y, in σ.
-        gammas: (k,) normal values of γ.
-        log_z: (k,) from relative_free_energies.
-        temperature: T, in ε.
+        mixture: the distribution of normal configurations.
+        normal: observables of the normal configurations.
+        anomalous: those of the suite's.
+        log_density_of_normal: logarithm of the suite's own density at the normal ones, up to one constant.
+        log_density: the same at the suite's.
     """
-    exponent = -np.asarray(gammas) * height[:, None] / temperature - log_z
-    return np.asarray(-pair / temperature + logsumexp(exponent, axis=1))
+    ratios = []
+    for columns, suite in ((normal, log_density_of_normal), (anomalous, log_density)):
+        under_normal = mixture.log_density(columns)
+        possible = under_normal > -np.inf
+        ratios.append(np.where(possible, suite - np.where(possible, under_normal, 0.0), np.inf))
+    return Ceiling(*auroc(ratios[0], ratios[1]), "likelihood ratio")
+
+
+def physics_alone(mixture: NormalMixture, normal: Arrays, anomalous: Arrays) -> Ceiling:
+    """The larger AUROC of the density under normal and of the smallest distance: a lower bound of the best.
+
+    The interval is that of the one chosen. Anomaly k was made from normal configuration k.
+    """
+    by_density = auroc(-mixture.log_density(normal), -mixture.log_density(anomalous), paired=True)
+    by_distance = auroc(-normal["smallest_distance"], -anomalous["smallest_distance"], paired=True)
+    return Ceiling(*max(by_density, by_distance), "at least: energy or smallest distance alone")

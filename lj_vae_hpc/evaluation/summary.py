@@ -1,83 +1,68 @@
-"""From scores and observables of every suite to summary.json."""
+"""From the columns of every suite to summary.json."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.config.system import System
-from lj_vae_hpc.evaluation.ceilings import log_normal_density, relative_free_energies
-from lj_vae_hpc.evaluation.metrics import auroc, detection_metrics
-from lj_vae_hpc.evaluation.scores import SCORES
-from lj_vae_hpc.evaluation.suites import NORMAL, SOFT, UNIFORM, soft_system, unseen_name
-from lj_vae_hpc.physics.energies import height_sum, pair_distances_squared, pair_energy
-
-Arrays = dict[str, NDArray[Any]]
+from lj_vae_hpc.evaluation.ceilings import NormalMixture
+from lj_vae_hpc.evaluation.metrics import detection_metrics
+from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.scores.registry import DEFAULT_SCORE, score_classes
+from lj_vae_hpc.evaluation.suites.base import NORMAL, Suite
+from lj_vae_hpc.evaluation.weights import Weights
 
 
-def observables(positions: NDArray[np.float32], system: System) -> Arrays:
-    """What the best possible detectors look at, each (n,) float64, for positions (n, N, 2) in σ.
-
-    pair_energy under the system's potential and soft_energy under the soft one, in ε; height_sum Σ y and
-    smallest_distance, in σ.
-    """
-    return {
-        "pair_energy": pair_energy(positions, system.mie),
-        "soft_energy": pair_energy(positions, soft_system(system).mie),
-        "height_sum": height_sum(positions),
-        "smallest_distance": np.sqrt(pair_distances_squared(positions).min(axis=1)),
-    }
-
-
-def summarize(results: dict[str, Arrays], config: RunConfig) -> dict[str, Any]:
-    """The content of summary.json.
+def summarize(suites: Sequence[Suite], results: dict[str, Arrays], mixture: NormalMixture) -> dict[str, Any]:
+    """Detection and ceiling of every suite.
 
     Args:
-        results: for the normal configurations and each suite the scores and observables; `gamma` for the normal ones.
-        config: the run's configuration.
+        suites: the suites.
+        results: columns of each suite and of the normal configurations, by name.
+        mixture: the distribution of normal configurations.
     """
-    normal = results[NORMAL]
-    gammas, temperature = config.sampling.gamma_values, config.system.temperature
-    which = np.array([gammas.index(g) for g in normal["gamma"]])
-    log_z = relative_free_energies(normal["height_sum"], which, gammas, temperature)
-    unseen = {unseen_name(gamma): gamma for gamma in config.evaluation.unseen_gammas}
-
-    def log_normal(r: Arrays) -> NDArray[np.float64]:
-        return log_normal_density(r["pair_energy"], r["height_sum"], gammas, log_z, temperature)
-
-    def log_anomalous(name: str, r: Arrays) -> NDArray[np.float64]:
-        """Log-density of a suite up to a constant."""
-        if name == UNIFORM:
-            return np.zeros(len(r["row"]))
-        pair, gamma = ("soft_energy", config.evaluation.soft_gamma) if name == SOFT else ("pair_energy", unseen[name])
-        return np.asarray(-(r[pair] + gamma * r["height_sum"]) / temperature)
-
-    suites: dict[str, Any] = {}
-    for name, result in results.items():
-        if name == NORMAL:
-            continue
-        corrupted = name in config.evaluation.corruptions
-        if corrupted:  # not a Boltzmann distribution
-            by_energy = auroc(-log_normal(normal), -log_normal(result))[0]
-            by_distance = auroc(-normal["smallest_distance"], -result["smallest_distance"])[0]
-            ceiling, kind = max(by_energy, by_distance), "at least: energy or smallest distance alone"
-        else:
-            of_normal, of_anomalous = (log_anomalous(name, r) - log_normal(r) for r in (normal, result))
-            ceiling, kind = auroc(of_normal, of_anomalous)[0], "likelihood ratio"
-        suites[name] = {
-            "configurations": len(result["row"]),
-            "ceiling": ceiling,
-            "ceiling_kind": kind,
-            "scores": {score: detection_metrics(normal[score], result[score], corrupted) for score in SCORES},
-        }
-    mean = {s: float(np.mean([suite["scores"][s]["auroc"] for suite in suites.values()])) for s in SCORES}
+    normal, scores = results[NORMAL], list(score_classes())
+    detected = {suite.name: _detection(suite, normal, results[suite.name], mixture, scores) for suite in suites}
+    mean = {s: float(np.mean([suite["scores"][s]["auroc"] for suite in detected.values()])) for s in scores if detected}
     return {
-        "suites": suites,
-        "best_score": max(mean, key=mean.__getitem__),
+        "default_score": DEFAULT_SCORE,
+        "suites": detected,
+        "best_score": max(mean, key=mean.__getitem__) if mean else None,
         "best_score_rule": "largest AUROC averaged over the suites; descriptive, chosen after the fact",
         "mean_auroc": mean,
         "normal_configurations": len(normal["row"]),
-        "protocol": config.sampling.protocol,
-        "log_z": {f"{gamma:g}": float(z - log_z[0]) for gamma, z in zip(gammas, log_z, strict=True)},
+        "log_z": {
+            f"{gamma:g}": float(z - mixture.log_z[0]) for gamma, z in zip(mixture.gammas, mixture.log_z, strict=True)
+        },
     }
+
+
+def _detection(
+    suite: Suite, normal: Arrays, own: Arrays, mixture: NormalMixture, scores: Sequence[str]
+) -> dict[str, Any]:
+    ceiling = suite.ceiling(mixture, normal, own)
+    return {
+        "configurations": len(own["row"]),
+        "ceiling": ceiling.value,
+        "ceiling_ci": list(ceiling.interval),
+        "ceiling_kind": ceiling.kind,
+        "scores": {score: detection_metrics(normal[score], own[score], suite.paired) for score in scores},
+    }
+
+
+def provenance(weights: Weights, left_out: dict[str, str], protocol: str) -> dict[str, Any]:
+    """What of summary.json says what it was made with."""
+    return {
+        "weights": {"sha256": weights.sha256, "epoch": weights.epoch, "gammas": list(weights.gammas)},
+        "left_out": left_out,
+        "protocol": protocol,
+    }
+
+
+def table(summary: dict[str, Any]) -> str:
+    """AUROC of every suite and score as text."""
+    lines = [f"{'AUROC':>20} {'ceiling':>8} " + " ".join(f"{score:>22}" for score in summary["mean_auroc"])]
+    for name, suite in summary["suites"].items():
+        cells = [f"{s['auroc']:.3f} [{s['auroc_ci'][0]:.3f}, {s['auroc_ci'][1]:.3f}]" for s in suite["scores"].values()]
+        lines.append(f"{name:>20} {suite['ceiling']:8.3f} " + " ".join(f"{cell:>22}" for cell in cells))
+    return "\n".join(lines)

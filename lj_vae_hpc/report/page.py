@@ -22,7 +22,10 @@ class Section:
         return Markup(self.figure)
 
 
-def render(title: str, facts: dict[str, str], summary: dict[str, Any], sections: list[Section], config: str) -> str:
+def render(
+    title: str, facts: dict[str, str], summary: dict[str, Any], sections: list[Section], config: str,
+    warning: str | None = None,
+) -> str:  # fmt: skip
     """The whole page as text.
 
     Args:
@@ -31,13 +34,20 @@ def render(title: str, facts: dict[str, str], summary: dict[str, Any], sections:
         summary: the content of summary.json.
         sections: the figures.
         config: the resolved configuration as YAML.
+        warning: shown above everything else, if there is one.
     """
     environment = Environment(
         loader=PackageLoader("lj_vae_hpc.report", "."), undefined=StrictUndefined,
         autoescape=select_autoescape(default=True),
     )  # fmt: skip
     return environment.get_template("page.html").render(
-        title=title, facts=facts, summary=summary, sections=sections, config=config, shade=_shade
+        title=title,
+        facts=facts,
+        summary=summary,
+        sections=sections,
+        config=config,
+        shade=_shade,
+        warning=warning,
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation.weights import best_weights, digest
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report import figures
 from lj_vae_hpc.report.page import Section, render
@@ -27,6 +28,8 @@ IMAGES = {
     "local_environment": "a row for what each of its particles sees",
 }
 
+MOST_EXAMPLES = 6  # suites whose first configuration is shown
+
 
 def report(world: World, run: RunDir, config: RunConfig) -> None:
     """The command: writes report/index.html. One rank works.
@@ -39,7 +42,7 @@ def report(world: World, run: RunDir, config: RunConfig) -> None:
         try:
             page = _page(run, config)
         except (json.JSONDecodeError, KeyError, OSError) as error:
-            message = f"cannot read the results in {run.path} ({error!r:.100}); give `lj-vae evaluate` again"
+            message = f"cannot read the results in {run.path} ({error!r:.100}); run `lj-vae evaluate` again"
             raise UserError(message) from None
         write_text(run.report, page)
         print(f"report: open {run.report} in a browser", flush=True)
@@ -55,10 +58,13 @@ def _page(run: RunDir, config: RunConfig) -> str:
     }
     for path, command in needed.items():
         if not path.exists():
-            raise UserError(f"{path} does not exist; give `lj-vae {command} -o {run.path}` first")
+            raise UserError(f"{path} does not exist; run `lj-vae {command} -o {run.path}` first")
     history = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
     summary = json.loads((run.evaluation / "summary.json").read_text(encoding="utf-8"))
-    with Dataset(run.data) as data:
+    warning = _outdated(run, summary)
+    if warning:
+        print(f"report: warning: {warning}", flush=True)
+    with Dataset(run.dataset) as data:
         columns, ensembles, attributes, rows = watch(data), data.ensembles(), data.attributes, data.rows
     with h5py.File(run.evaluation / "scores.h5", "r") as file:
         names = list(summary["mean_auroc"])
@@ -69,8 +75,7 @@ def _page(run: RunDir, config: RunConfig) -> str:
         unit = config.system.box_side * 2**0.5
         points = {n: (unit * g["points"][:], unit * g["reconstructed_points"][:])
                   for n, g in file["examples"].items() if "points" in g}  # fmt: skip
-    shown = dict.fromkeys(["normal", next(iter(summary["suites"])), "soft", *config.evaluation.corruptions])
-    ordered = {name: examples[name] for name in shown}
+    ordered = dict(list(examples.items())[:MOST_EXAMPLES])
     energy, gammas = np.asarray(columns["energy"], float), np.asarray(columns["gamma"], float)
     published = config.system == System()
     sections = [
@@ -86,10 +91,10 @@ def _page(run: RunDir, config: RunConfig) -> str:
         Section("Latent space", "Principal components of the latent means of the test split.",
                 figures.latent_map(latent, gamma)),
         Section("Reconstructions", f"The first configuration of some suites: {IMAGES[config.representation.kind]}.",
-                figures.configurations({n: points[n] for n in shown if n in points}, config.system.box_side)
+                figures.configurations({n: points[n] for n in ordered if n in points}, config.system.box_side)
                 + figures.matrices(ordered)),
     ]  # fmt: skip
-    best, s = summary["best_score"], config.system
+    best, s = summary["default_score"], config.system
     swept = np.unique(ensembles.get("sweeps", []))
     facts = {
         "configurations": f"{rows:,} at {len(config.sampling.gamma_values)} values of γ",
@@ -97,11 +102,22 @@ def _page(run: RunDir, config: RunConfig) -> str:
         "protocol": config.sampling.protocol + (f", {swept[0]:,} to {swept[-1]:,} sweeps" if len(swept) else ""),
         "model": f"{config.representation.kind.replace('_', ' ')}, {config.model.encoder} to {config.model.decoder}, "
         f"latent dimension {config.model.latent_dim}",
-        "weights": f"of epoch {summary['weights_epoch']} of {len(history)}",
+        "weights": f"of epoch {summary['weights']['epoch']} of {len(history)}",
         "test error": f"RMSE {np.mean(normal['rmse']):.4f}" + " (units of L√2)" * config.representation.has_positions,
-        "best score": f"{best.replace('_', ' ')}, mean AUROC {summary['mean_auroc'][best]:.3f}",
+        "default score": f"{best.replace('_', ' ')}, mean AUROC {summary['mean_auroc'][best]:.3f}",
     }
-    return render(run.path.resolve().name, facts, summary, sections, config.to_yaml())
+    return render(run.path.resolve().name, facts, summary, sections, config.to_yaml(), warning)
+
+
+def _outdated(run: RunDir, summary: dict[str, Any]) -> str | None:
+    """What to say where the evaluation is not that of the weights that are there."""
+    weights = best_weights(run)
+    if weights.exists() and digest(weights) == summary["weights"]["sha256"]:
+        return None
+    return (
+        f"the scores are older than the weights {weights}; run `lj-vae evaluate -o {run.path}` and then "
+        "`lj-vae report` again"
+    )
 
 
 def _equilibrium(columns: Columns, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]) -> Iterator[Section]:

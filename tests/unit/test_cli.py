@@ -24,7 +24,6 @@ from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.inspect import verify
 from lj_vae_hpc.stages.report import report
-from lj_vae_hpc.stages.score import _blocks
 from lj_vae_hpc.stages.score import score as score_file
 from lj_vae_hpc.stages.train import train
 from tests.conftest import TINY, sampled_run
@@ -68,7 +67,7 @@ def test_the_contract_of_a_finished_run(finished: Path) -> None:
             assert score["auroc_ci"][0] <= score["auroc"] <= score["auroc_ci"][1]
             assert 0 <= score["fpr_at_95_tpr"] <= 1 and 0 <= score["average_precision"] <= 1
     assert summary["best_score"] in summary["suites"]["soft"]["scores"]
-    assert summary["weights_epoch"] in (1, 2)
+    assert summary["weights"]["epoch"] in (1, 2)
 
 
 def test_scores_hold_each_configuration_once(finished: Path) -> None:
@@ -119,7 +118,7 @@ def test_inspect_verify_and_score(finished: Path, lj_vae: Run, tmp_path: Path) -
     inspected = lj_vae("inspect", "-o", finished)
     assert "120 of 120 configurations, N = 8" in inspected.stdout and "content sha256" in inspected.stdout
     assert "verified: 120 configurations in 3 segments" in lj_vae("verify", "-o", finished).stdout
-    soft = finished / "evaluation/suites/soft/dataset.h5"
+    soft = finished / "evaluation/suites/soft.h5"
     assert "verified: 40 configurations" in lj_vae("verify", soft).stdout
     target = tmp_path / "scores.h5"
     assert lj_vae("score", soft, "-o", finished, "--to", target).returncode == 0
@@ -129,13 +128,8 @@ def test_inspect_verify_and_score(finished: Path, lj_vae: Run, tmp_path: Path) -
         score_file(World(), RunDir(finished), load(finished / "config.yaml"), tmp_path / "missing.h5", target)
 
 
-def test_blocks_of_large_systems_are_small() -> None:
-    assert list(_blocks(range(5, 2100), 30)) == [range(5, 1029), range(1029, 2053), range(2053, 2100)]
-    assert max(map(len, _blocks(range(1000), 1000))) == 33 and list(_blocks(range(2), 9000)) == [range(1), range(1, 2)]
-
-
 def test_the_configuration_that_data_must_agree_with(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    soft = str(finished / "evaluation/suites/soft/dataset.h5")
+    soft = str(finished / "evaluation/suites/soft.h5")
 
     def inspected(*arguments: str) -> None:
         cli.main(["inspect", *arguments], standalone_mode=False, obj=World())

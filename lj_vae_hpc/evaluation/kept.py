@@ -1,0 +1,106 @@
+"""Scores that are kept: what was scored once is not scored again, whatever else is asked for."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.store.writer import write_small_hdf5
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The scores of one suite, in a file named after everything that they follow from.
+
+    Attributes:
+        folder: of the scores of every suite.
+        name: of the suite.
+        facts: what they follow from, by value: weights, splits, scores, suite.
+    """
+
+    folder: Path
+    name: str
+    facts: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        key = hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()[:24]
+        return self.folder / f"{self.name}-{key}.h5"
+
+    def why_missing(self) -> str | None:
+        """Why the suite has to be scored; None where it is not."""
+        if self.path.exists():
+            return None
+        others = sorted(self.folder.glob(f"{self.name}-{'?' * 24}.h5"), key=_age)
+        if not others:
+            return "it has no scores yet"
+        before = _facts(others[-1])
+        changed = [name for name in self.facts if before.get(name) != self.facts[name]]
+        return f"changed since it was scored: {', '.join(changed)}"
+
+    def write(self, columns: Arrays) -> None:
+        """Keeps the scores; one rank calls this."""
+        write_small_hdf5(self.path, _Group({"": columns}, {"facts": json.dumps(self.facts)}))
+
+    def read(self) -> Arrays:
+        """The scores."""
+        with h5py.File(self.path, "r") as file:
+            return read_group(file)
+
+
+def remove_outdated(folder: Path, weights: str) -> None:
+    """Removes the scores of other weights, which are no longer there.
+
+    Args:
+        folder: of the scores of every suite.
+        weights: the digest to keep.
+    """
+    for path in folder.glob("*.h5"):
+        if _facts(path).get("weights") != weights:
+            path.unlink()
+
+
+def write_columns(path: Path, groups: dict[str, Arrays]) -> None:
+    """Writes one HDF5 group per suite and one data set per column; one rank calls this."""
+    write_small_hdf5(path, _Group(groups, {}))
+
+
+def read_group(group: h5py.Group) -> Arrays:
+    """Every column of a group; those of groups in it as GROUP/NAME."""
+    columns: Arrays = {}
+
+    def collect(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset):
+            columns[name] = item[:]
+
+    group.visititems(collect)
+    return columns
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Puts groups of columns and attributes into an open file."""
+
+    groups: dict[str, Arrays]
+    attributes: dict[str, str]
+
+    def __call__(self, file: h5py.File) -> None:
+        file.attrs.update(self.attributes)
+        for group, columns in self.groups.items():
+            for name, values in columns.items():
+                file.create_dataset(f"{group}/{name}", data=values)
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    with h5py.File(path, "r") as file:
+        facts: dict[str, Any] = json.loads(file.attrs.get("facts", "{}"))
+        return facts
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime

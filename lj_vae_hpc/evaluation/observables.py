@@ -1,0 +1,39 @@
+"""What physics alone tells of a configuration."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from lj_vae_hpc.config.system import System
+from lj_vae_hpc.physics.energies import height_sum, pair_energy
+
+Arrays = dict[str, NDArray[Any]]
+
+OBSERVABLES = ("pair_energy", "height_sum", "smallest_distance", "outside")
+
+
+def observables(positions: NDArray[np.float32], system: System) -> Arrays:
+    """What the best possible detectors look at, each (n,), for positions (n, N, 2) in σ.
+
+    pair_energy under the system's potential in ε; height_sum Σ y and smallest_distance in σ; outside, the number of
+    particles outside the box.
+    """
+    return {
+        "pair_energy": pair_energy(positions, system.mie),
+        "height_sum": height_sum(positions),
+        "smallest_distance": smallest_distance(positions),
+        "outside": count_outside(positions, system.box_side),
+    }
+
+
+def smallest_distance(positions: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(n,) distance of the closest pair in σ of positions (n, N, 2) in σ; in N log N steps each."""
+    return np.array([cKDTree(one).query(one, k=2)[0][:, 1].min() for one in positions.astype(np.float64)])
+
+
+def count_outside(positions: NDArray[np.float32], box_side: float) -> NDArray[np.int64]:
+    """(n,) number of particles outside the box of side L, which is rounded as the positions are."""
+    inside = ((positions >= 0) & (positions <= np.float32(box_side))).all(axis=2)
+    return np.asarray((~inside).sum(axis=1))

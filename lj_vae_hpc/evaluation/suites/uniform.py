@@ -1,0 +1,34 @@
+"""Particles without interactions or gravity."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.suites.base import SampledSuite
+from lj_vae_hpc.sampling.ensemble import Ensemble
+
+
+class Uniform(SampledSuite):
+    """N points uniform in the box: the sampler's start, before any sweep."""
+
+    @classmethod
+    def of(cls, config: RunConfig) -> list[Self]:
+        """The one."""
+        return [cls(config)]
+
+    @property
+    def name(self) -> str:
+        """As in summary.json."""
+        return "uniform"
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """No sweeps."""
+        return self.sample(self.config.system, 0.0, protocol="reference", sweeps=0)
+
+    def log_density(self, positions: NDArray[np.float32], columns: Arrays) -> NDArray[np.float64]:
+        """A constant."""
+        return np.zeros(len(positions))

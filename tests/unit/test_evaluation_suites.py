@@ -1,0 +1,247 @@
+"""What suites are, and that only what is missing is computed."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+
+from lj_vae_hpc.config.evaluation import Corruption
+from lj_vae_hpc.config.load import changed
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation import session
+from lj_vae_hpc.evaluation.observables import observables
+from lj_vae_hpc.evaluation.scores.mahalanobis import Mahalanobis
+from lj_vae_hpc.evaluation.sources import Source
+from lj_vae_hpc.evaluation.suites.corrupted import corrupt
+from lj_vae_hpc.evaluation.suites.registry import suites_of
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, open_run
+from lj_vae_hpc.sampling import production
+from lj_vae_hpc.stages.evaluate import evaluate
+from lj_vae_hpc.stages.generate import generate
+from lj_vae_hpc.stages.report import report
+from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.store.reader import Dataset
+from tests.conftest import TINY
+
+SIDE = 10.0
+
+
+def random_positions(n: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0, SIDE, (n, 30, 2)).astype(np.float32)
+
+
+def origins(n: int) -> np.ndarray:
+    return np.stack([np.full(n, 77), np.arange(n), np.zeros(n, int)], axis=1)
+
+
+@pytest.mark.parametrize(("amplitude", "keep"), [(0.2, True), (2.83, True), (2.83, False), (1000.0, True)])
+def test_corruption_moves_the_stated_number_by_the_stated_distance(amplitude: float, keep: bool) -> None:
+    positions = random_positions(300)
+    corruption = Corruption(particles=4, amplitude=amplitude, keep_in_box=keep)
+    moved = corrupt(positions, origins(300), corruption, 1, SIDE)
+    shift = np.abs(moved - positions)
+    assert ((shift > 0).any(axis=2).sum(axis=1) == 4).all()
+    assert shift.max() <= amplitude * 1.0001 and shift.max() > 0.9 * min(amplitude, SIDE)
+    outside = (moved < 0) | (moved > SIDE)
+    assert outside.any() != keep
+    inside = moved[(shift > 0) & ~outside]
+    assert inside.min() < 0.2 and inside.max() > SIDE - 0.2
+
+
+def test_moves_in_the_box_are_uniform_on_what_of_the_square_is_in_it() -> None:
+    # 4,000 moves of a particle at x = 0.5 by up to 2: uniform on [0, 2.5], mean 1.25, standard error 0.011.
+    positions = np.full((4000, 1, 2), (0.5, 5.0), np.float32)
+    moved = corrupt(positions, origins(4000), Corruption(particles=1, amplitude=2.0), 1, SIDE)
+    x, y = moved[:, 0].T
+    assert x.mean() == pytest.approx(1.25, abs=0.045) and y.mean() == pytest.approx(5.0, abs=0.07)
+    assert np.histogram(x, 5, (0, 2.5))[0] == pytest.approx(np.full(5, 800), abs=110)
+
+
+def test_moves_follow_from_what_a_configuration_is_and_not_from_its_place() -> None:
+    positions, where = random_positions(50), origins(50)
+    corruption = Corruption(particles=3, amplitude=0.5)
+    whole = corrupt(positions, where, corruption, 1, SIDE)
+    some = np.array([31, 4, 17])
+    np.testing.assert_array_equal(corrupt(positions[some], where[some], corruption, 1, SIDE), whole[some])
+    for other in (where + np.eye(3, dtype=int)[k] for k in range(3)):
+        assert (corrupt(positions, other, corruption, 1, SIDE) != whole).any(axis=(1, 2)).all()
+    assert (corrupt(positions, where, corruption, 2, SIDE) != whole).any(axis=(1, 2)).all()
+
+
+def test_observables_of_two_configurations_by_hand() -> None:
+    positions = np.array([[[0, 0], [3, 4], [3, 5.5]], [[0, 1], [0, 1], [10.1, -0.5]]], np.float32)
+    config = RunConfig.model_validate({"system": {"n_particles": 3}, "evaluation": {"corruptions": {}}})
+    found = observables(positions, config.system)
+    np.testing.assert_allclose(found["height_sum"], [9.5, 1.5])
+    np.testing.assert_allclose(found["smallest_distance"], [1.5, 0.0])
+    np.testing.assert_array_equal(found["outside"], [0, 1])
+    assert found["pair_energy"][0] == pytest.approx(4 * (1.5**-12 - 1.5**-6)) and found["pair_energy"][1] == np.inf
+    random = random_positions(3)
+    expected = [pdist(one.astype(float)).min() for one in random]
+    np.testing.assert_allclose(observables(random, RunConfig().system)["smallest_distance"], expected)
+
+
+def test_observables_of_many_particles_need_little_memory() -> None:
+    from lj_vae_hpc.evaluation.observables import smallest_distance
+
+    positions = np.random.default_rng(0).uniform(0, 400, (1, 100_000, 2)).astype(np.float32)
+    assert 0 < smallest_distance(positions)[0] < 0.05  # all pairs would be 40 GB
+
+
+def test_default_suites_and_what_each_samples() -> None:
+    config = RunConfig()
+    suites = {suite.name: suite for suite in suites_of(config, config.sampling.gamma_values)[0]}
+    sampled = {"gamma_3", "gamma_0.55", "gamma_0.25", "gamma_1.3", "soft", "uniform"}
+    assert set(suites) == sampled | {"corrupted", "corrupted_mild"}
+    ensembles = {name: suites[name].ensemble for name in sampled}
+    assert len({ensemble.key for ensemble in ensembles.values()}) == 6
+    assert ensembles["gamma_3"].gamma == 3.0 and ensembles["gamma_3"].system == config.system
+    assert ensembles["soft"].system.potential == "soft" and ensembles["soft"].system.cutoff is None
+    assert ensembles["soft"].gamma == config.evaluation.soft_gamma
+    assert ensembles["uniform"].sampling.sweeps == 0
+    assert suites["corrupted"].ensemble is None and suites["corrupted"].paired and not suites["soft"].paired
+
+
+def test_identity_is_by_value() -> None:
+    config = RunConfig()
+
+    def identities(**evaluation: object) -> dict[str, str]:
+        other = changed(config, {f"evaluation.{key}": value for key, value in evaluation.items()})
+        return {suite.name: json.dumps(suite.identity) for suite in suites_of(other, (0.1,))[0]}
+
+    before = identities()
+    after = identities(unseen_gammas=(9.0, 1.3, 3.0), corruptions={"x": {"amplitude": 0.2}})
+    assert after["gamma_3"] == before["gamma_3"] and after["gamma_1.3"] == before["gamma_1.3"]
+    assert after["x"] == before["corrupted_mild"] and after["soft"] == before["soft"]
+    assert len(set(before.values())) == len(before)
+    fewer = identities(configurations=7)
+    assert all(fewer[name] != before[name] for name in before)
+
+
+def test_a_trained_gamma_is_no_anomaly() -> None:
+    suites, left_out = suites_of(RunConfig(), (0.1, 0.25, 3.0))
+    assert set(left_out) == {"gamma_0.25", "gamma_3"} and "trained on γ = 3" in left_out["gamma_3"]
+    assert not {suite.name for suite in suites} & set(left_out)
+    soft = RunConfig.model_validate({"system": {"potential": "soft", "cutoff": None}})
+    assert "soft" in suites_of(soft, (0.5,))[1] and "soft" not in suites_of(soft, (0.4,))[1]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run that is evaluated."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    (folder / "tiny.yaml").write_text(TINY)
+    world = World(None)
+    run, config = open_run(world, folder / "run", folder / "tiny.yaml", ())
+    generate(world, run, config)
+    train(world, run, config)
+    evaluate(world, run, config)
+    return run.path
+
+
+def again(path: Path, *settings: str) -> RunDir:
+    run, config = open_run(World(None), path, None, settings)
+    evaluate(World(None), run, config)
+    return run
+
+
+def columns(path: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, x: found.update({name: x[()].tobytes()} if isinstance(x, h5py.Dataset) else {}))
+    return found
+
+
+def test_only_what_is_missing_is_computed(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = again(trained)
+    assert "scored" not in capsys.readouterr().out.replace("the scores of", "")
+    before, files = columns(run.evaluation / "scores.h5"), set((run.evaluation / "scores").iterdir())
+    more = "evaluation.corruptions={corrupted_mild: {amplitude: 0.2}, slight: {particles: 1, amplitude: 0.1}}"
+    again(trained, "evaluation.unseen_gammas=[2.0, 3.0]", more)
+    said = capsys.readouterr().out
+    assert "gamma_2 is scored: it has no scores yet" in said and "slight is scored" in said
+    assert "the scores of normal, corrupted_mild, soft, uniform, gamma_3 are kept" in said
+    after = columns(run.evaluation / "scores.h5")
+    shared = {name for name in before if not name.startswith(("corrupted/", "examples"))}
+    assert {name: after[name] for name in shared} == {name: before[name] for name in shared}
+    assert not any(name.startswith("corrupted/") for name in after)
+    assert files < set((run.evaluation / "scores").iterdir()), "what was removed keeps its scores"
+    monkeypatch.setattr(production, "sample_rows", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr(Mahalanobis, "observe", lambda *_: pytest.fail("scored again"))
+    again(
+        trained,
+        "evaluation.unseen_gammas=[3.0]",
+        "evaluation.corruptions={corrupted: {amplitude: 2.8284271247461903}, corrupted_mild: {amplitude: 0.2}}",
+    )
+    assert columns(run.evaluation / "scores.h5") == before
+
+
+def test_a_changed_score_is_computed_anew_with_the_reason(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Mahalanobis, "version", 2)
+    again(trained)
+    assert "soft is scored: changed since it was scored: scores\n" in capsys.readouterr().out
+
+
+def test_summary_of_a_run(trained: Path) -> None:
+    run = again(trained)
+    summary = json.loads((run.evaluation / "summary.json").read_text())
+    assert summary["default_score"] == "mahalanobis"
+    for suite in summary["suites"].values():
+        assert suite["ceiling_ci"][0] <= suite["ceiling"] <= suite["ceiling_ci"][1]
+        assert set(suite["scores"]) == {"rmse", "kl", "negative_elbo", "mahalanobis"}
+        for score in suite["scores"].values():
+            assert set(score) == {"auroc", "auroc_ci", "average_precision", "fpr_at_95_tpr"}
+
+
+def test_normal_is_the_test_split_of_the_trained_gammas(trained: Path) -> None:
+    config = RunConfig.model_validate(json.loads(json.dumps(open_run(World(None), trained, None, ())[1].model_dump())))
+    with Dataset(trained / "data/dataset.h5") as data:
+        both = session.RunData.of(data, config, (0.1, 1.0))
+        one = session.RunData.of(data, config, (1.0, 5.0))
+        assert set(both.test.read(range(len(both.test))).gamma) == {0.1, 1.0}
+        assert set(one.test.read(range(len(one.test))).gamma) == {1.0}
+        assert one.gammas == [1.0] and 2 * len(one.test) == len(both.test)
+        splits = [set(source.rows.tolist()) for source in (both.training, both.validation, both.test)]
+        assert sum(map(len, splits)) == len(set.union(*splits)) == 120
+        source = Source(data, np.array([3, 61]))
+        stored = data.read(range(120))
+        expected = [[int(stored["ensemble"][row]), int(stored["chain"][row]), 0] for row in (3, 61)]
+        assert source.origins(range(2)).tolist() == expected
+        with pytest.raises(UserError, match="none of the γ that the model was trained on: 7"):
+            session.RunData.of(data, config, (7.0,))
+
+
+def test_free_energies_come_from_the_validation_split(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heights = []
+    original = session.fit_mixture
+    monkeypatch.setattr(session, "fit_mixture", lambda height, *a: (heights.append(height), original(height, *a))[1])
+    run = again(trained)
+    config = open_run(World(None), trained, None, ())[1]
+    with Dataset(run.dataset) as data:
+        validation = session.RunData.of(data, config, (0.1, 1.0)).validation
+        expected = validation.read(range(len(validation))).positions[..., 1].sum(axis=1, dtype=float)
+    np.testing.assert_allclose(np.concatenate(heights), expected)
+
+
+def test_the_report_says_when_it_is_older_than_the_weights(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = again(trained)
+    config = open_run(World(None), trained, None, ())[1]
+    report(World(None), run, config)
+    assert "older" not in capsys.readouterr().out and 'role="alert"' not in run.report.read_text()
+    longer = changed(config, {"training.epochs": 4, "training.schedule": "constant"})
+    weights = run.model / "best.safetensors"
+    before = weights.read_bytes()
+    weights.write_bytes(before + b" ")
+    report(World(None), run, longer)
+    assert "the scores are older than the weights" in capsys.readouterr().out
+    assert 'role="alert"' in run.report.read_text()
+    weights.write_bytes(before)
