@@ -33,8 +33,8 @@ def tune(
 ) -> None:
     """The command: runs trials until `tuning.trials` are finished in the study, which any number of jobs may share.
 
-    The search minimises the description length of the validation split (training.selection). It locks nothing and
-    writes only in RUN_DIR/tuning, so other commands may use the run meanwhile.
+    The search minimises the description length of the validation split (training.selection). It writes only in
+    RUN_DIR/tuning and does not lock the run folder, so other commands may use the run meanwhile.
 
     Raises:
         UserError: bad configuration, no complete data set, a study of another configuration, or a damaged journal.
