@@ -221,6 +221,8 @@ def test_evaluation_stopped_after_each_suite(tiny: Path, tmp_path: Path, monkeyp
 def test_scores_of_other_weights_are_not_kept(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(None)
     run, config = make(tmp_path / "run", tiny, world)
+    constant = config.training.model_copy(update={"schedule": "constant"})  # its epochs may grow
+    config = config.model_copy(update={"training": constant})
     train(world, run, config)
     monkeypatch.setattr(world, "stop_requested", lambda: (run.evaluation / "unfinished").exists())
     with pytest.raises(Stopped, match="1 of 6 suites"):
