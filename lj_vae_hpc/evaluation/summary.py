@@ -23,8 +23,8 @@ def observables(positions: NDArray[np.float32], system: System) -> Arrays:
     smallest_distance, in σ.
     """
     return {
-        "pair_energy": pair_energy(positions, system.mie),
-        "soft_energy": pair_energy(positions, soft_system(system).mie),
+        "pair_energy": pair_energy(positions, system.pair_potential),
+        "soft_energy": pair_energy(positions, soft_system(system).pair_potential),
         "height_sum": height_sum(positions),
         "smallest_distance": np.sqrt(pair_distances_squared(positions).min(axis=1)),
     }

@@ -93,7 +93,7 @@ def sample(
             # Rank 0 speaks for all: equal shares of equal work.
             scale = len(segments[k]) / max(1, len(mine))
             columns = sample_rows(plan, mine, how, lambda n, scale=scale: progress.advance(n * scale))  # type: ignore[misc]
-            columns["energy"] = total_energy(columns["positions"], columns["gamma"], plan.system.mie)
+            columns["energy"] = total_energy(columns["positions"], columns["gamma"], plan.system.pair_potential)
             path = folder / SEGMENT_FOLDER / segment_name(k)
             partial = world.on_root(bind(unfinished, path))
             write_segment(partial, segments[k], mine, columns, plan.fingerprint(), world.hdf5(), world.agree)

@@ -41,7 +41,7 @@ def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
     places, system, rows, fingerprint = world.on_root(segments)
 
     def energy(columns: Columns) -> NDArray[np.float64]:
-        return total_energy(columns["positions"], columns["gamma"], system.mie)
+        return total_energy(columns["positions"], columns["gamma"], system.pair_potential)
 
     share = world.shard(len(places))
     mine = places[share.start : share.stop]

@@ -73,7 +73,7 @@ def pair_p_values(potential: str, cutoff: float | None) -> list[float]:
             share = s * (np.pi - 4 * s + s * s)
         else:
             share = s * (4 * np.sqrt(s * s - 1) - (s * s + 2 - np.pi) - 4 * np.arctan(np.sqrt(s * s - 1)))
-        return float(share * np.exp(-system.mie.energy(np.array([d * d]))[0] / T))
+        return float(share * np.exp(-system.pair_potential.energy(np.array([d * d]))[0] / T))
 
     grid = np.linspace(0.3, SIDE * np.sqrt(2) * (1 - 1e-9), 4001)
     weights = np.array([density(d) for d in grid])
@@ -92,7 +92,7 @@ def many_cells_p_values(n: int = 3000) -> list[float]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(chains_module, "CELLS_FROM", threshold)
             r = final_positions(system, 0.3, n, 60, 6.0, first)
-        found.append((total_energy(r, 0.3, system.mie), r[..., 1].sum(axis=1)))
+        found.append((total_energy(r, 0.3, system.pair_potential), r[..., 1].sum(axis=1)))
     return [ks_2samp(a, b).pvalue for a, b in zip(*found, strict=True)]
 
 
@@ -109,7 +109,7 @@ def fluctuation_p_values() -> list[float]:
     n, temperatures, means, variances, errors = 10_000, (0.75, 0.85), [], [], []
     for temperature in temperatures:
         system = System(n_particles=6, box_side=SIDE, temperature=temperature)
-        u = total_energy(final_positions(system, 1.0, n, 400, 0.6), 1.0, system.mie)
+        u = total_energy(final_positions(system, 1.0, n, 400, 0.6), 1.0, system.pair_potential)
         centred = u - u.mean()
         means.append(u.mean())
         variances.append(u.var())

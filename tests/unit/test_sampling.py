@@ -140,7 +140,7 @@ def test_cell_lists_follow_the_same_trajectories(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(chains_module, "CELLS_FROM", threshold)
         chains = Chains(7, system, np.full(20, 1.0), np.full(20, 0.3), np.zeros(20), np.arange(20))
         accepted = chains.run(15) + chains.run(5)
-        np.testing.assert_allclose(chains.energy, total_energy(chains.positions, 1.0, system.mie), rtol=1e-5)
+        np.testing.assert_allclose(chains.energy, total_energy(chains.positions, 1.0, system.pair_potential), rtol=1e-5)
         made.append((accepted, chains.positions))
     (accepted, positions), (others, elsewhere) = made
     same = np.abs(positions - elsewhere).max(axis=(1, 2)) < 1e-3
@@ -158,7 +158,7 @@ def test_a_cell_takes_in_more_particles_than_a_vector_holds(monkeypatch: pytest.
     r = chains.positions
     assert r.min() >= 0 and r.max() <= 9
     assert max(((r[..., 1] < 4.5) & (r[..., 0] < 4.5)).sum(axis=1)) > LANES
-    np.testing.assert_allclose(chains.energy, total_energy(r, gamma, system.mie), rtol=1e-5)
+    np.testing.assert_allclose(chains.energy, total_energy(r, gamma, system.pair_potential), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_kept_pair_energies_do_not_drift() -> None:
     system = System()
     chains = Chains(5, system, np.full(32, 0.4), np.full(32, 0.6), np.zeros(32), np.arange(32))
     chains.run(10_000)
-    exact = total_energy(chains.positions, 0.4, system.mie)
+    exact = total_energy(chains.positions, 0.4, system.pair_potential)
     np.testing.assert_allclose(chains.energy, exact, atol=1e-4 * system.n_particles)
 
 
@@ -209,10 +209,10 @@ def test_rejected_moves_leave_positions_and_low_temperature_only_descends() -> N
     system = System(n_particles=12, box_side=6.0, temperature=1e-6)
     one = np.zeros(LANES, np.int32)
     chains = Chains(5, system, np.zeros(LANES), np.full(LANES, 0.2), one, np.arange(LANES))
-    previous = total_energy(chains.positions, 0.0, system.mie)
+    previous = total_energy(chains.positions, 0.0, system.pair_potential)
     for _ in range(5):
         chains.run(3)
-        energy = total_energy(chains.positions, 0.0, system.mie)
+        energy = total_energy(chains.positions, 0.0, system.pair_potential)
         assert (energy <= previous * (1 + 1e-6 * np.sign(previous)) + 1e-4).all()
         previous = energy
 
@@ -224,7 +224,7 @@ def test_overlapping_start_gives_finite_energies() -> None:
     chains.positions = np.full((LANES, 4, 2), 2.5)  # all particles in one point
     assert np.isfinite(chains.energy).all()
     chains.run(200)
-    energy = total_energy(chains.positions, 0.0, system.mie)
+    energy = total_energy(chains.positions, 0.0, system.pair_potential)
     assert np.isfinite(energy).all() and energy.max() < 20
 
 
