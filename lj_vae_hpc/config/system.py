@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, PlainValidator, ValidationInfo, field_validator, model_validator
+from pydantic import ConfigDict, Field, BeforeValidator, ValidationInfo, field_validator, model_validator
 
 from lj_vae_hpc.config.base import Positive, Section
 from lj_vae_hpc.physics.potentials import make_potential
@@ -45,17 +45,20 @@ def _number(name: str, value: Any) -> float:
 def _potential(value: Any) -> PotentialKey:
     """What was given, if it describes a pair potential."""
     key: PotentialKey
-    if isinstance(value, str | ChosenPotential):
+    name = value.get("kind") if isinstance(value, Mapping) else value
+    if isinstance(value, ChosenPotential):
         key = value
     elif isinstance(value, list | tuple) and len(value) == 2:
         key = value[0], value[1]
-    elif isinstance(value, Mapping) and isinstance(value.get("kind"), str):
-        key = ChosenPotential(kind=value["kind"], **{k: _number(k, v) for k, v in value.items() if k != "kind"})
-    else:
+    elif not isinstance(name, str) or name not in REGISTRY:
         raise ValueError(
-            f"{value!r} is no pair potential; accepted are {', '.join(sorted(REGISTRY.keys() - {'mie'}))}, the exponents "
-            "[n, m] of a Mie potential, or {kind: NAME, PARAMETER: NUMBER, ...}"
+            f"{value!r} is not a pair potential; accepted are {', '.join(sorted(REGISTRY))}, the two exponents [n, m] of a "
+            "Mie potential, or {kind: NAME, PARAMETER: NUMBER, ...}"
         )
+    elif isinstance(value, Mapping) and len(value) > 1:
+        key = ChosenPotential(kind=name, **{k: _number(k, v) for k, v in value.items() if k != "kind"})
+    else:
+        key = name
     _make(key, None)
     return key
 
@@ -69,12 +72,13 @@ class System(Section):
     """Side L of the hard-walled square box, in σ."""
     temperature: Positive = 0.75
     """Temperature T, in ε/k_B."""
-    potential: Annotated[PotentialKey, PlainValidator(_potential)] = "lennard_jones"
-    """Pair potential: lennard_jones (12-6), soft (4-2), wca or yukawa (docs/science.md); the two exponents [n, m] of a Mie
-    potential, both even; or a name and its parameters, as in {kind: yukawa, kappa: 2.0}."""
+    potential: Annotated[PotentialKey, BeforeValidator(_potential)] = "lennard_jones"
+    """Pair potential: one of the names below; a name with parameters, {kind: NAME, PARAMETER: NUMBER}; or the two exponents
+    [n, m] of a Mie potential."""
     cutoff: Positive | None = Field(default=CUTOFF, validate_default=True)
-    """Distance r_cut in σ beyond which pairs do not interact (truncated, not shifted); null for none. wca ends at 2^(1/6) σ
-    by definition: the default and null become that, and another value is refused."""
+    """Distance r_cut in σ beyond which pairs do not interact (truncated, not shifted); null for none. If the
+    potential's definition fixes its range, as that of wca does, the default and null become that range, and any other value
+    is refused."""
 
     @field_validator("cutoff")
     @classmethod

@@ -109,4 +109,4 @@ def test_suites_are_independent_of_the_training_data() -> None:
     assert list(plans) == ["gamma_3", "gamma_0.55", "gamma_0.25", "gamma_1.3", "soft", "uniform"]
     assert len({plan.first_ensemble for plan in plans.values()}) == 6
     assert min(plan.first_ensemble for plan in plans.values()) > 1_000_000
-    assert plans["soft"].system.exponents == (4, 2) and plans["soft"].system.cutoff is None
+    assert plans["soft"].system.potential == "soft" and plans["soft"].system.cutoff is None

@@ -27,7 +27,7 @@ from lj_vae_hpc.sampling.metropolis import make_sweeps
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.setup import new_network
-from tests.conftest import SHIPPED
+from tests.conftest import SHIPPED, potential_keys
 
 # The simulator's fma rounds twice; in double precision the product is exact.
 COMPARE = """
@@ -58,7 +58,11 @@ print("compared", cuda.is_available())
 
 @pytest.mark.parametrize(
     "system",
-    [{"n_particles": 5, "box_side": 3.0}, {"n_particles": 4, "box_side": 2.5, "potential": "soft", "cutoff": None}],
+    [
+        *({"n_particles": 5, "box_side": 3.0, "potential": key} for key in potential_keys()),
+        {"n_particles": 4, "box_side": 2.5, "potential": "soft", "cutoff": None},
+    ],
+    ids=str,
 )
 def test_a_gpu_gives_the_bits_of_the_cpu(system: dict[str, object]) -> None:
     simulated = {} if cuda.is_available() else {"NUMBA_ENABLE_CUDASIM": "1"}

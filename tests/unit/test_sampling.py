@@ -8,8 +8,8 @@ from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling import chains as chains_module
+from lj_vae_hpc.sampling.arithmetic import ON_VECTORS
 from lj_vae_hpc.sampling.chains import Chains, Schedule, sample_rows
-from lj_vae_hpc.sampling.metropolis import exp_negative
 from lj_vae_hpc.sampling.pilot import tuned_step
 from lj_vae_hpc.sampling.plan import Plan
 from lj_vae_hpc.sampling.streams import philox, trial_numbers
@@ -59,6 +59,8 @@ def test_numbers_of_a_trial_are_centred_and_never_reach_their_bounds() -> None:
 
 
 def test_exponential() -> None:
+    exp_negative = ON_VECTORS["exp_negative"]
+
     @numba.njit
     def evaluate(x):
         out = np.empty_like(x)
