@@ -24,8 +24,8 @@ from numba import float32, uint32
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling import vectors
+from lj_vae_hpc.sampling.arithmetic import on_vectors
 from lj_vae_hpc.sampling.chains import Chains
-from lj_vae_hpc.sampling.metropolis import distance_squared, exp_negative, pair_energy
 from lj_vae_hpc.sampling.streams import philox, stream, trial_numbers
 from lj_vae_hpc.sampling.vectors import LANES, fma, load, select, store, words
 
@@ -48,6 +48,10 @@ Chains.run = timed
 main()
 """  # a command until its first trial moves
 N, GAMMA, STEP = 30, 0.4, 0.2
+OPERATIONS = on_vectors(System().pair_potential)
+distance_squared, exp_negative, pair_energy = (
+    OPERATIONS[name] for name in ("distance_squared", "exp_negative", "pair_energy")
+)
 ROUNDS = 9
 
 
@@ -101,7 +105,7 @@ def _pairs(x, y, u, out, times):  # type: ignore[no-untyped-def]
         x_new, y_new = load(x, k % N), load(y, (k + 7) % N)
         new = old = x_new - x_new
         for j in range(N - 1):
-            e = pair_energy(distance_squared(x_new, y_new, load(x, j), load(y, j)), 3, 3, True, float32(9.0))
+            e = pair_energy(distance_squared(x_new, y_new, load(x, j), load(y, j)))
             new, old = new + e, old + load(u, j)
             store(out, j, e)
         store(out, N, new - old)

@@ -1,11 +1,14 @@
 """Prints docs/configuration.md from the configuration's own documentation: python docs/make_configuration.py > ..."""
 
+from dataclasses import MISSING, fields
+
 from pydantic import BaseModel
 
 from lj_vae_hpc.config.evaluation import Corruption
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.sampling import GammaRange
 from lj_vae_hpc.config.tuning import Span
+from lj_vae_hpc.physics.potentials.base import REGISTRY
 
 
 def table(title: str, section: type[BaseModel]) -> str:
@@ -22,6 +25,24 @@ def table(title: str, section: type[BaseModel]) -> str:
     return "\n".join(lines)
 
 
+def potentials() -> str:
+    """The pair potentials, their parameters and their definitions."""
+    lines = [
+        "## system.potential",
+        "",
+        "Reduced units: u in ε, r in σ.",
+        "",
+        "| name | parameters | definition |",
+        "|---|---|---|",
+    ]
+    for name, (kind, fixed) in sorted(REGISTRY.items()):
+        free = [f for f in fields(kind) if f.init and f.name != "cutoff" and f.name not in fixed]
+        shown = ", ".join(f"`{f.name}`" + ("" if f.default is MISSING else f" = {f.default:g}") for f in free) or "none"
+        given = "".join(f"; {key} = {value:g}" for key, value in fixed.items())
+        lines.append(f"| `{name}` | {shown} | {(kind.__doc__ or '').splitlines()[0].rstrip('.')}{given} |")
+    return "\n".join(lines)
+
+
 def main() -> str:
     """The whole page."""
     parts = ["# Configuration", "Every key, its default and its unit. An unknown key is an error."]
@@ -29,6 +50,8 @@ def main() -> str:
     for name, field in RunConfig.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             parts.append(table(name, field.annotation))
+            if name == "system":
+                parts.append(potentials())
     parts.append(table("sampling.gammas as a range", GammaRange))
     parts.append(table("evaluation.corruptions.NAME", Corruption))
     parts.append(table("tuning.space.SECTION.KEY as a range", Span))

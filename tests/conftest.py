@@ -15,6 +15,7 @@ import pytest
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.physics.potentials.base import REGISTRY
 from lj_vae_hpc.run.folder import RunDir
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ model: {latent_dim: 4, width: 16}
 training: {epochs: 2, batch_size: 16, validation_fraction: 0.2, test_fraction: 0.2}
 evaluation: {configurations: 40, unseen_gammas: [3.0]}
 """
+
+
+def potential_keys() -> list[object]:
+    """Every pair potential that there is, as `system.potential` gives it."""
+    return [[18, 6] if name == "mie" else name for name in sorted(REGISTRY)]
 
 
 @pytest.fixture

@@ -1,14 +1,66 @@
 """The section `system`: the fluid."""
 
 import math
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from lj_vae_hpc.config.base import Count, Positive, Section
-from lj_vae_hpc.physics.potentials import Mie
+from lj_vae_hpc.config.base import Positive, Section
+from lj_vae_hpc.physics.potentials import make_potential
+from lj_vae_hpc.physics.potentials.base import REGISTRY, Potential
 
-EXPONENTS = {"lennard_jones": (12, 6), "soft": (4, 2)}
+CUTOFF = 3.0
+
+
+class ChosenPotential(Section):
+    """A pair potential by name, with parameters beside it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+
+
+PotentialKey = str | tuple[int, int] | ChosenPotential
+
+
+def _make(key: PotentialKey, cutoff: float | None) -> Potential:
+    if isinstance(key, str):
+        return make_potential(key, cutoff)
+    if isinstance(key, ChosenPotential):
+        return make_potential(key.kind, cutoff, **(key.model_extra or {}))
+    return make_potential("mie", cutoff, repulsive=key[0], attractive=key[1])
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = value if isinstance(value, int) else float(value)  # YAML reads 1e-4 as text
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise ValueError(f"{name} must be a number, not {value!r}")
+    return number
+
+
+def _potential(value: Any) -> PotentialKey:
+    """What was given, if it describes a pair potential."""
+    key: PotentialKey
+    name = value.get("kind") if isinstance(value, Mapping) else value
+    if isinstance(value, ChosenPotential):
+        key = value
+    elif isinstance(value, list | tuple) and len(value) == 2:
+        key = value[0], value[1]
+    elif not isinstance(name, str) or name not in REGISTRY:
+        raise ValueError(
+            f"{value!r} is no pair potential; accepted are {', '.join(sorted(REGISTRY))}, the two exponents [n, m] of "
+            "a Mie potential, or {kind: NAME, PARAMETER: NUMBER, ...}"
+        )
+    elif isinstance(value, Mapping) and len(value) > 1:
+        key = ChosenPotential(kind=name, **{k: _number(k, v) for k, v in value.items() if k != "kind"})
+    else:
+        key = name
+    _make(key, None)
+    return key
 
 
 class System(Section):
@@ -20,18 +72,29 @@ class System(Section):
     """Side L of the hard-walled square box, in σ."""
     temperature: Positive = 0.75
     """Temperature T, in ε/k_B."""
-    potential: Literal["lennard_jones", "soft"] | tuple[Count, Count] = "lennard_jones"
-    """Pair potential: lennard_jones (12-6), soft (4-2), or the two exponents [n, m] of a Mie potential, both even."""
-    cutoff: Positive | None = 3.0
-    """Distance r_cut in σ beyond which pairs do not interact (truncated, not shifted); null for none."""
+    potential: Annotated[PotentialKey, BeforeValidator(_potential)] = "lennard_jones"
+    """Pair potential: one of the names below; a name with parameters, {kind: NAME, PARAMETER: NUMBER}; or the two
+    exponents [n, m] of a Mie potential."""
+    cutoff: Positive | None = Field(default=CUTOFF, validate_default=True)
+    """Distance r_cut in σ beyond which pairs do not interact (truncated, not shifted); null for none. If the
+    potential's definition fixes its range, as that of wca does, the default and null become that range, and any other
+    value is refused."""
+
+    @field_validator("cutoff")
+    @classmethod
+    def _own_cutoff(cls, cutoff: float | None, info: ValidationInfo) -> float | None:
+        """The cutoff that the potential's definition fixes, if it does."""
+        key = info.data.get("potential")
+        own = _make(key, None).cutoff if key else None
+        if own is not None and cutoff not in (None, CUTOFF, own):
+            raise ValueError(f"the potential ends at {own:.6g} σ by definition, not at {cutoff:g}; leave the key out")
+        return cutoff if own is None else own
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
-        n, m = self.exponents
-        if n % 2 or m % 2 or not 0 < m < n <= 48:
-            raise ValueError(f"potential: the exponents [{n}, {m}] must be even, the first larger, at most 48")
-        # One disc of diameter 0.9 σ (u = 8 ε) per particle; more than the densest packing of discs cannot fit.
-        fraction = self.n_particles * math.pi * 0.45**2 / (self.box_side + 0.9) ** 2
+    def _fits(self) -> Self:
+        # One disc per particle; more than the densest packing of discs cannot fit.
+        diameter = self.pair_potential.core_diameter(self.temperature)
+        fraction = self.n_particles * math.pi / 4 * diameter**2 / (self.box_side + diameter) ** 2
         if fraction > math.pi / math.sqrt(12):
             raise ValueError(
                 f"n_particles: {self.n_particles} particles cannot fit in a box of side {self.box_side:g} σ; "
@@ -40,11 +103,6 @@ class System(Section):
         return self
 
     @property
-    def exponents(self) -> tuple[int, int]:
-        """(n, m) of the Mie potential."""
-        return EXPONENTS[self.potential] if isinstance(self.potential, str) else self.potential
-
-    @property
-    def mie(self) -> Mie:
+    def pair_potential(self) -> Potential:
         """The pair potential."""
-        return Mie(*self.exponents, self.cutoff)
+        return _make(self.potential, self.cutoff)

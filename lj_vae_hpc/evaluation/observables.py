@@ -21,7 +21,7 @@ def observables(positions: NDArray[np.float32], system: System) -> Arrays:
     particles outside the box.
     """
     return {
-        "pair_energy": pair_energy(positions, system.mie),
+        "pair_energy": pair_energy(positions, system.pair_potential),
         "height_sum": height_sum(positions),
         "smallest_distance": smallest_distance(positions),
         "outside": count_outside(positions, system.box_side),

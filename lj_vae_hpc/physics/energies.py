@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lj_vae_hpc.physics.potentials import Mie
+from lj_vae_hpc.physics.potentials.base import Potential
 
 PAIRS_AT_ONCE = 2_000_000  # bounds the memory of one chunk to some tens of MB
 
@@ -17,7 +17,7 @@ def pair_distances_squared(positions: ArrayLike) -> NDArray[np.float64]:
     return np.ascontiguousarray((x[:, i] - x[:, j]) ** 2 + (y[:, i] - y[:, j]) ** 2)
 
 
-def pair_energy(positions: ArrayLike, potential: Mie) -> NDArray[np.float64]:
+def pair_energy(positions: ArrayLike, potential: Potential) -> NDArray[np.float64]:
     """(n,) Σ_{i<j} u(r_ij) in ε of positions (n, N, 2) in σ."""
     r = np.asarray(positions)
     pairs = r.shape[1] * (r.shape[1] - 1) // 2
@@ -28,7 +28,7 @@ def pair_energy(positions: ArrayLike, potential: Mie) -> NDArray[np.float64]:
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _pair_energy_by_particle(r: NDArray[np.float64], potential: Mie) -> float:
+def _pair_energy_by_particle(r: NDArray[np.float64], potential: Potential) -> float:
     """The same of one configuration (N, 2) whose pairs are too many to have at once."""
     return float(sum(potential.energy(((r[i] - r[i + 1 :]) ** 2).sum(axis=1)).sum() for i in range(len(r) - 1)))
 
@@ -38,7 +38,7 @@ def height_sum(positions: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(np.asarray(positions, dtype=np.float64)[..., 1].sum(axis=-1))
 
 
-def total_energy(positions: ArrayLike, gamma: ArrayLike, potential: Mie) -> NDArray[np.float64]:
+def total_energy(positions: ArrayLike, gamma: ArrayLike, potential: Potential) -> NDArray[np.float64]:
     """(n,) U = Σ_{i<j} u(r_ij) + γ Σ_i y_i in ε.
 
     Args:

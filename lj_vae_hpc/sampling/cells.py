@@ -13,8 +13,15 @@ import numba
 import numpy as np
 from numba import float32, uint32
 
-from lj_vae_hpc.physics.potentials import Mie
-from lj_vae_hpc.sampling.metropolis import constants, distance_squared, exp_negative, pair_energy
+from lj_vae_hpc.physics.potentials.base import Potential
+from lj_vae_hpc.sampling.arithmetic import (
+    distance_squared,
+    exp_negative,
+    for_potential,
+    inline,
+    on_vectors,
+    pair_energy,
+)  # fmt: skip
 from lj_vae_hpc.sampling.streams import philox, trial_numbers
 from lj_vae_hpc.sampling.vectors import LANES, load, maximum, store, words
 
@@ -62,10 +69,7 @@ def _fill_cells(x, y, per_length, per_side):  # type: ignore[no-untyped-def]
     return cell_x, cell_y, owner, place, occupied
 
 
-@numba.njit(inline="always")
-def _pair_sums(  # type: ignore[no-untyped-def]
-    x, y, vectors_x, vectors_y, scratch, per_length, per_side, half_m, half_difference, r2_min, truncated, r2_cut
-):
+def _pair_sums(x, y, vectors_x, vectors_y, scratch, per_length, per_side, r2_min):  # type: ignore[no-untyped-def]
     """A vector whose sum is Σ_j u / C of a particle at a point; the particle must not itself be in the cells."""
     column, row = min(int(x * per_length), per_side - 1), min(int(y * per_length), per_side - 1)
     rows_per_cell = len(vectors_x) // (per_side * per_side)
@@ -75,14 +79,11 @@ def _pair_sums(  # type: ignore[no-untyped-def]
         first, last = r * per_side + max(0, column - 1), r * per_side + min(per_side, column + 2)
         for k in range(first * rows_per_cell, last * rows_per_cell):
             r2 = maximum(distance_squared(load(vectors_x, k), load(vectors_y, k), x, y), r2_min)
-            total = total + pair_energy(r2, half_m, half_difference, truncated, r2_cut)
+            total = total + pair_energy(r2)
     return total
 
 
-@numba.njit(inline="always")
-def _fill(  # type: ignore[no-untyped-def]
-    x, y, pairs, scratch, per_length, per_side, half_m, half_difference, r2_min, truncated, r2_cut
-):
+def _fill(x, y, pairs, scratch, per_length, per_side, r2_min):  # type: ignore[no-untyped-def]
     """Sums of all pair energies."""
     for block in range(x.shape[0]):
         for lane in range(LANES):
@@ -93,10 +94,7 @@ def _fill(  # type: ignore[no-untyped-def]
             for i in range(len(px)):
                 cell = _cell(px[i], py[i], per_length, per_side)
                 cell_x[cell, place[i]] = FAR
-                sums = _pair_sums(
-                    px[i], py[i], vectors_x, vectors_y, scratch, per_length, per_side, half_m, half_difference, r2_min,
-                    truncated, r2_cut,
-                )  # fmt: skip
+                sums = _pair_sums(px[i], py[i], vectors_x, vectors_y, scratch, per_length, per_side, r2_min)
                 store(scratch, 0, sums)
                 total += scratch[0].sum()
                 cell_x[cell, place[i]] = px[i]
@@ -104,25 +102,33 @@ def _fill(  # type: ignore[no-untyped-def]
 
 
 @cache
-def make_cells(potential: Mie, box_side: float, n_particles: int) -> tuple[Callable[..., None], Callable[..., None]]:
+def make_cells(
+    potential: Potential, box_side: float, n_particles: int
+) -> tuple[Callable[..., None], Callable[..., None]]:
     """The compiled kernel for one pair potential, one box and number of particles; one cell where there is no cutoff.
 
     Returns:
         advance: as that of metropolis.make_sweeps, but pairs (blocks, 1, LANES) hold the sum of all pair energies.
         fill: likewise.
     """
-    half_m, half_difference, prefactor, r2_min, truncated, r2_cut = constants(potential)
+    prefactor, r2_min = np.float32(potential.prefactor), np.float32(potential.smallest_squared)
+    operations = on_vectors(potential)
+    for function in (_pair_sums, _fill):
+        operations[function.__name__] = inline(for_potential(potential, operations)(function))
+    its = for_potential(potential, operations)
     per_side = 1
     if potential.cutoff:
         per_side = max(1, min(int(box_side / potential.cutoff), math.isqrt(n_particles)))  # not more than particles
     per_length = np.float32(per_side / box_side)
 
     @numba.njit(cache=True, error_model="numpy")
+    @its
     def fill(x, y, pairs):  # type: ignore[no-untyped-def]
         scratch = np.empty((1, LANES), np.float32)
-        _fill(x, y, pairs, scratch, per_length, per_side, half_m, half_difference, r2_min, truncated, r2_cut)
+        _fill(x, y, pairs, scratch, per_length, per_side, r2_min)
 
     @numba.njit(cache=True, error_model="numpy")
+    @its
     def advance(  # type: ignore[no-untyped-def]
         x, y, pairs, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature,
         trial, drawn,
@@ -149,14 +155,8 @@ def make_cells(potential: Mie, box_side: float, n_particles: int) -> tuple[Calla
                         new_y = new_y if float32(0.0) <= new_y <= box_side else old_y
                         here = _cell(old_x, old_y, per_length, per_side)
                         cell_x[here, place[i]] = FAR
-                        new = _pair_sums(
-                            new_x, new_y, vectors_x, vectors_y, scratch, per_length, per_side, half_m, half_difference,
-                            r2_min, truncated, r2_cut,
-                        )  # fmt: skip
-                        old = _pair_sums(
-                            old_x, old_y, vectors_x, vectors_y, scratch, per_length, per_side, half_m, half_difference,
-                            r2_min, truncated, r2_cut,
-                        )  # fmt: skip
+                        new = _pair_sums(new_x, new_y, vectors_x, vectors_y, scratch, per_length, per_side, r2_min)
+                        old = _pair_sums(old_x, old_y, vectors_x, vectors_y, scratch, per_length, per_side, r2_min)
                         store(scratch, 0, new - old)
                         for half in (8, 4, 2, 1):  # LANES is 16
                             for w in range(half):
@@ -187,6 +187,6 @@ def make_cells(potential: Mie, box_side: float, n_particles: int) -> tuple[Calla
                         cell_x[there, place[i]], cell_y[there, place[i]] = new_x, new_y
                 accepted[block, lane] += taken
                 x[block, :, lane], y[block, :, lane] = px, py
-        _fill(x, y, pairs, scratch, per_length, per_side, half_m, half_difference, r2_min, truncated, r2_cut)
+        _fill(x, y, pairs, scratch, per_length, per_side, r2_min)
 
     return advance, fill

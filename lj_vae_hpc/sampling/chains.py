@@ -49,13 +49,13 @@ class Chains:
         moves = MOVES_PER_THREAD if device == "cuda" else MOVES_PER_CALL // (self._blocks * LANES)
         self._sweeps_per_call = np.uint32(max(1, moves // n))
         if many:
-            self._advance, self._fill = make_cells(system.mie, system.box_side, n)
+            self._advance, self._fill = make_cells(system.pair_potential, system.box_side, n)
         elif device == "cuda":
             from lj_vae_hpc.sampling.gpu import make_gpu
 
-            self._advance, self._fill = make_gpu(system.mie)
+            self._advance, self._fill = make_gpu(system.pair_potential)
         else:
-            self._advance, self._fill = make_sweeps(system.mie)
+            self._advance, self._fill = make_sweeps(system.pair_potential)
         uniform_start(self._x, self._y, self._chain, *stream, np.float32(system.box_side))
         self._fill(self._x, self._y, self._pairs)
 
@@ -111,7 +111,7 @@ class Chains:
     @property
     def energy(self) -> NDArray[np.float64]:
         """(k,) total energy in ε, from the pair energies kept while moving, each in single precision."""
-        pairs = self._pairs.sum(axis=1, dtype=np.float64) * self._system.mie.prefactor
+        pairs = self._pairs.sum(axis=1, dtype=np.float64) * self._system.pair_potential.prefactor
         total = pairs + self._gamma * self._y.sum(axis=1, dtype=np.float64)
         return np.asarray(total.ravel()[: self._count])
 

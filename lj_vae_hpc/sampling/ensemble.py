@@ -44,7 +44,7 @@ class Ensemble:
         facts: dict[str, Any] = {
             "seed": self.seed, "gamma": self.gamma, "n_particles": self.system.n_particles,
             "box_side": self.system.box_side, "temperature": self.system.temperature,
-            "potential": repr(self.system.mie), "protocol": self.sampling.protocol, **protocol,
+            "potential": repr(self.system.pair_potential), "protocol": self.sampling.protocol, **protocol,
         }  # fmt: skip
         return json.dumps(facts, sort_keys=True)
 

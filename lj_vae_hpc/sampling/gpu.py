@@ -4,18 +4,28 @@ It draws the same random numbers as the kernel of blocks and does the same round
 set does not tell which of the two made it. It keeps no pair energies: the old ones of a trial move are computed again.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
+import numpy as np
 from numba import config, cuda, float32, uint32, uint64
 
-from lj_vae_hpc.physics.potentials import Mie
-from lj_vae_hpc.sampling.metropolis import EXPONENTIAL, constants, make_sweeps
+from lj_vae_hpc.physics.potentials.base import Potential
+from lj_vae_hpc.sampling.arithmetic import (
+    distance_squared,
+    exp_negative,
+    exponential,
+    for_potential,
+    pair_energy,
+    specialise,
+)  # fmt: skip
+from lj_vae_hpc.sampling.metropolis import make_sweeps
 from lj_vae_hpc.sampling.streams import CENTRE, HALF_RANGE, HALF_UNIT, UNIT, WEYL, A, B
-from lj_vae_hpc.sampling.vectors import LANES
+from lj_vae_hpc.sampling.vectors import LANES, fma
 
 THREADS = 64  # of a thread block: small, so that few chains already use every multiprocessor
-P0, P1, P2, P3, P4, P5, P6, P7 = EXPONENTIAL
 
 # A pilot has few chains.
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # type: ignore[attr-defined]
@@ -30,20 +40,28 @@ def find_gpu(local_rank: int) -> bool:
 
 
 @cuda.jit(device=True)
-def _exp_negative(x):  # type: ignore[no-untyped-def]
-    t = float32(0.0) if float32(0.0) < x else x
-    t = (t if t > float32(-24.0) else float32(-24.0)) * float32(1 / 16)
-    p = cuda.fma(t, P7, P6)
-    p = cuda.fma(p, t, P5)
-    p = cuda.fma(p, t, P4)
-    p = cuda.fma(p, t, P3)
-    p = cuda.fma(p, t, P2)
-    p = cuda.fma(p, t, P1)
-    p = cuda.fma(p, t, P0)
-    p = p * p
-    p = p * p
-    p = p * p
-    return p * p
+def _fma(a, b, c):  # type: ignore[no-untyped-def]
+    return cuda.fma(a, b, c)
+
+
+@cuda.jit(device=True)
+def _maximum(a, b):  # type: ignore[no-untyped-def]
+    return a if a > b else b
+
+
+@cuda.jit(device=True)
+def _minimum(a, b):  # type: ignore[no-untyped-def]
+    return a if a < b else b
+
+
+@cuda.jit(device=True)
+def _select(mask, a, b):  # type: ignore[no-untyped-def]
+    return a if mask else b
+
+
+@cuda.jit(device=True)
+def _square_root(x):  # type: ignore[no-untyped-def]
+    return float32(math.sqrt(x))
 
 
 @cuda.jit(device=True)
@@ -58,30 +76,23 @@ def _philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@cuda.jit(device=True)
-def _distance_squared(xi, yi, xj, yj):  # type: ignore[no-untyped-def]
-    dx, dy = xi - xj, yi - yj
-    return cuda.fma(dx, dx, dy * dy)
+on_device = cuda.jit(device=True)
+ON_GPU: dict[str, Any] = {
+    "fma": _fma, "maximum": _maximum, "minimum": _minimum, "select": _select, "square_root": _square_root
+}  # fmt: skip
+for _function in (exp_negative, exponential, distance_squared):
+    ON_GPU[_function.__name__] = specialise(_function, ON_GPU, on_device)
 
 
 @cache
-def make_gpu(potential: Mie) -> tuple[Callable[..., None], Callable[..., None]]:
+def make_gpu(potential: Potential) -> tuple[Callable[..., None], Callable[..., None]]:
     """The compiled kernel for one pair potential, with the arguments of metropolis.make_sweeps and the same results."""
-    half_m, half_difference, prefactor, r2_min, truncated, r2_cut = constants(potential)
+    prefactor, r2_min = np.float32(potential.prefactor), np.float32(potential.smallest_squared)
+    operations = ON_GPU | {"pair_energy": specialise(potential.truncated_formula(), ON_GPU, on_device)}
     _, fill = make_sweeps(potential)
 
-    @cuda.jit(device=True)
-    def pair_energy(r2):  # type: ignore[no-untyped-def]
-        q = float32(1.0) / r2
-        s = t = q
-        for _ in range(half_m - 1):
-            s = s * q
-        for _ in range(half_difference - 1):
-            t = t * q
-        u = cuda.fma(s, t, -s)
-        return u if r2 < r2_cut or not truncated else float32(0.0)
-
     @cuda.jit
+    @for_potential(potential, operations)
     def sweeps(  # type: ignore[no-untyped-def]
         x, y, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature
     ):
@@ -100,23 +111,23 @@ def make_gpu(potential: Mie) -> tuple[Callable[..., None], Callable[..., None]]:
                 else:
                     a, b = c, d
                 low = ((a & uint32(0x7FF)) << uint32(11)) | (b & uint32(0x7FF))
-                right = cuda.fma(float32(a >> uint32(11)), HALF_RANGE, HALF_UNIT - float32(1.0))
-                up = cuda.fma(float32(b >> uint32(11)), HALF_RANGE, HALF_UNIT - float32(1.0))
-                threshold = cuda.fma(float32(low), UNIT, CENTRE)
+                right = fma(float32(a >> uint32(11)), HALF_RANGE, HALF_UNIT - float32(1.0))
+                up = fma(float32(b >> uint32(11)), HALF_RANGE, HALF_UNIT - float32(1.0))
+                threshold = fma(float32(low), UNIT, CENTRE)
 
                 x_old, y_old = x[block, i, lane], y[block, i, lane]
-                x_new, y_new = cuda.fma(right, largest, x_old), cuda.fma(up, largest, y_old)
+                x_new, y_new = fma(right, largest, x_old), fma(up, largest, y_old)
                 x_new = x_new if float32(0.0) <= x_new and x_new <= box_side else x_old
                 y_new = y_new if float32(0.0) <= y_new and y_new <= box_side else y_old
                 old = new = float32(0.0)
                 for j in range(n_particles):
                     if j != i:
                         xj, yj = x[block, j, lane], y[block, j, lane]
-                        new += pair_energy(_distance_squared(x_new, y_new, xj, yj))
-                        r2 = _distance_squared(x_old, y_old, xj, yj)
+                        new += pair_energy(distance_squared(x_new, y_new, xj, yj))
+                        r2 = distance_squared(x_old, y_old, xj, yj)
                         old += pair_energy(r2 if r2 > r2_min else r2_min)
-                change = cuda.fma(gamma[block, lane], y_new - y_old, prefactor * (new - old))
-                if threshold < _exp_negative(change * -inverse_temperature):
+                change = fma(gamma[block, lane], y_new - y_old, prefactor * (new - old))
+                if threshold < exp_negative(change * -inverse_temperature):
                     x[block, i, lane], y[block, i, lane] = x_new, y_new
                     taken += 1
         accepted[block, lane] += float32(taken)

@@ -12,51 +12,10 @@ import numba
 import numpy as np
 from numba import float32, uint32
 
-from lj_vae_hpc.physics.potentials import Mie
+from lj_vae_hpc.physics.potentials.base import Potential
+from lj_vae_hpc.sampling.arithmetic import distance_squared, exp_negative, for_potential, on_vectors, pair_energy
 from lj_vae_hpc.sampling.streams import START, philox, trial_numbers
-from lj_vae_hpc.sampling.vectors import fma, load, maximum, minimum, select, store, to_float, words
-
-# exp on [-1.5, 0] by a polynomial through the Chebyshev points, coefficients from low to high.
-EXPONENTIAL = (
-    np.polynomial.Chebyshev.interpolate(np.exp, 7, domain=[-1.5, 0.0])
-    .convert(kind=np.polynomial.Polynomial)
-    .coef.astype(np.float32)
-)
-_P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7 = EXPONENTIAL
-
-
-@numba.njit(inline="always")
-def exp_negative(x):  # type: ignore[no-untyped-def]
-    """exp(min(x, 0)) of a vector to 1e-5 relative, clamped below exp(-24) = 4e-11, far below any threshold.
-
-    exp(x/16) by a polynomial, then four squarings: no table, no branch.
-    """
-    t = maximum(minimum(float32(0.0), x), float32(-24.0)) * float32(1 / 16)
-    p = fma(fma(fma(fma(fma(fma(fma(t, _P7, _P6), t, _P5), t, _P4), t, _P3), t, _P2), t, _P1), t, _P0)
-    p = p * p
-    p = p * p
-    p = p * p
-    return p * p
-
-
-@numba.njit(inline="always")
-def distance_squared(xi, yi, xj, yj):  # type: ignore[no-untyped-def]
-    """Squared distances in σ²."""
-    dx, dy = xi - xj, yi - yj
-    return fma(dx, dx, dy * dy)
-
-
-@numba.njit(inline="always")
-def pair_energy(r2, half_m, half_difference, truncated, r2_cut):  # type: ignore[no-untyped-def]
-    """u(r) / C of Mie at squared distances, from constants that make_sweeps derives from it."""
-    q = float32(1.0) / r2
-    s = t = q
-    for _ in range(half_m - 1):
-        s = s * q
-    for _ in range(half_difference - 1):
-        t = t * q
-    u = fma(s, t, -s)
-    return select(r2 < r2_cut, u, float32(0.0)) if truncated else u
+from lj_vae_hpc.sampling.vectors import fma, load, maximum, select, store, to_float, words
 
 
 @numba.njit(cache=True)
@@ -72,23 +31,9 @@ def uniform_start(x, y, chain, key0, key1, key2, box_side):  # type: ignore[no-u
             store(y[block], i, to_float(b >> uint32(8)) * to_box)
 
 
-def constants(potential: Mie) -> tuple[int, int, np.float32, np.float32, bool, np.float32]:
-    """Half of m and of n - m, C, the least squared distance, whether there is a cutoff, and its square.
-
-    Plain numbers, since numba keys its cache by the values that a function closes over. Starting positions may overlap:
-    their squared distances are taken as the least one, so that sums stay finite.
-    """
-    least = max(1e-4, 10.0 ** (-68 / potential.repulsive))
-    cutoff = potential.cutoff
-    return (
-        potential.attractive // 2, (potential.repulsive - potential.attractive) // 2, np.float32(potential.prefactor),
-        np.float32(least), cutoff is not None, np.float32((cutoff or 0.0) ** 2),
-    )  # fmt: skip
-
-
 @cache
-def make_sweeps(potential: Mie) -> tuple[Callable[..., None], Callable[..., None]]:
-    """The compiled kernel for one pair potential: its exponents and cutoff are constants of the machine code.
+def make_sweeps(potential: Potential) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The compiled kernel for one pair potential: its parameters are constants of the machine code.
 
     Returns:
         advance: changes x, y (blocks, N, LANES) float32 positions in σ, pairs (blocks, N (N - 1) / 2, LANES) float32
@@ -101,19 +46,22 @@ def make_sweeps(potential: Mie) -> tuple[Callable[..., None], Callable[..., None
             (Metropolis et al., J. Chem. Phys. 21, 1087, 1953).
         fill: computes pairs from x and y; must be called before where positions were set.
     """
-    half_m, half_difference, prefactor, r2_min, truncated, r2_cut = constants(potential)
+    prefactor, r2_min = np.float32(potential.prefactor), np.float32(potential.smallest_squared)
+    its = for_potential(potential, on_vectors(potential))
 
     @numba.njit(cache=True, error_model="numpy")
+    @its
     def fill(x, y, pairs):  # type: ignore[no-untyped-def]
         for block in range(x.shape[0]):
             xb, yb, ub = x[block], y[block], pairs[block]
             for i in range(x.shape[1]):
                 for j in range(i):
                     r2 = distance_squared(load(xb, i), load(yb, i), load(xb, j), load(yb, j))
-                    u = pair_energy(maximum(r2, r2_min), half_m, half_difference, truncated, r2_cut)
+                    u = pair_energy(maximum(r2, r2_min))
                     store(ub, i * (i - 1) // 2 + j, u)
 
     @numba.njit(cache=True, error_model="numpy")
+    @its
     def advance(  # type: ignore[no-untyped-def]
         x, y, pairs, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature,
         trial, drawn,
@@ -144,13 +92,13 @@ def make_sweeps(potential: Mie) -> tuple[Callable[..., None], Callable[..., None
                     row = i * (i - 1) // 2
                     for j in range(i):
                         r2 = distance_squared(x_new, y_new, load(xb, j), load(yb, j))
-                        u = pair_energy(r2, half_m, half_difference, truncated, r2_cut)
+                        u = pair_energy(r2)
                         new, old = new + u, old + load(ub, row + j)
                         store(trial, j, u)
                     row = i * (i + 1) // 2 + i
                     for j in range(i + 1, n_particles):
                         r2 = distance_squared(x_new, y_new, load(xb, j), load(yb, j))
-                        u = pair_energy(r2, half_m, half_difference, truncated, r2_cut)
+                        u = pair_energy(r2)
                         new, old = new + u, old + load(ub, row)
                         store(trial, j, u)
                         row += j

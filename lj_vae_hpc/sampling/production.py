@@ -131,7 +131,7 @@ class Production:
             progress.advance(scale * moves)
 
         columns = sample_rows(task.ensemble, rows, task.schedule, self._device, advance)
-        columns["energy"] = total_energy(columns["positions"], task.ensemble.gamma, task.ensemble.system.mie)
+        columns["energy"] = total_energy(columns["positions"], task.ensemble.gamma, task.ensemble.system.pair_potential)
         return columns
 
 

@@ -96,6 +96,11 @@ def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32"), [a, b, c])
 
 
+def _square_root(builder: Any, a: Any) -> Any:
+    kind = ir.FunctionType(a.type, [a.type])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.sqrt.v{LANES}f32"), [a])
+
+
 def _high_word(builder: Any, a: Any, b: Any) -> Any:
     wide = ir.VectorType(ir.IntType(64), LANES)
     product = builder.mul(builder.zext(a, wide), builder.zext(b, wide))
@@ -125,6 +130,9 @@ minimum = _operation(
 
 select = _operation((MASK, FLOATS, FLOATS), FLOATS, lambda builder, mask, a, b: builder.select(mask, a, b))
 """In each lane a where the mask is set, else b."""
+
+square_root = _operation((FLOATS,), FLOATS, _square_root)
+"""The square root, rounded correctly."""
 
 high_word = _operation((WORDS, WORDS), WORDS, _high_word)
 """The upper 32 bits of the 64-bit products; * gives the lower ones."""

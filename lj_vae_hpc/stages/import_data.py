@@ -106,7 +106,7 @@ def _checked(
             raise UserError(f"{path}, {c.place}: gamma {gamma} is not in sampling.gammas {list(gammas)}") from None
         records["positions"][k] = c.positions
     with np.errstate(all="ignore"):
-        records["energy"] = total_energy(records["positions"], np.array(gammas)[ensembles], system.mie)
+        records["energy"] = total_energy(records["positions"], np.array(gammas)[ensembles], system.pair_potential)
     for k in np.flatnonzero(~np.isfinite(records["energy"]))[:1]:
         raise UserError(f"{path}, {block[k].place}: the energy is not finite: two particles at the same point")
     return ensembles, records

@@ -27,7 +27,7 @@ def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
     system, rows, pieces, broken = world.on_root(lambda: _pieces(path, config))
 
     def energy(columns: Columns) -> NDArray[np.float64]:
-        return total_energy(columns["positions"], columns["gamma"], system.mie)
+        return total_energy(columns["positions"], columns["gamma"], system.pair_potential)
 
     share = world.shard(len(pieces))
     found = [(file, find_damage(file, part, energy)) for file, part in pieces[share.start : share.stop]]

@@ -1,5 +1,7 @@
 """The configuration: what is accepted, and what is said of the rest."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ from pydantic import ValidationError
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.physics.potentials.mie import Mie
+from lj_vae_hpc.physics.potentials.wca import WCA
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -61,9 +65,17 @@ def test_frozen() -> None:
         ("sampling.gammas={start: 0, stop: 1, num: 5, spacing: log}", ["sampling.gammas", "start > 0"]),
         ("sampling.gammas={start: 0, stop: 1, nmu: 5}", ["unknown key sampling.gammas.nmu", "spacing"]),
         ("system.temperature=-1", ["system.temperature", "greater than 0"]),
-        ("system.n_particles=500", ["system.n_particles", "500 particles cannot fit", "at most 169"]),
+        ("system.n_particles=500", ["system.n_particles", "500 particles cannot fit", "at most 172"]),
         ("system.potential=[9, 6]", ["system.potential", "even"]),
-        ("system.potential=hard", ["system.potential", "lennard_jones"]),
+        ("system.potential=[12.0, 6]", ["system.potential", "even"]),
+        ("system.potential=[12, 6, 3]", ["system.potential", "[12, 6, 3]", "lennard_jones"]),
+        ("system.potential=hard", ["system.potential", "'hard'", "lennard_jones", "[n, m]", "{kind: NAME"]),
+        ("system.potential={name: soft}", ["system.potential", "'name': 'soft'", "{kind: NAME"]),
+        ("system.potential=true", ["system.potential", "True", "lennard_jones"]),
+        ("system.potential=mie", ["system.potential", "mie needs repulsive, attractive"]),
+        ("system.potential={kind: wca, kappa: 2}", ["system.potential", "wca has no parameter kappa", "none"]),
+        ("system.potential={kind: mie, repulsive: 8, attractive: four}", ["system.potential", "attractive", "'four'"]),
+        ("system={potential: wca, cutoff: 2.5}", ["system.cutoff", "1.12246", "2.5"]),
         ("model.latent_dim=0", ["model.latent_dim", "greater than 0"]),
         ("training=3", ["training"]),
         ("evaluation.unseen_gammas=[0.1]", ["evaluation.unseen_gammas", "sampling.gammas"]),
@@ -99,6 +111,34 @@ def test_bad_values_are_named(override: str, words: list[str]) -> None:
 def test_combinations_without_sense_are_refused(keys: tuple[str, ...], words: str) -> None:
     with pytest.raises(UserError, match=words):
         load(None, keys)
+
+
+def test_potentials_are_given_by_name_exponents_or_parameters(tmp_path: Path) -> None:
+    given = ("wca", "{kind: soft}", "[18, 6]", "{kind: mie, repulsive: 8, attractive: 4}")
+    configs = [load(None, (f"system.potential={text}",)) for text in given]
+    expected = [WCA(), Mie(4, 2, cutoff=3.0), Mie(18, 6, cutoff=3.0), Mie(8, 4, cutoff=3.0)]
+    assert [config.system.pair_potential for config in configs] == expected
+    assert (
+        configs[0].system.cutoff == load(None, ("system={potential: wca, cutoff: null}",)).system.cutoff == 2 ** (1 / 6)
+    )
+    assert configs[1].system.potential == "soft"
+    for config in configs:
+        (tmp_path / "c.yaml").write_text(config.to_yaml())
+        assert load(tmp_path / "c.yaml") == config
+
+
+def test_how_many_particles_fit_depends_on_the_potential() -> None:
+    crowded = "{potential: POTENTIAL, cutoff: null, n_particles: 200, box_side: 10.0, temperature: 0.75}"
+    assert load(None, ("system=" + crowded.replace("POTENTIAL", "soft"),)).system.n_particles == 200
+    for name in ("lennard_jones", "wca"):
+        with pytest.raises(UserError, match="200 particles cannot fit"):
+            load(None, ("system=" + crowded.replace("POTENTIAL", name),))
+    assert load(None, ("system=" + crowded.replace("POTENTIAL", "wca").replace("0.75", "50"),))
+
+
+def test_a_configuration_loads_without_numba() -> None:
+    program = "import sys; from lj_vae_hpc.config.load import load; load(); assert 'numba' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 GRID = ("representation.kind=occupancy_grid", "model.decoder=mlp", "model.linear_path=false")

@@ -82,7 +82,7 @@ def boltzmann(positions: np.ndarray, gamma: float, potential: str) -> np.ndarray
     """Probabilities of placements, from the energy as physics has it."""
     cutoff = CONFIG.system.cutoff if potential == "lennard_jones" else None
     system = CONFIG.system.model_copy(update={"potential": potential, "cutoff": cutoff})
-    energy = total_energy(positions, gamma, system.mie)
+    energy = total_energy(positions, gamma, system.pair_potential)
     weights = np.exp(-(energy - energy.min()) / T)
     return weights / weights.sum()
 
@@ -181,8 +181,8 @@ def test_lower_bound_for_two_particles_of_which_one_is_moved(name: str, mixture:
         """-log density of the mixture on the grid's own normalisation; infinite outside the box."""
         density = np.zeros(len(positions))
         for gamma in GAMMAS:
-            energy = total_energy(positions, gamma, CONFIG.system.mie)
-            reference = total_energy(POINTS, gamma, CONFIG.system.mie)
+            energy = total_energy(positions, gamma, CONFIG.system.pair_potential)
+            reference = total_energy(POINTS, gamma, CONFIG.system.pair_potential)
             density += np.exp(-energy / T) / np.exp(-reference / T).sum()
         inside = ((positions >= 0) & (positions <= SIDE)).all(axis=(1, 2))
         with np.errstate(divide="ignore"):

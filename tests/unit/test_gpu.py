@@ -25,7 +25,7 @@ from lj_vae_hpc.sampling.chains import CELLS_FROM, choose_device, warm_up
 from lj_vae_hpc.sampling.metropolis import make_sweeps
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.setup import new_network
-from tests.conftest import SHIPPED
+from tests.conftest import SHIPPED, potential_keys
 
 # The simulator's fma rounds twice; in double precision the product is exact.
 COMPARE = """
@@ -36,7 +36,8 @@ from lj_vae_hpc.sampling.chains import Chains
 from lj_vae_hpc.sampling.streams import stream
 if config.ENABLE_CUDASIM:
     from numba.cuda.simulator.kernelapi import FakeCUDAModule
-    FakeCUDAModule.fma = lambda self, a, b, c: np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+    cuda.fma = lambda a, b, c: np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+    FakeCUDAModule.fma = lambda self, *numbers: cuda.fma(*numbers)
 system, k = System(**{system}), 48
 given = stream("a"), system, np.linspace(0.1, 3, k), np.linspace(0.1, 0.6, k), np.arange(k) + 2**31 - 24
 here, there = Chains(*given), Chains(*given, "cuda")
@@ -56,7 +57,11 @@ print("compared", cuda.is_available())
 
 @pytest.mark.parametrize(
     "system",
-    [{"n_particles": 5, "box_side": 3.0}, {"n_particles": 4, "box_side": 2.5, "potential": "soft", "cutoff": None}],
+    [
+        *({"n_particles": 5, "box_side": 3.0, "potential": key} for key in potential_keys()),
+        {"n_particles": 4, "box_side": 2.5, "potential": "soft", "cutoff": None},
+    ],
+    ids=str,
 )
 def test_a_gpu_gives_the_bits_of_the_cpu(system: dict[str, object]) -> None:
     simulated = {} if cuda.is_available() else {"NUMBA_ENABLE_CUDASIM": "1"}

@@ -39,7 +39,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with h5py.File(folder / "data" / "dataset.h5", "r+") as file:
         file["positions"][0, 0] = 1e-7 / 3, np.nextafter(np.float32(SIDE), np.float32(0))
         file["acceptance"][1], file["chain"][2] = np.nan, 2**40
-        file["energy"][:1] = total_energy(file["positions"][:1], file["gamma"][:1], config.system.mie)
+        file["energy"][:1] = total_energy(file["positions"][:1], file["gamma"][:1], config.system.pair_potential)
     return folder
 
 

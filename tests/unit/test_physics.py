@@ -1,37 +1,16 @@
 """Potentials and energies against exact values."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from lj_vae_hpc.physics.energies import height_sum, pair_energy, total_energy
-from lj_vae_hpc.physics.potentials import Mie
+from lj_vae_hpc.physics.arithmetic import exponential
+from lj_vae_hpc.physics.energies import height_sum, pair_distances_squared, pair_energy, total_energy
+from lj_vae_hpc.physics.observables import smallest_distance
+from lj_vae_hpc.physics.potentials import make_potential
 
-LJ, SOFT = Mie(12, 6, 3.0), Mie(4, 2, None)
-
-
-@pytest.mark.parametrize(
-    ("potential", "r", "expected"),
-    [
-        (LJ, 1.0, 0.0),
-        (LJ, 2 ** (1 / 6), -1.0),
-        (LJ, 2.0, 4 * (2**-12 - 2**-6)),
-        (LJ, 0.5, 4 * (2**12 - 2**6)),
-        (LJ, 2.999999, 4 * (2.999999**-12 - 2.999999**-6)),
-        (LJ, 3.0, 0.0),
-        (SOFT, 1.0, 0.0),
-        (SOFT, 2**0.5, -1.0),
-        (SOFT, 7.0, 4 * (7.0**-4 - 7.0**-2)),
-        (Mie(18, 6, None), (18 / 6) ** (1 / 12), -1.0),
-    ],
-)
-def test_pair_potential(potential: Mie, r: float, expected: float) -> None:
-    assert potential.energy(np.array([r**2]))[0] == pytest.approx(expected, rel=1e-12, abs=1e-12)
-
-
-def test_overlap_is_infinite_never_nan() -> None:
-    positions = np.zeros((1, 3, 2), np.float32)
-    assert pair_energy(positions, LJ)[0] == np.inf
-    assert LJ.energy(np.array([0.0]))[0] == np.inf
+LJ = make_potential("lennard_jones", 3.0)
 
 
 def test_total_energy_of_three_particles() -> None:
@@ -59,3 +38,28 @@ def test_energies_of_many_particles_particle_by_particle(monkeypatch: pytest.Mon
     whole = pair_energy(positions, LJ)
     monkeypatch.setattr("lj_vae_hpc.physics.energies.PAIRS_AT_ONCE", 434)
     np.testing.assert_allclose(pair_energy(positions, LJ), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("n", "particles"), [(200, 2), (200, 30), (3, 700)])
+def test_smallest_distance_against_all_pairs(n: int, particles: int) -> None:
+    positions = np.random.default_rng(n + particles).uniform(0, 10, (n, particles, 2)).astype(np.float32)
+    positions[0, :, 0] = 1.0  # the order of x then helps nothing
+    found = smallest_distance(positions)
+    np.testing.assert_array_equal(found, np.sqrt(pair_distances_squared(positions).min(axis=1)))
+
+
+def test_smallest_distance_of_many_particles_needs_no_list_of_pairs() -> None:
+    side = 300
+    x, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
+    positions = np.stack([x.ravel(), y.ravel()], axis=-1)[None]
+    positions[0, 777] += (0.25, 0.0)
+    tracemalloc.start()
+    found = smallest_distance(positions)[0]
+    assert found == 0.75 and tracemalloc.get_traced_memory()[1] < 100 * positions.nbytes
+    tracemalloc.stop()
+
+
+def test_exponential_in_double_precision() -> None:
+    x = np.r_[np.linspace(-690, 690, 5001), np.linspace(-1, 1, 2001), 0.0]
+    np.testing.assert_allclose(exponential(x), np.exp(x), rtol=4e-16)
+    assert exponential(np.array([0.0, np.inf, -np.inf]))[1] > 1e300

@@ -10,9 +10,9 @@ from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling import chains as chains_module
+from lj_vae_hpc.sampling.arithmetic import ON_VECTORS
 from lj_vae_hpc.sampling.chains import Chains, Schedule, sample_rows
 from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of, fingerprint
-from lj_vae_hpc.sampling.metropolis import exp_negative
 from lj_vae_hpc.sampling.pilot import tuned_step
 from lj_vae_hpc.sampling.production import Task, batches, divide, divide_work
 from lj_vae_hpc.sampling.streams import philox, stream, trial_numbers
@@ -62,6 +62,8 @@ def test_numbers_of_a_trial_are_centred_and_never_reach_their_bounds() -> None:
 
 
 def test_exponential() -> None:
+    exp_negative = ON_VECTORS["exp_negative"]
+
     @numba.njit
     def evaluate(x):
         out = np.empty_like(x)
@@ -142,7 +144,7 @@ def test_cell_lists_follow_the_same_trajectories(monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(chains_module, "CELLS_FROM", threshold)
         chains = Chains(STREAM, system, 1.0, 0.3, np.arange(20))
         accepted = chains.run(15) + chains.run(5)
-        np.testing.assert_allclose(chains.energy, total_energy(chains.positions, 1.0, system.mie), rtol=1e-5)
+        np.testing.assert_allclose(chains.energy, total_energy(chains.positions, 1.0, system.pair_potential), rtol=1e-5)
         made.append((accepted, chains.positions))
     (accepted, positions), (others, elsewhere) = made
     same = np.abs(positions - elsewhere).max(axis=(1, 2)) < 1e-3
@@ -160,7 +162,7 @@ def test_a_cell_takes_in_more_particles_than_a_vector_holds(monkeypatch: pytest.
     r = chains.positions
     assert r.min() >= 0 and r.max() <= 9
     assert max(((r[..., 1] < 4.5) & (r[..., 0] < 4.5)).sum(axis=1)) > LANES
-    np.testing.assert_allclose(chains.energy, total_energy(r, gamma, system.mie), rtol=1e-5)
+    np.testing.assert_allclose(chains.energy, total_energy(r, gamma, system.pair_potential), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ def test_kept_pair_energies_do_not_drift() -> None:
     system = System()
     chains = Chains(STREAM, system, 0.4, 0.6, np.arange(32))
     chains.run(10_000)
-    exact = total_energy(chains.positions, 0.4, system.mie)
+    exact = total_energy(chains.positions, 0.4, system.pair_potential)
     np.testing.assert_allclose(chains.energy, exact, atol=1e-4 * system.n_particles)
 
 
@@ -211,10 +213,10 @@ def test_rows_are_distinct_chains_in_the_box() -> None:
 def test_rejected_moves_leave_positions_and_low_temperature_only_descends() -> None:
     system = System(n_particles=12, box_side=6.0, temperature=1e-6)
     chains = Chains(STREAM, system, 0.0, 0.2, np.arange(LANES))
-    previous = total_energy(chains.positions, 0.0, system.mie)
+    previous = total_energy(chains.positions, 0.0, system.pair_potential)
     for _ in range(5):
         chains.run(3)
-        energy = total_energy(chains.positions, 0.0, system.mie)
+        energy = total_energy(chains.positions, 0.0, system.pair_potential)
         assert (energy <= previous * (1 + 1e-6 * np.sign(previous)) + 1e-4).all()
         previous = energy
 
@@ -225,7 +227,7 @@ def test_overlapping_start_gives_finite_energies() -> None:
     chains.positions = np.full((LANES, 4, 2), 2.5)  # all particles in one point
     assert np.isfinite(chains.energy).all()
     chains.run(200)
-    energy = total_energy(chains.positions, 0.0, system.mie)
+    energy = total_energy(chains.positions, 0.0, system.pair_potential)
     assert np.isfinite(energy).all() and energy.max() < 20
 
 

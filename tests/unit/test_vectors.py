@@ -4,6 +4,7 @@ import numba
 import numpy as np
 from numba import float32, uint32
 
+from lj_vae_hpc.sampling.arithmetic import ON_VECTORS
 from lj_vae_hpc.sampling.vectors import (
     LANES,
     fma,
@@ -12,6 +13,7 @@ from lj_vae_hpc.sampling.vectors import (
     maximum,
     minimum,
     select,
+    square_root,
     store,
     to_float,
     words,
@@ -100,3 +102,22 @@ def test_words_become_floats_and_are_compared_without_sign() -> None:
     np.testing.assert_array_equal(out[0], (P >> np.uint32(1)).astype(np.int32).astype(np.float32))
     np.testing.assert_array_equal(out[1] == 1, P < Q)
     assert ((P > 2**31) != (Q > 2**31)).any()
+
+
+def test_square_root_and_exponential() -> None:
+    exponential = ON_VECTORS["exponential"]
+
+    @numba.njit
+    def evaluate(given, out):
+        store(out, 0, square_root(load(given, 0)))
+        store(out, 1, exponential(load(given, 1)))
+
+    for low, high in ((-24.0, 0.0), (-1.0, 1.0), (0.0, 24.0)):
+        given = np.stack([np.abs(A) * 1e3, np.linspace(low, high, LANES, dtype=np.float32)])
+        out = np.empty((2, LANES), np.float32)
+        evaluate(given, out)
+        np.testing.assert_array_equal(out[0], np.sqrt(given[0]))
+        np.testing.assert_allclose(out[1], np.exp(given[1].astype(np.float64)), rtol=1e-5)
+    evaluate(np.stack([np.zeros(LANES), np.linspace(-1e9, -25, LANES)]).astype(np.float32), out)
+    np.testing.assert_allclose(out[1], np.exp(-24.0), rtol=1e-5)
+    assert not out[0].any()

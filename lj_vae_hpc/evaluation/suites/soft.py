@@ -45,6 +45,6 @@ class Soft(SampledSuite):
 
     def log_density(self, positions: NDArray[np.float32], columns: Arrays) -> NDArray[np.float64]:
         """-U / T with U of the soft potential."""
-        pairs = pair_energy(positions, self.system.mie)
+        pairs = pair_energy(positions, self.system.pair_potential)
         energy = pairs + self.config.evaluation.soft_gamma * columns["height_sum"]
         return np.asarray(-energy / self.config.system.temperature)
