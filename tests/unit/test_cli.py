@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,10 +24,10 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.generate import generate
-from lj_vae_hpc.stages.inspect import verify
 from lj_vae_hpc.stages.report import report
 from lj_vae_hpc.stages.score import score as score_file
 from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.stages.verify import verify
 from tests.conftest import TINY, sampled_run
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -53,9 +55,12 @@ def test_the_contract_of_a_finished_run(finished: Path) -> None:
         assert shapes == {
             "positions": ((n, 8, 2), "<f4"), "energy": ((n,), "<f8"), "gamma": ((n,), "<f8"),
             "ensemble": ((n,), "<i4"), "chain": ((n,), "<i8"), "acceptance": ((n,), "<f4"),
+            "checksum": ((n,), "<u4"),
         }  # fmt: skip
-        assert yaml.safe_load(file.attrs["config"]) == config.model_dump(mode="json")
-        assert file.attrs["schema_version"] == 1
+        stored, expected = yaml.safe_load(file.attrs["config"]), config.model_dump(mode="json")
+        assert set(stored) == {"seed", "system", "sampling"} and stored["system"] == expected["system"]
+        assert stored["sampling"].items() <= expected["sampling"].items()
+        assert file.attrs["schema_version"] == 2
     epochs = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [e["epoch"] for e in epochs] == [1, 2]
     assert list((finished / "model").glob("*.safetensors")) and list((finished / "model/tensorboard").iterdir())
@@ -108,16 +113,18 @@ def test_a_page_that_cannot_be_written(finished: Path, monkeypatch: pytest.Monke
 
 
 def test_a_second_call_redoes_nothing(finished: Path, lj_vae: Run) -> None:
-    before = (finished / "data" / "segments" / "000000.h5").stat().st_mtime_ns
-    done = lj_vae("train", "-o", finished)
-    assert done.returncode == 0 and "continuing after epoch 2" in done.stdout
-    assert (finished / "data" / "segments" / "000000.h5").stat().st_mtime_ns == before
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.h5")}
+    done = lj_vae("run", "-o", finished)
+    assert done.returncode == 0 and "already complete" in done.stdout, done.stderr
+    assert "2 epochs are done, training.epochs is 2: nothing to do" in done.stdout
+    after = {path: path.stat().st_mtime_ns for path in finished.rglob("*.h5")}
+    assert after.items() >= {path: when for path, when in before.items() if path.name != "scores.h5"}.items()
 
 
 def test_inspect_verify_and_score(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
     inspected = lj_vae("inspect", "-o", finished)
-    assert "120 of 120 configurations, N = 8" in inspected.stdout and "content sha256" in inspected.stdout
-    assert "verified: 120 configurations in 3 segments" in lj_vae("verify", "-o", finished).stdout
+    assert "120 configurations, N = 8" in inspected.stdout and "content sha256" in inspected.stdout
+    assert "verified: 120 configurations" in lj_vae("verify", "-o", finished).stdout
     soft = finished / "evaluation/suites/soft.h5"
     assert "verified: 40 configurations" in lj_vae("verify", soft).stdout
     target = tmp_path / "scores.h5"
@@ -144,28 +151,23 @@ def test_the_configuration_that_data_must_agree_with(finished: Path, monkeypatch
     inspected(soft)
 
 
-def test_verify_names_the_damaged_segment(lj_vae: Run, tmp_path: Path) -> None:
-    sampled_run(tmp_path / "run")
-    segment = tmp_path / "run/data/segments/000001.h5"
-    data = bytearray(segment.read_bytes())
-    with h5py.File(segment) as file:
-        at = file["positions"].id.get_offset() + 100
-    data[at] ^= 1
-    segment.write_bytes(data)
-    done = lj_vae("verify", "-o", tmp_path / "run")
-    assert done.returncode == 2 and f"damaged segment {segment}" in done.stderr
+def test_verify_names_the_damaged_files(lj_vae: Run, tmp_path: Path) -> None:
+    path = sampled_run(tmp_path / "run")
+    dataset, segment = path / "data/dataset.h5", min(path.glob("data/ensembles/*/*-*.h5"))
+    before = dataset.read_bytes()
+    for file in (dataset, segment):
+        data = bytearray(file.read_bytes())
+        with h5py.File(file) as opened:
+            at = opened["positions"].id.get_offset() + 100
+        data[at] ^= 1
+        file.write_bytes(data)
+    done = lj_vae("verify", "-o", path, ranks=2)
+    assert done.returncode == 2 and all(f"damaged file {file}" in done.stderr for file in (dataset, segment))
+    dataset.unlink()
     segment.unlink()
-    assert lj_vae("generate", "-o", tmp_path / "run").returncode == 0
-    verify(World(), tmp_path / "run/data")
-
-
-def test_verify_and_generate_name_a_segment_in_another_ones_place(lj_vae: Run, tmp_path: Path) -> None:
-    sampled_run(tmp_path / "run")
-    first, second = (tmp_path / f"run/data/segments/00000{k}.h5" for k in (0, 1))
-    second.write_bytes(first.read_bytes())
-    for command in ("verify", "generate"):
-        done = lj_vae(command, "-o", tmp_path / "run")
-        assert done.returncode == 2 and str(second) in done.stderr and str(first) not in done.stderr
+    assert lj_vae("generate", "-o", path).returncode == 0
+    assert dataset.read_bytes() == before
+    verify(World(), dataset)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_verify_and_generate_name_a_segment_in_another_ones_place(lj_vae: Run, t
         (("generate", "-c", "missing.yaml"), "cannot read the configuration missing.yaml"),
         (("train",), "no data set in"),
         (("evaluate",), "no data set in"),
-        (("report",), "does not exist; give `lj-vae train"),
+        (("report",), "no data set in"),
         (("inspect",), "does not exist"),
         (("frobnicate",), "No such command"),
         (("generate", "--colour"), "No such option"),
@@ -188,6 +190,66 @@ def test_bad_input_is_one_message_and_status_2(
     done = lj_vae(*arguments, *extra)
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_second_model_on_the_same_data(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file() and path.name != ".lock"}
+    (tmp_path / "wide.yaml").write_text("model: {width: 24, latent_dim: 4}\ntraining: {epochs: 1, batch_size: 16, "
+                                        "validation_fraction: 0.2, test_fraction: 0.2}\n")  # fmt: skip
+    wide = tmp_path / "wide"
+    done = lj_vae("train", "-c", tmp_path / "wide.yaml", "-o", wide, "--data", finished)
+    assert done.returncode == 0, done.stderr
+    config = load(wide / "config.yaml")
+    assert config.system.n_particles == 8 and config.sampling.gamma_values == (0.1, 1.0) and config.model.width == 24
+    done = lj_vae("evaluate", "-o", wide, "-s", "evaluation.configurations=20")  # which remembers whose data it uses
+    assert done.returncode == 0, done.stderr
+    assert (wide / "data").is_symlink() and (wide / "data/dataset.h5").read_bytes() == before[
+        finished / "data/dataset.h5"
+    ]
+    assert {path: path.read_bytes() for path in before} == before
+    for arguments, message in (
+        (("generate", "-o", wide), f"uses the data of {finished}"),
+        (("train", "-o", wide, "-s", "system.n_particles=9"), "the data are those of"),
+        (("train", "-o", wide, "--data", tmp_path), "no data set there"),
+        (("train", "-o", tmp_path / "new", "--data", tmp_path / "none"), "no data set there"),
+    ):
+        done = lj_vae(*arguments)
+        assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "new").exists()
+    other = sampled_run(tmp_path / "other")
+    done = lj_vae("train", "-o", wide, "--data", other)
+    assert done.returncode == 2 and "was trained on the data of" in done.stderr
+    done = lj_vae("train", "-o", other, "--data", finished)
+    assert done.returncode == 2 and "has data of its own" in done.stderr
+
+
+def test_a_key_that_is_new_orphans_nothing(tmp_path: Path) -> None:
+    """What was made before a key existed is compared as if the key had its default."""
+    path = sampled_run(tmp_path / "run")
+    train(World(), *open_run(World(), path, None))
+    tree = yaml.safe_load((path / "config.yaml").read_text())
+    del tree["sampling"]["target_acceptance"], tree["model"]["conditional"], tree["objective"]["fisher_weight"]
+    (path / "config.yaml").write_text(yaml.safe_dump(tree))
+    run, config = open_run(World(), path, None, ("training.epochs=2",))
+    generate(World(), run, config)
+    train(World(), run, config)
+
+
+def test_ctrl_c_saves_and_ends_with_75(tmp_path: Path) -> None:
+    """Alone: the signal of a terminal; the same command continues."""
+    settings = ("system.n_particles=8", "system.box_side=5", "sampling.protocol=reference", "sampling.gammas=[0.1]",
+                "sampling.sweeps=4000", "sampling.configurations=6000", "sampling.segment_rows=100")  # fmt: skip
+    command = [ROOT / "bin/lj-vae", "generate", "-o", tmp_path / "run", *(w for s in settings for w in ("-s", s))]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("run/data/ensembles/*/*-*.h5")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 75 and said.count("resubmit the same command to continue") == 1 and not errors
+    kept = set(tmp_path.glob("run/data/ensembles/*/*-*.h5"))
+    assert 0 < len(kept) < 60
 
 
 def test_a_folder_belongs_to_its_configuration(finished: Path, lj_vae: Run) -> None:
@@ -208,8 +270,7 @@ def test_what_may_still_be_changed(tmp_path: Path) -> None:
     for setting in ("model.latent_dim=4", "seed=4"):
         with pytest.raises(UserError, match=f"{setting.split('=')[0]} is 3 there, 4 here"):
             again(setting)
-    train(World(), *again("training.epochs=3"))
-    assert len((path / "metrics.jsonl").read_text().splitlines()) == 3
+    again("evaluation.configurations=30", "sampling.configurations=70", "sampling.gammas=[0.1,0.3,1.0]")
 
 
 def test_a_checkpoint_of_another_architecture(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
@@ -276,7 +337,15 @@ def test_an_ensemble_without_proof_of_equilibrium(lj_vae: Run, tiny: Path, tmp_p
 
 def test_inspect_says_that_the_published_protocol_does_not_equilibrate(lj_vae: Run, tmp_path: Path) -> None:
     done = lj_vae(
-        "generate", "-c", ROOT / "configs/reference.yaml", "-o", tmp_path / "run", "-s", "sampling.configurations=600"
+        "generate",
+        "-c",
+        ROOT / "configs/reference.yaml",
+        "-o",
+        tmp_path / "run",
+        "-s",
+        "sampling.configurations=600",
+        "-s",
+        "sampling.check_equilibrium=true",
     )
     assert done.returncode == 0, done.stderr
     lines = lj_vae("inspect", "-o", tmp_path / "run").stdout.splitlines()
