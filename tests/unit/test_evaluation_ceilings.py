@@ -205,6 +205,14 @@ def test_lower_bound_for_two_particles_of_which_one_is_moved(name: str, mixture:
     assert 0 < found.interval[1] - found.interval[0] < 0.02
 
 
+def test_the_lower_bound_takes_the_smallest_distance_where_that_tells_more() -> None:
+    normal = {"pair_energy": np.zeros(40), "height_sum": np.zeros(40), "outside": np.zeros(40)}
+    far, near = normal | {"smallest_distance": np.linspace(1, 2, 40)}, normal | {"smallest_distance": np.full(40, 0.5)}
+    flat = NormalMixture((1.0,), np.zeros(1), T)
+    assert ceilings.physics_alone(flat, far, near).value == 1.0
+    assert ceilings.physics_alone(flat, near, far).value == 0.5, "energy alone says nothing here"
+
+
 def test_what_is_outside_the_box_is_infinitely_anomalous(mixture: NormalMixture) -> None:
     inside = draw(NORMAL, 100, 3)
     outside = inside.copy()

@@ -59,6 +59,19 @@ def test_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert 0.933 <= covered / 1000 <= 0.967
 
 
+def test_interval_covers_the_truth_for_few_anomalies_of_another_spread() -> None:
+    # Their placements vary otherwise than those of the many normal ones: which variance is divided by which number
+    # matters. 1,000 trials as above; 30 anomalies are few for a normal interval, so the limits are wider.
+    random = np.random.default_rng(2)
+    truth = norm.cdf(1.0 / np.sqrt(1 + 0.5**2))
+    covered, widths = 0, []
+    for _ in range(1000):
+        _, (low, high) = auroc(random.normal(size=1000), random.normal(1.0, 0.5, size=30))
+        covered += low <= truth <= high
+        widths.append(high - low)
+    assert 0.92 <= covered / 1000 <= 0.98, covered
+
+
 def test_interval_covers_the_truth_for_paired_scores() -> None:
     # 600 trials: 95 % coverage leaves [0.925, 0.975] with probability 0.5 %.
     random = np.random.default_rng(3)

@@ -26,6 +26,7 @@ from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.report import report
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.splits import Splits
 from tests.conftest import TINY
 
 SIDE = 10.0
@@ -210,6 +211,10 @@ def test_normal_is_the_test_split_of_the_trained_gammas(trained: Path) -> None:
         assert set(both.test.read(range(len(both.test))).gamma) == {0.1, 1.0}
         assert set(one.test.read(range(len(one.test))).gamma) == {1.0}
         assert one.gammas == [1.0] and 2 * len(one.test) == len(both.test)
+        expected = Splits.of(data.layout, config.training)
+        for name in ("training", "validation", "test"):
+            rows = getattr(expected, name)
+            assert getattr(both, name).rows.tolist() == rows[0 : len(rows)].tolist(), name
         splits = [set(source.rows.tolist()) for source in (both.training, both.validation, both.test)]
         assert sum(map(len, splits)) == len(set.union(*splits)) == 120
         source = Source(data, np.array([3, 61]))
