@@ -78,17 +78,18 @@ class PilotRun:
             self._unfinished.unlink(missing_ok=True)
 
     def _should_stop(self, state: PilotState | None) -> bool:
-        now = time.monotonic()
-        at_verdict = state is not None and state.swept == state.length
-        if not at_verdict and not self._world.broadcast(now - self._asked >= SECONDS_BETWEEN_QUESTIONS):
-            return False
-        stop, self._asked = self._world.should_stop(), now
-        most = self._ensemble.sampling.max_pilot_sweeps
-        far = f"{state.swept:,} of at most {most:,} sweeps" if state else "tuning the step"
-        self._progress.note(f"γ = {self._ensemble.gamma:g}, {far}")
-        # The last state before the budget ends is kept too: a larger budget continues from there.
-        last = at_verdict and state is not None and 2 * state.length > most
-        if state and (stop or last or self._world.broadcast(now - self._kept > SECONDS_LOST_AT_MOST)):
+        now, most = time.monotonic(), self._ensemble.sampling.max_pilot_sweeps
+        asks = self._world.broadcast(now - self._asked >= SECONDS_BETWEEN_QUESTIONS)
+        stop = asks and self._world.should_stop()
+        if asks:
+            self._asked = now
+            far = f"{state.swept:,} of at most {most:,} sweeps" if state else "tuning the step"
+            self._progress.note(f"γ = {self._ensemble.gamma:g}, {far}")
+        if state is None:
+            return stop
+        # Kept also where the budget ends: a larger one continues from there.
+        last = state.swept == state.length and 2 * state.length > most
+        if stop or last or self._world.broadcast(now - self._kept > SECONDS_LOST_AT_MOST):
             self._world.on_root(bind(self._keep, self._team.whole_state(state), self._unfinished))
             self._kept = now
         return stop

@@ -75,6 +75,8 @@ def _create(
     partial = unfinished(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in target.parent.glob(f"{target.name}.*.partial*"):  # of a run that was killed
+            leftover.unlink()
         with h5py.File(partial, "w") as file:
             file.attrs.update(schema_version=SCHEMA_VERSION, **attributes)
             for name, values in ensembles.items():

@@ -35,6 +35,7 @@ def test_a_job_knows_its_time_limit(launcher: str, tiny: Path, tmp_path: Path) -
     """Slurm signals only what srun started, and maybe too late; so the job asks for its end, here in three seconds."""
     for name, script in (
         ("squeue", "date --iso-8601=seconds -d '3 seconds'"),
+        ("scontrol", "exit 1"),  # no controller, which does not requeue
         ("srun", 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"'),
     ):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")

@@ -164,7 +164,7 @@ def test_what_killed_runs_left_is_removed(train_with: Train) -> None:
 
 def contents(run: Path) -> dict[str, bytes]:
     """Everything in a run's folder but its configuration."""
-    return {str(p): p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != "config.yaml"}
+    return {str(p): p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name not in ("config.yaml", ".lock")}
 
 
 @pytest.mark.parametrize("epochs", [1, 2])

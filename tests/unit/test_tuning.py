@@ -133,7 +133,7 @@ def test_the_value_of_a_trial() -> None:
     def forward(_: object, criterion: object, part: Configurations, noise: torch.Tensor) -> Terms:
         seen.append(noise)
         one = torch.ones(len(part.gamma))
-        return Terms(one, 0.01 * one, 2.0 * one)
+        return Terms(one, 0.01 * one, 2.0 * one, one)
 
     trainer = SimpleNamespace(
         network=Network.of(config), validation=range(40, 100),
@@ -201,7 +201,7 @@ def test_a_stopped_trial_is_continued_to_the_same_values(run: Path) -> None:
     config = load(run / "config.yaml", ("tuning.epochs=5", "tuning.trials=1"))
     reported: list[str] = []
     values, epochs = {}, []
-    with Dataset(run / "data") as data:
+    with Dataset(run / "data/dataset.h5") as data:
         for name in ("whole", "stopped"):
             (run / name).mkdir()
             after_epoch = partial(reported.append, name)
