@@ -71,9 +71,6 @@ launch() {
         mpirun)
             # As root, as in a container, mpirun wants to be told twice.
             [ "$(id -u)" -ne 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-            # A terminated mpirun waits this many seconds before its TERM to the ranks, and again before its KILL. Slurm
-            # terminates the ranks too, and a second TERM would end them while they save.
-            export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout:-60}
             # Not bound: lj-vae divides the cores it finds among its ranks, mpirun would leave each one core.
             "${start[@]}" mpirun -n "$ranks" --bind-to none "$root/bin/lj-vae" "$@"
             ;;

@@ -154,8 +154,8 @@ def test_a_larger_budget_changes_no_ensemble_that_is_begun(
         for budget in (2048, 4096)[: stops + 1]:
             settings = ("sampling.allow_unconverged=true", f"sampling.max_pilot_sweeps={budget}")
             run, config = open_run(world, path, tiny, settings)
-            # After two pilots and two segments, so that both ensembles are begun.
-            asked = iter([False] * 3 + [bool(stops) and budget == 2048])
+            # After two pilots and three segments, so that both ensembles are begun.
+            asked = iter([False] * 4 + [bool(stops) and budget == 2048])
             monkeypatch.setattr(world, "should_stop", lambda asked=asked: next(asked, False))
             with pytest.raises(Stopped) if stops and budget == 2048 else nullcontext():
                 generate(world, run, config)
