@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.physics.energies import height_sum, pair_energy
+from lj_vae_hpc.physics.observables import smallest_distance
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -26,11 +26,6 @@ def observables(positions: NDArray[np.float32], system: System) -> Arrays:
         "smallest_distance": smallest_distance(positions),
         "outside": count_outside(positions, system.box_side),
     }
-
-
-def smallest_distance(positions: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(n,) distance of the closest pair in σ of positions (n, N, 2) in σ; in N log N steps each."""
-    return np.array([cKDTree(one).query(one, k=2)[0][:, 1].min() for one in positions.astype(np.float64)])
 
 
 def count_outside(positions: NDArray[np.float32], box_side: float) -> NDArray[np.int64]:
