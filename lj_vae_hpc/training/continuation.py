@@ -10,7 +10,7 @@ from lj_vae_hpc.training.schedules import learning_rate
 
 def schedule_facts(training: Training) -> dict[str, Any]:
     """What the learning rate of every epoch follows from, beside keys that never change."""
-    return {"kind": training.schedule, "epochs": training.epochs}
+    return {"epochs": training.epochs} if training.schedule == "cosine" else {}
 
 
 def why_done(stored: dict[str, Any], data: dict[str, Any], training: Training, run: Path) -> str | None:
@@ -40,8 +40,8 @@ def why_done(stored: dict[str, Any], data: dict[str, Any], training: Training, r
             f"{done} of {training.epochs} epochs are done, and more of them cannot continue on other data: the network "
             f"was {older}"
         )
-    epochs = stored["schedule"]["epochs"]
-    if training.schedule == "cosine" and training.epochs != epochs:
+    epochs = stored["schedule"].get("epochs", training.epochs)
+    if training.epochs != epochs:
         before, after = (
             learning_rate(done, training.model_copy(update={"epochs": n})) for n in (epochs, training.epochs)
         )
