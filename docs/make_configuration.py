@@ -4,7 +4,7 @@ from dataclasses import MISSING, fields
 
 from pydantic import BaseModel
 
-from lj_vae_hpc.config.evaluation import Corruption
+from lj_vae_hpc.config.evaluation import Claim, Corruption, Fluid
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.sampling import GammaRange
 from lj_vae_hpc.config.tuning import Span
@@ -18,11 +18,21 @@ def table(title: str, section: type[BaseModel]) -> str:
         default = field.get_default(call_default_factory=True)
         shown = "required" if field.is_required() else f"`{default}`"
         if isinstance(default, dict):
-            shown = ", ".join(f"`{k}`: {{{v}}}" for k, v in default.items())
+            shown = ", ".join(f"`{k}`: {_brief(v)}" for k, v in default.items()) or "none"
+        elif isinstance(default, tuple) and default and isinstance(default[0], BaseModel):
+            shown = ", ".join(map(_brief, default))
         lines.append(
             f"| `{name}` | {shown} | {' '.join((field.description or '').split()).replace('|', chr(92) + '|')} |"
         )
     return "\n".join(lines)
+
+
+def _brief(value: object) -> str:
+    """A default that is a section, as it would be given."""
+    if not isinstance(value, BaseModel):
+        return f"{{{value}}}"
+    given = value.model_dump(exclude_defaults=True)
+    return "{" + ", ".join(f"{k}: {'null' if v is None else v}" for k, v in given.items()) + "}"
 
 
 def potentials() -> str:
@@ -54,6 +64,8 @@ def main() -> str:
                 parts.append(potentials())
     parts.append(table("sampling.gammas as a range", GammaRange))
     parts.append(table("evaluation.corruptions.NAME", Corruption))
+    parts.append(table("evaluation.fluids.NAME", Fluid))
+    parts.append(table("an element of evaluation.claims", Claim))
     parts.append(table("tuning.space.SECTION.KEY as a range", Span))
     return "\n\n".join(parts) + "\n"
 

@@ -31,8 +31,15 @@ seed: 3
 sampling: {gammas: [0.1, 1.0], configurations: 60, sweeps: 40, segment_rows: 50}
 system: {n_particles: 8, box_side: 5.0}
 model: {latent_dim: 4, width: 16}
-training: {epochs: 2, batch_size: 16, validation_fraction: 0.2, test_fraction: 0.2}
-evaluation: {configurations: 40, unseen_gammas: [3.0]}
+training: {epochs: 2, batch_size: 16, validation_fraction: 0.2, calibration_fraction: 0.1, test_fraction: 0.2}
+evaluation:
+  configurations: 40
+  unseen_gammas: [3.0]
+  claims: []
+  fluids: {soft: {potential: soft}}
+  size_ratio: null
+  early_sweeps: null
+  corruptions: {corrupted: {amplitude: 2.83}, corrupted_mild: {amplitude: 0.2}}
 """
 
 

@@ -1,11 +1,15 @@
 """The section `evaluation`: the anomaly suites."""
 
-import math
+from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, model_validator
 
 from lj_vae_hpc.config.base import Count, Number, Positive, Section
+from lj_vae_hpc.config.system import PotentialKey, check_potential
+
+RESERVED = ("normal", "validation", "calibration", "scores", "uniform", "early", "two_sizes")
+"""Names that no suite of the user's may have."""
 
 
 class Corruption(Section):
@@ -13,34 +17,94 @@ class Corruption(Section):
 
     particles: Count = 4
     """How many randomly chosen particles are moved."""
-    amplitude: Positive
-    """Largest displacement per component, in σ."""
+    amplitude: Positive | None
+    """Largest displacement per component, in σ; null: to anywhere in the box."""
     keep_in_box: StrictBool = True
     """Moves each particle uniformly within what of its square lies in the box; false lets it leave the box, as in the
     published work."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.amplitude is None and not self.keep_in_box:
+            raise ValueError("keep_in_box: false needs an amplitude")
+        return self
+
+
+class Fluid(Section):
+    """Another fluid: what is not given is as in the section `system`."""
+
+    gamma: Number = 0.5
+    """γ."""
+    temperature: Positive | None = None
+    """Temperature T, in ε/k_B."""
+    potential: Annotated[PotentialKey, BeforeValidator(check_potential)] | None = None
+    """Pair potential, as in `system`."""
+    cutoff: Positive | None = None
+    """r_cut in σ; null is as in `system` where the potential is not given, and none where it is."""
+
+
+class Claim(Section):
+    """Configurations of one γ that claim to be of another."""
+
+    claimed: Number
+    """A trained γ."""
+    true: Number
+    """The γ that they are of."""
+
+
+def _ladder() -> dict[str, Corruption]:
+    named = {
+        "corrupted": Corruption(amplitude=2.83),
+        "corrupted_mild": Corruption(amplitude=0.2),
+        "replaced": Corruption(particles=1, amplitude=None),
+    }
+    by_amplitude = {f"corrupted_4_{a:g}": Corruption(amplitude=a) for a in (0.1, 0.5, 1.0)}
+    by_particles = {
+        f"corrupted_{n}_{a:g}": Corruption(particles=n, amplitude=a) for a in (0.2, 2.83) for n in (1, 2, 8)
+    }
+    return named | by_amplitude | by_particles
+
 
 class Evaluation(Section):
-    """The anomaly suites. Normal is the test split; nothing here influences training."""
+    """The anomaly suites. Normal is the test split; nothing here influences training or any score."""
 
     configurations: Annotated[int, Field(ge=2, strict=True)] = 4_000
     """Configurations per anomaly suite."""
     unseen_gammas: tuple[Number, ...] = (3.0, 0.55, 0.25, 1.3)
     """Values of γ the network was not trained on, one suite each."""
-    soft_gamma: Number = 0.5
-    """γ of the suite sampled with the soft potential u = 4 (r^-4 - r^-2), not truncated."""
-    corruptions: dict[str, Corruption] = {  # noqa: RUF012, pydantic copies it
-        "corrupted": Corruption(amplitude=0.2 * 10 * math.sqrt(2)),
-        "corrupted_mild": Corruption(amplitude=0.2),
+    claims: tuple[Claim, ...] = (
+        Claim(claimed=0.4, true=0.55), Claim(claimed=0.7, true=0.55), Claim(claimed=0.1, true=0.25),
+        Claim(claimed=0.4, true=0.25), Claim(claimed=1.0, true=1.3),
+    )  # fmt: skip
+    """Suites of configurations that claim a wrong γ, each told from those that are of the claimed γ."""
+    fluids: dict[str, Fluid] = {  # noqa: RUF012, pydantic copies it
+        "soft": Fluid(potential="soft"),
+        "wca": Fluid(potential="wca"),
+        "hot": Fluid(temperature=1.5),
     }
+    """Suites of other fluids in the same box, by name."""
+    size_ratio: Positive | None = 1.5
+    """Suite `two_sizes`: every other particle of a test configuration shrinks and the others grow, to diameters of this
+    ratio and of mean σ, and the fluid relaxes; null: no such suite."""
+    early_sweeps: Count | None = 100
+    """Suite `early`: so many sweeps of the `reference` protocol from a random start, at every trained γ; null: none."""
+    corruptions: dict[str, Corruption] = _ladder()
     """Suites made from the test split by moving particles, by name. Particles are sorted anew."""
+    files: dict[str, Path] = {}  # noqa: RUF012
+    """Suites of your own, by name: a dataset.h5, .npz, .xyz or text file of configurations of N particles each."""
+    extra_scores: tuple[str, ...] = ()
+    """Slow scores to compute besides the others: importance_weighted, likelihood_regret, gradient_norms."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        names = [*(f"gamma_{gamma:g}" for gamma in self.unseen_gammas), "soft", "uniform", "normal", *self.corruptions]
+        given = (*self.corruptions, *self.fluids, *self.files)
+        if any("/" in name or not name for name in given):
+            raise ValueError(f"corruptions, fluids, files: the names {list(given)} must not be empty or contain /")
+        names = [
+            *RESERVED, *given, *(f"gamma_{gamma:g}" for gamma in self.unseen_gammas),
+            *(f"claimed_{claim.claimed:g}_true_{claim.true:g}" for claim in self.claims),
+        ]  # fmt: skip
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"unseen_gammas, corruptions: more than one suite would be named {', '.join(repeated)}")
-        if any("/" in name or not name for name in self.corruptions):
-            raise ValueError(f"corruptions: the names {list(self.corruptions)} must be without /")
+            raise ValueError(f"more than one suite would be named {', '.join(repeated)}; rename it")
         return self

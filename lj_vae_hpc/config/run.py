@@ -38,8 +38,12 @@ class RunConfig(Section):
             raise ValueError(
                 f"evaluation.unseen_gammas: {', '.join(f'{g:g}' for g in sorted(seen))} is also in sampling.gammas"
             )
-        if self.training.validation_fraction + self.training.test_fraction >= 0.9:
-            raise ValueError("training: validation_fraction + test_fraction must leave at least 0.1 for training")
+        t = self.training
+        if t.validation_fraction + t.calibration_fraction + t.test_fraction >= 0.9:
+            raise ValueError(
+                "training: validation_fraction + calibration_fraction + test_fraction must leave at least 0.1 for "
+                "training"
+            )
         wrong = contradiction(self.system.box_side, self.representation, self.model, self.objective)
         if wrong:
             raise ValueError(wrong)

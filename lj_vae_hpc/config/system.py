@@ -42,7 +42,7 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
-def _potential(value: Any) -> PotentialKey:
+def check_potential(value: Any) -> PotentialKey:
     """What was given, if it describes a pair potential."""
     key: PotentialKey
     name = value.get("kind") if isinstance(value, Mapping) else value
@@ -72,7 +72,7 @@ class System(Section):
     """Side L of the hard-walled square box, in σ."""
     temperature: Positive = 0.75
     """Temperature T, in ε/k_B."""
-    potential: Annotated[PotentialKey, BeforeValidator(_potential)] = "lennard_jones"
+    potential: Annotated[PotentialKey, BeforeValidator(check_potential)] = "lennard_jones"
     """Pair potential: one of the names below; a name with parameters, {kind: NAME, PARAMETER: NUMBER}; or the two
     exponents [n, m] of a Mie potential."""
     cutoff: Positive | None = Field(default=CUTOFF, validate_default=True)

@@ -28,7 +28,9 @@ class Training(Section):
     mirror: StrictBool = True
     """Reflects each configuration at x = L/2 with probability 1/2 each time, an exact symmetry of the fluid."""
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    """Share of the data that chooses the best epoch."""
+    """Share of the data that chooses the best epoch and calibrates each score."""
+    calibration_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    """Share of the data that p-values of the combined score are read off."""
     test_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     """Share of the data kept for the evaluation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

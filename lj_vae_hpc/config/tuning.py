@@ -11,7 +11,15 @@ from lj_vae_hpc.config.training import Training
 
 SECTIONS: dict[str, type[Section]] = {"model": Model, "objective": Objective, "training": Training}
 # Keys of `training` that no search covers: they would make trials incomparable, or change no result.
-EXCLUDED = ("epochs", "validation_fraction", "test_fraction", "device", "precision", "checkpoint_minutes")
+EXCLUDED = (
+    "epochs",
+    "validation_fraction",
+    "calibration_fraction",
+    "test_fraction",
+    "device",
+    "precision",
+    "checkpoint_minutes",
+)
 
 
 class Span(Section):

@@ -146,11 +146,17 @@ def likelihood_ratio(
     return Ceiling(*auroc(ratios[0], ratios[1]), "likelihood ratio")
 
 
-def physics_alone(mixture: NormalMixture, normal: Arrays, anomalous: Arrays) -> Ceiling:
+def physics_alone(mixture: NormalMixture, normal: Arrays, anomalous: Arrays, paired: bool) -> Ceiling:
     """The larger AUROC of the density under normal and of the smallest distance: a lower bound of the best.
 
-    The interval is that of the one chosen. Anomaly k was made from normal configuration k.
+    The interval is that of the one chosen.
+
+    Args:
+        mixture: the distribution of normal configurations.
+        normal: observables of the normal configurations.
+        anomalous: those of the suite's.
+        paired: whether anomaly k was made from normal configuration k.
     """
-    by_density = auroc(-mixture.log_density(normal), -mixture.log_density(anomalous), paired=True)
-    by_distance = auroc(-normal["smallest_distance"], -anomalous["smallest_distance"], paired=True)
+    by_density = auroc(-mixture.log_density(normal), -mixture.log_density(anomalous), paired)
+    by_distance = auroc(-normal["smallest_distance"], -anomalous["smallest_distance"], paired)
     return Ceiling(*max(by_density, by_distance), "at least: energy or smallest distance alone")

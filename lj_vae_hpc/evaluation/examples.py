@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.sources import Source
+from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 
 
-def first_example(network: Network, suite: Suite, source: Source) -> Arrays:
+def first_example(network: Network, suite: Suite, source: AnySource) -> Arrays:
     """The first configuration of a suite and its reconstruction, as images and, where there are any, as points."""
     configurations = suite.read(source, range(1))
     original, reconstruction = reconstruct(network, configurations)

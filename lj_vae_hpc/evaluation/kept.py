@@ -38,10 +38,10 @@ class Kept:
             return None
         others = sorted(self.folder.glob(f"{self.name}-{'?' * 24}.h5"), key=_age)
         if not others:
-            return "it has no scores yet"
+            return "there are no scores yet"
         before = _facts(others[-1])
         changed = [name for name in self.facts if before.get(name) != self.facts[name]]
-        return f"changed since it was scored: {', '.join(changed)}"
+        return f"something has changed since ({', '.join(changed)})"
 
     def write(self, columns: Arrays) -> None:
         """Keeps the scores; one rank calls this."""

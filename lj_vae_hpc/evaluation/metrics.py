@@ -54,3 +54,24 @@ def detection_metrics(normal: Floats, anomalous: Floats, paired: bool = False) -
         "average_precision": float(average_precision_score(labels, scores)),
         "fpr_at_95_tpr": float(false_positive[np.searchsorted(true_positive, 0.95)]),
     }
+
+
+def localisation(moved: NDArray[np.bool_], particle_score: Floats) -> dict[str, float]:
+    """How well the particles to blame are found: average precision within each configuration, and its mean.
+
+    Args:
+        moved: (n, N) which particles are to blame.
+        particle_score: (n, N) larger where a particle is more suspicious.
+
+    Returns:
+        average_precision, its standard error, and what chance would give.
+    """
+    marked = moved.any(axis=1)
+    found = np.take_along_axis(moved[marked], np.argsort(-particle_score[marked], axis=1), axis=1)
+    precision = found.cumsum(axis=1) / np.arange(1, found.shape[1] + 1)
+    each = (precision * found).sum(axis=1) / found.sum(axis=1)
+    return {
+        "average_precision": float(each.mean()),
+        "error": float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else 0.0,
+        "chance": float(moved.mean()),
+    }

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
+from lj_vae_hpc.evaluation.learned import Learned, collect
 from lj_vae_hpc.evaluation.observables import OBSERVABLES, Arrays, observables
+from lj_vae_hpc.evaluation.order import OrderParameter
 from lj_vae_hpc.evaluation.passes import Pass
-from lj_vae_hpc.evaluation.scores.base import Score
-from lj_vae_hpc.evaluation.scores.registry import score_classes
-from lj_vae_hpc.evaluation.sources import Source
+from lj_vae_hpc.evaluation.scores.displacement import log_ratio
+from lj_vae_hpc.evaluation.scores.registry import chosen_scores
+from lj_vae_hpc.evaluation.sources import AnySource, Source, batches
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
@@ -19,20 +23,14 @@ from lj_vae_hpc.training.network import Network
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel.world import World
 
-BATCH, DISTANCES = 64, 1 << 25  # at most so many configurations and so many of their distances at once
+BATCH, DISTANCES = 512, 1 << 25  # at most so many configurations and so many of their distances at once
 
 Advance = Callable[[float], None]
 
 
-def batches(world: "World", rows: int, n_particles: int) -> list[range]:
-    """The batches of some rows that are this rank's.
-
-    The batches do not depend on the ranks, so that no sum over a batch is rounded otherwise with more of them.
-    """
-    size = max(1, min(BATCH, DISTANCES // n_particles**2))
-    starts = range(0, rows, size)
-    mine = world.shard(len(starts))
-    return [range(start, min(start + size, rows)) for start in starts[mine.start : mine.stop]]
+def batch_size(n_particles: int) -> int:
+    """Configurations that are scored at once."""
+    return max(1, min(BATCH, DISTANCES // n_particles**2))
 
 
 class Scorer:
@@ -41,38 +39,70 @@ class Scorer:
     Args:
         network: with trained weights, on its device.
         config: the run's configuration.
+
+    Attributes:
+        scores: those that are computed.
+        is_fitted: whether it has learned from the training split.
+        learned: what that has taught.
     """
 
     def __init__(self, network: Network, config: RunConfig) -> None:
         self._network, self._config = network, config
-        self.scores: list[Score] = [kind() for kind in score_classes().values()]
+        self.scores = chosen_scores(config.evaluation.extra_scores)
+        self.is_fitted = False
+        self.learned: Learned
 
-    def fit(self, world: "World", training: Source) -> None:
-        """Fits the scores that learn from the training split, divided over ranks.
+    def fit(self, world: "World", training: Source, conditional: ConditionalModel) -> None:
+        """Learns from the training split, divided over ranks, the same on any number of them.
 
         Args:
             world: the ranks.
             training: the training split of the γ that the network was trained on.
+            conditional: its conditional model.
         """
-        fitted = [score for score in self.scores if score.is_fitted]
-        for part in batches(world, len(training), training.data.n_particles):
-            one = Pass(self._network, training.read(part))
-            for score in fitted:
-                score.observe(one)
-        for score in fitted:
-            score.finish_fit(world)
+        size = batch_size(training.n_particles)
+        known = collect(world, training, size, self._code)
+        latent_mean, gamma = known[:, :-1], known[:, -1]
+        with threadpool_limits(1):  # sums are rounded the same whatever the number of cores
+            self.learned = Learned(OrderParameter(latent_mean, gamma), conditional)
+        features = collect(world, training, size, self._features)
+        with threadpool_limits(1):
+            start = 0
+            for score, width in zip(self.scores, self._widths, strict=True):
+                if width:
+                    score.fit(features[:, start : start + width], gamma)
+                start += width
+        self.is_fitted = True
 
-    def __call__(self, configurations: Configurations) -> Arrays:
-        """Every score, float32, and every observable of n configurations; gamma (n,), and latent_mean (n, d)."""
-        one = Pass(self._network, configurations)
-        columns: Arrays = {score.name: score(one).astype(np.float32) for score in self.scores}
+    def __call__(self, configurations: Configurations, claims: bool, particles: bool = False) -> Arrays:
+        """Every score, float32, and every observable of n configurations; gamma (n,), and latent_mean (n, d).
+
+        Args:
+            configurations: n of them.
+            claims: whether their γ is one that they claim.
+            particles: adds particle_score (n, N), the log likelihood ratio of each particle being out of place.
+        """
+        one = Pass(self._network, configurations, self.learned)
+        scores = [score for score in self.scores if claims or not score.needs_claim]
+        columns: Arrays = {score.name: score(one).astype(np.float32) for score in scores}
         columns |= observables(configurations.positions, self._config.system)
-        return columns | {"gamma": configurations.gamma, "latent_mean": one.latent_mean.astype(np.float32)}
+        columns |= {"gamma": configurations.gamma, "latent_mean": one.latent_mean.astype(np.float32)}
+        columns["order"] = one.order.astype(np.float32)
+        return columns | ({"particle_score": log_ratio(one).astype(np.float32)} if particles else {})
 
     @property
     def versions(self) -> dict[str, int]:
         """The version of every score, by name."""
         return {score.name: score.version for score in self.scores}
+
+    def _code(self, configurations: Configurations) -> Any:
+        return np.c_[Pass(self._network, configurations).latent_mean, configurations.gamma]
+
+    def _features(self, configurations: Configurations) -> Any:
+        one = Pass(self._network, configurations, self.learned)
+        columns = [score.features(one) for score in self.scores]
+        self._widths = [0 if part is None else part.shape[1] for part in columns]
+        return np.concatenate([part for part in columns if part is not None], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +119,13 @@ class Scoring:
     scorer: Scorer
     advance: Advance
 
-    def score(self, suite: Suite, source: Source) -> Arrays:
-        """All columns of a suite: those of Scorer, `row`, its place, and log_density where it is known."""
+    def score(self, suite: Suite, source: AnySource) -> Arrays:
+        """All columns of a suite: those of Scorer, `row`, its place, log_density where it is known, and `moved`, which
+        particles are to blame, where that is known.
+        """
         return self._gather(self._score_batches(suite, source), suite.count(source))
 
-    def weigh(self, suite: Suite, normal: Source, columns: Arrays) -> Arrays:
+    def weigh(self, suite: Suite, normal: AnySource, columns: Arrays) -> Arrays:
         """log_density of a suite at the normal configurations; nothing where it is not known.
 
         Args:
@@ -103,7 +135,7 @@ class Scoring:
         """
         everywhere = self.world.broadcast({name: columns[name] for name in OBSERVABLES if name in columns})
         parts = []
-        for part in batches(self.world, len(normal), normal.data.n_particles):
+        for part in batches(self.world, len(normal), batch_size(normal.n_particles)):
             here = {name: values[part.start : part.stop] for name, values in everywhere.items()}
             density = suite.log_density(normal.read(part).positions, here)
             if density is None:
@@ -112,10 +144,13 @@ class Scoring:
         weighed = self._gather(iter(parts), len(normal))
         return {f"of_normal/{name}": values for name, values in weighed.items() if name != "row"}
 
-    def _score_batches(self, suite: Suite, source: Source) -> Iterator[Arrays]:
-        for part in batches(self.world, suite.count(source), source.data.n_particles):
+    def _score_batches(self, suite: Suite, source: AnySource) -> Iterator[Arrays]:
+        for part in batches(self.world, suite.count(source), batch_size(source.n_particles)):
             configurations = suite.read(source, part)
-            columns = self.scorer(configurations)
+            culprits = suite.culprits(source, part)
+            columns = self.scorer(configurations, suite.claims, particles=culprits is not None)
+            if culprits is not None:
+                columns["moved"] = culprits
             density = suite.log_density(configurations.positions, columns)
             if density is not None:
                 columns["log_density"] = density

@@ -3,21 +3,25 @@
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Stopped
+from lj_vae_hpc.evaluation.calibration import Calibration
 from lj_vae_hpc.evaluation.ceilings import NormalMixture, fit_mixture
+from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
 from lj_vae_hpc.evaluation.examples import first_example
 from lj_vae_hpc.evaluation.kept import Kept
+from lj_vae_hpc.evaluation.learned import learn_conditional
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.scoring import Scorer, Scoring, batches
-from lj_vae_hpc.evaluation.sources import Source, everything, of_gammas
-from lj_vae_hpc.evaluation.suites.base import Normal, Suite
+from lj_vae_hpc.evaluation.scoring import Scorer, Scoring, batch_size
+from lj_vae_hpc.evaluation.sources import AnySource, RunData, batches, everything, own_configurations
+from lj_vae_hpc.evaluation.splits import NORMAL, SPLITS, Split
+from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.weights import Weights
 from lj_vae_hpc.physics.energies import height_sum
 from lj_vae_hpc.progress import Progress
@@ -25,49 +29,9 @@ from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.production import assemble, produce
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.network import Network
-from lj_vae_hpc.training.splits import Splits
 
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel.world import World
-
-
-@dataclass(frozen=True, eq=False)
-class RunData:
-    """The splits of a run's data set, of the γ that the model was trained on.
-
-    Attributes:
-        training, validation, test: the splits.
-        gammas: those values of γ, ascending.
-        facts: what the splits follow from, by value.
-    """
-
-    training: Source
-    validation: Source
-    test: Source
-    gammas: Sequence[float]
-    facts: dict[str, Any]
-
-    @classmethod
-    def of(cls, data: Dataset, config: RunConfig, trained: Sequence[float]) -> "RunData":
-        """The splits of an open data set.
-
-        Raises:
-            UserError: the data set holds none of these γ.
-        """
-        splits = Splits.of(data.layout, config.training)
-        training, validation, test = (
-            of_gammas(data, rows, trained) for rows in (splits.training, splits.validation, splits.test)
-        )
-        gammas = [gamma for gamma in data.layout.gammas if gamma in trained]
-        keys = dict(zip(data.layout.gammas, data.ensembles()["key"].tolist(), strict=True))
-        facts = {
-            "ensembles": [keys[gamma].decode() for gamma in gammas],
-            "configurations": data.layout.configurations,
-            "content": str(data.attributes["content"]),
-            "test_fraction": config.training.test_fraction,
-            "validation_fraction": config.training.validation_fraction,
-        }
-        return cls(training, validation, test, gammas, facts)
 
 
 def suite_file(run: RunDir, suite: Suite) -> Path:
@@ -82,12 +46,14 @@ def sample_suites(world: "World", run: RunDir, config: RunConfig, suites: Sequen
         UserError: as of produce and assemble.
         Stopped: a signal or deadline came; finished segments are kept.
     """
-    ensembles = {suite: suite.ensemble for suite in suites if suite.ensemble}
-    different = {ensemble.key: ensemble for ensemble in ensembles.values()}
-    store, count = run.evaluation / "ensembles", config.evaluation.configurations
-    missing = bool(different) and produce(world, list(different.values()), count, store, "suites")
-    for suite, ensemble in ensembles.items():
-        assemble(world, [ensemble], count, store, suite_file(run, suite))
+    store = run.evaluation / "ensembles"
+    counts = {suite: config.evaluation.configurations // len(suite.ensembles) for suite in suites if suite.ensembles}
+    missing = False
+    for count in dict.fromkeys(counts.values()):
+        different = {e.key: e for suite, its in counts.items() if its == count for e in suite.ensembles}
+        missing |= produce(world, list(different.values()), count, store, "suites")
+    for suite, count in counts.items():
+        assemble(world, suite.ensembles, count, store, suite_file(run, suite))
     if missing and world.should_stop():
         raise Stopped(f"the suites are sampled in {run.evaluation}")
 
@@ -103,7 +69,7 @@ class Session:
         network: with its best weights.
         weights: which they are.
         data: the run's own configurations.
-        sources: of every suite, the normal one first.
+        sources: of every split that is scored and of every suite, the test split first.
     """
 
     world: "World"
@@ -112,22 +78,20 @@ class Session:
     network: Network
     weights: Weights
     data: RunData
-    sources: dict[Suite, Source]
+    sources: dict[Suite, AnySource]
 
     def score_suites(self) -> dict[str, Arrays]:
-        """The columns of every suite by name, on rank 0; only those that are not kept are computed.
+        """The columns of every split and suite by name, on rank 0; only those that are not kept are computed.
 
         Raises:
             Stopped: a signal or deadline came; the suites scored so far are kept.
         """
-        scorer = Scorer(self.network, self.config)
-        kept = {suite: self._kept(suite, scorer) for suite in self.sources}
+        kept = {suite: self._kept(suite, self._scorer) for suite in self.sources}
         missing = self.world.on_root(lambda: {suite.name: kept[suite].why_missing() for suite in kept})
         todo = [suite for suite in kept if missing[suite.name]]
         self._announce(missing)
         if todo:
-            scorer.fit(self.world, self.data.training)
-            self._score_missing(todo, kept, scorer)
+            self._score_missing(todo, kept, self.fitted_scorer())
         return {suite.name: one.read() for suite, one in kept.items()} if self.world.is_root else {}
 
     def fit_mixture(self) -> NormalMixture:
@@ -137,7 +101,7 @@ class Session:
             UserError: as of ceilings.fit_mixture.
         """
         source = self.data.validation
-        parts = [source.read(part) for part in batches(self.world, len(source), source.data.n_particles)]
+        parts = [source.read(part) for part in batches(self.world, len(source), batch_size(source.n_particles))]
         here = [(height_sum(part.positions), part.gamma) for part in parts]
         everyone = [pair for rank in self.world.gather(here) for pair in rank]
         height, gamma = (np.concatenate(values) for values in zip(*everyone, strict=True))
@@ -148,7 +112,23 @@ class Session:
         return {
             f"examples/{suite.name}": first_example(self.network, suite, source)
             for suite, source in self.sources.items()
+            if suite.name == NORMAL or not isinstance(suite, Split)
         }
+
+    def conditional(self) -> ConditionalModel:
+        """The conditional model; all ranks call this."""
+        folder, side = self.folder.parent / "conditional", self.config.system.box_side
+        return learn_conditional(self.world, folder, self.data.training, self.data.gammas, self.data.facts, side)
+
+    def fitted_scorer(self) -> Scorer:
+        """The scorer after it has learned from the training split; all ranks call this."""
+        if not self._scorer.is_fitted:
+            self._scorer.fit(self.world, self.data.training, self.conditional())
+        return self._scorer
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer(self.network, self.config)
 
     def _kept(self, suite: Suite, scorer: Scorer) -> Kept:
         facts = {
@@ -161,9 +141,10 @@ class Session:
         """Says what is computed and why."""
         if not self.world.is_root:
             return
-        for name, reason in missing.items():
-            if reason:
-                print(f"evaluation: {name} is scored: {reason}", flush=True)
+        reasons = dict.fromkeys(reason for reason in missing.values() if reason)
+        for reason in reasons:
+            names = ", ".join(name for name, why in missing.items() if why == reason)
+            print(f"evaluation: to be scored, as {reason}: {names}", flush=True)
         same = [name for name, reason in missing.items() if not reason]
         if same:
             print(f"evaluation: the scores of {', '.join(same)} are kept", flush=True)
@@ -176,7 +157,7 @@ class Session:
             scoring = Scoring(self.world, scorer, progress.advance)
             for k, suite in enumerate(todo):
                 columns = scoring.score(suite, self.sources[suite])
-                if suite is not normal:
+                if not isinstance(suite, Split):
                     at_normal = kept[normal].read() if self.world.is_root else {}
                     columns |= scoring.weigh(suite, self.sources[normal], at_normal)
                 self.world.on_root(partial(kept[suite].write, columns))
@@ -184,10 +165,20 @@ class Session:
                     raise Stopped(f"{k + 1} of {len(todo)} suites are scored in {self.folder.parent}")
 
 
+def calibrated(results: dict[str, Arrays]) -> dict[str, Arrays]:
+    """The columns of every split and suite with two-sided scores, combinations and p-values.
+
+    Args:
+        results: columns by name.
+    """
+    calibration = Calibration(results["validation"], results["calibration"])
+    return {name: calibration.add(columns) for name, columns in results.items()}
+
+
 def open_sources(
     run: RunDir, config: RunConfig, suites: Sequence[Suite], data: RunData, files: ExitStack
-) -> dict[Suite, Source]:
-    """What the configurations of every suite are read from, the normal ones first.
+) -> dict[Suite, AnySource]:
+    """What the configurations of every split and suite are read from, the test split first.
 
     Args:
         run: the run.
@@ -196,9 +187,12 @@ def open_sources(
         data: the run's own configurations, which some suites are made from.
         files: closes what is opened.
     """
-    sources: dict[Suite, Source] = {Normal(config): data.test}
+    splits = dict(zip(SPLITS, (data.test, data.validation, data.calibration), strict=True))
+    sources: dict[Suite, AnySource] = {split: splits[split.name] for split in Split.of(config)}
     for suite in suites:
-        if suite.ensemble:
+        if suite.file:
+            sources[suite] = own_configurations(suite.file, config.system.n_particles)
+        elif suite.ensembles:
             sources[suite] = everything(files.enter_context(Dataset(suite_file(run, suite))))
         else:
             sources[suite] = data.test

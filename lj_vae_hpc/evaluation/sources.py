@@ -1,20 +1,24 @@
 """Rows of data sets, read where they are needed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.store.formats import read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Layout
 from lj_vae_hpc.training.batches import Configurations, read_rows
+from lj_vae_hpc.training.splits import Splits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from lj_vae_hpc.parallel.world import World
     from lj_vae_hpc.training.splits import Rows
 
 
@@ -32,6 +36,11 @@ class Source:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def n_particles(self) -> int:
+        """N."""
+        return int(self.data.n_particles)
 
     def read(self, part: range) -> Configurations:
         """The configurations at some places of `rows`."""
@@ -53,12 +62,66 @@ class Source:
         return self.data.ensembles()["ensemble"].astype(np.int64)
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Configurations in memory.
+
+    Attributes:
+        positions: (n, N, 2), in σ.
+    """
+
+    positions: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def n_particles(self) -> int:
+        """N."""
+        return int(self.positions.shape[1])
+
+    def read(self, part: range) -> Configurations:
+        """Some of them; γ is not known."""
+        return Configurations(self.positions[part.start : part.stop], np.full(len(part), np.nan))
+
+    def origins(self, part: range) -> NDArray[np.int64]:
+        """(n, 3) their numbers."""
+        return np.stack(
+            [np.zeros(len(part), np.int64), np.arange(part.start, part.stop), np.zeros(len(part), np.int64)], 1
+        )
+
+
+AnySource = Source | Given
+
+
+def own_configurations(path: Path, n_particles: int) -> AnySource:
+    """The configurations of a file of the user's.
+
+    Raises:
+        UserError: the file cannot be read, or one of them has another number of particles.
+    """
+    if path.suffix == ".h5":
+        data = Dataset(path)
+        if data.n_particles != n_particles:
+            raise UserError(f"{path} holds {data.n_particles} particles; the model was trained on {n_particles}")
+        return everything(data)
+    positions = []
+    for configuration in read_configurations(path):
+        if configuration.positions.shape != (n_particles, 2):
+            raise UserError(
+                f"{path}, {configuration.place}: positions have shape {configuration.positions.shape}; the model was "
+                f"trained on {n_particles} particles in two dimensions"
+            )
+        positions.append(configuration.positions.astype(np.float32))
+    return Given(np.stack(positions))
+
+
 def everything(data: Dataset) -> Source:
     """All rows of a data set, in their order."""
     return Source(data, np.arange(data.rows, dtype=np.int64))
 
 
-def of_gammas(data: Dataset, rows: "Rows", gammas: "Sequence[float]") -> Source:
+def of_gammas(data: Dataset, rows: "Rows", gammas: Sequence[float]) -> Source:
     """Those of some rows whose γ is among the given ones.
 
     Raises:
@@ -70,3 +133,53 @@ def of_gammas(data: Dataset, rows: "Rows", gammas: "Sequence[float]") -> Source:
         listed = ", ".join(f"{gamma:g}" for gamma in gammas)
         raise UserError(f"{data.path} holds none of the γ that the model was trained on: {listed}")
     return Source(data, numbers[kept])
+
+
+def batches(world: "World", rows: int, size: int) -> list[range]:
+    """The batches of some rows that are this rank's.
+
+    The batches do not depend on the ranks, so that no sum over a batch is rounded otherwise with more of them.
+    """
+    starts = range(0, rows, size)
+    mine = world.shard(len(starts))
+    return [range(start, min(start + size, rows)) for start in starts[mine.start : mine.stop]]
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """The splits of a run's data set, of the γ that the model was trained on.
+
+    Attributes:
+        training, validation, calibration, test: the splits.
+        gammas: those values of γ, ascending.
+        facts: what the splits follow from, by value.
+    """
+
+    training: Source
+    validation: Source
+    calibration: Source
+    test: Source
+    gammas: Sequence[float]
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, data: Dataset, config: RunConfig, trained: Sequence[float]) -> "RunData":
+        """The splits of an open data set.
+
+        Raises:
+            UserError: the data set holds none of these γ.
+        """
+        splits = Splits.of(data.layout, config.training)
+        parts = (splits.training, splits.validation, splits.calibration, splits.test)
+        training, validation, calibration, test = (of_gammas(data, rows, trained) for rows in parts)
+        gammas = [gamma for gamma in data.layout.gammas if gamma in trained]
+        keys = dict(zip(data.layout.gammas, data.ensembles()["key"].tolist(), strict=True))
+        facts = {
+            "ensembles": [keys[gamma].decode() for gamma in gammas],
+            "configurations": data.layout.configurations,
+            "content": str(data.attributes["content"]),
+            "test_fraction": config.training.test_fraction,
+            "calibration_fraction": config.training.calibration_fraction,
+            "validation_fraction": config.training.validation_fraction,
+        }
+        return cls(training, validation, calibration, test, gammas, facts)

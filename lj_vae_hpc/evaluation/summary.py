@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest, kstest
 
+from lj_vae_hpc.evaluation.calibration import DEFAULT_SCORE, GIVEN_CLAIM
 from lj_vae_hpc.evaluation.ceilings import NormalMixture
-from lj_vae_hpc.evaluation.metrics import detection_metrics
+from lj_vae_hpc.evaluation.metrics import auroc, detection_metrics, localisation
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.scores.registry import DEFAULT_SCORE, score_classes
-from lj_vae_hpc.evaluation.suites.base import NORMAL, Suite
+from lj_vae_hpc.evaluation.scores.registry import score_classes
+from lj_vae_hpc.evaluation.splits import NORMAL
+from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.weights import Weights
 
 
@@ -18,36 +22,67 @@ def summarize(suites: Sequence[Suite], results: dict[str, Arrays], mixture: Norm
 
     Args:
         suites: the suites.
-        results: columns of each suite and of the normal configurations, by name.
+        results: columns of each suite and of the splits that are scored, by name, with calibrated scores.
         mixture: the distribution of normal configurations.
     """
-    normal, scores = results[NORMAL], list(score_classes())
-    detected = {suite.name: _detection(suite, normal, results[suite.name], mixture, scores) for suite in suites}
-    mean = {s: float(np.mean([suite["scores"][s]["auroc"] for suite in detected.values()])) for s in scores if detected}
+    normal = results[NORMAL]
+    detected = {suite.name: _detection(suite, normal, results[suite.name], mixture) for suite in suites}
+    tables = [suite["scores"] for suite in detected.values()]
+    scores = {name: None for table in tables for name in table}
+    mean = {s: float(np.mean([table[s]["auroc"] for table in tables if s in table])) for s in scores}
     return {
         "default_score": DEFAULT_SCORE,
         "suites": detected,
         "best_score": max(mean, key=mean.__getitem__) if mean else None,
-        "best_score_rule": "largest AUROC averaged over the suites; descriptive, chosen after the fact",
+        "best_score_rule": "largest AUROC averaged over the suites that have it; descriptive, chosen after the fact",
         "mean_auroc": mean,
         "normal_configurations": len(normal["row"]),
+        "false_alarms": false_alarms(normal["p_value"]),
         "log_z": {
             f"{gamma:g}": float(z - mixture.log_z[0]) for gamma, z in zip(mixture.gammas, mixture.log_z, strict=True)
         },
     }
 
 
-def _detection(
-    suite: Suite, normal: Arrays, own: Arrays, mixture: NormalMixture, scores: Sequence[str]
-) -> dict[str, Any]:
-    ceiling = suite.ceiling(mixture, normal, own)
-    return {
+def _detection(suite: Suite, normal: Arrays, own: Arrays, mixture: NormalMixture) -> dict[str, Any]:
+    told_from = suite.normal(normal)
+    ceiling = suite.ceiling(mixture, told_from, own)
+    scores = {name: name for name in own if is_score(name)}
+    if suite.claims:
+        scores |= {DEFAULT_SCORE: GIVEN_CLAIM}
+    found = {
         "configurations": len(own["row"]),
         "ceiling": ceiling.value,
         "ceiling_ci": list(ceiling.interval),
         "ceiling_kind": ceiling.kind,
-        "scores": {score: detection_metrics(normal[score], own[score], suite.paired) for score in scores},
+        "scores": {
+            score: detection_metrics(told_from[column], own[column], suite.paired) for score, column in scores.items()
+        },
+        "physics": {
+            name: auroc(sign * told_from[name], sign * own[name], suite.paired)[0]
+            for name, sign in {"pair_energy": 1.0, "height_sum": 1.0, "smallest_distance": -1.0}.items()
+        },
     }
+    return found | ({"particles": localisation(own["moved"], own["particle_score"])} if "moved" in own else {})
+
+
+def is_score(name: str) -> bool:
+    """Whether a column holds an anomaly score."""
+    return name.startswith(DEFAULT_SCORE) or name.removesuffix("_two_sided") in score_classes()
+
+
+def false_alarms(p_value: NDArray[np.float64]) -> dict[str, Any]:
+    """How the p-values of the test split are distributed: shares below two bounds with intervals, and a KS test.
+
+    Args:
+        p_value: (n,).
+    """
+    shares = {}
+    for bound in (0.01, 0.05):
+        test = binomtest(int((p_value < bound).sum()), len(p_value), bound)
+        interval = test.proportion_ci()
+        shares[f"{bound:g}"] = {"share": float(test.statistic), "ci": [float(interval.low), float(interval.high)]}
+    return {"below": shares, "uniform_ks_p": float(kstest(p_value, "uniform").pvalue)}
 
 
 def provenance(weights: Weights, left_out: dict[str, str], protocol: str) -> dict[str, Any]:
@@ -59,10 +94,22 @@ def provenance(weights: Weights, left_out: dict[str, str], protocol: str) -> dic
     }
 
 
+TABLE = (DEFAULT_SCORE, "displacement", "typicality", "latent_distance_two_sided", "rmse", "negative_elbo")
+
+
 def table(summary: dict[str, Any]) -> str:
-    """AUROC of every suite and score as text."""
-    lines = [f"{'AUROC':>20} {'ceiling':>8} " + " ".join(f"{score:>22}" for score in summary["mean_auroc"])]
+    """AUROC of every suite as text: the default score, its parts, and two classical scores."""
+    short = {name: name.replace("_two_sided", " ±").replace("_", " ") for name in TABLE}
+    width = max((len(name) for name in summary["suites"]), default=0)
+    lines = [f"{'AUROC':>{width}}  ceiling  " + "  ".join(f"{short[score]:>20}" for score in TABLE)]
     for name, suite in summary["suites"].items():
-        cells = [f"{s['auroc']:.3f} [{s['auroc_ci'][0]:.3f}, {s['auroc_ci'][1]:.3f}]" for s in suite["scores"].values()]
-        lines.append(f"{name:>20} {suite['ceiling']:8.3f} " + " ".join(f"{cell:>22}" for cell in cells))
+        found = [suite["scores"][score] for score in TABLE]
+        cells = [f"{s['auroc']:.3f} [{s['auroc_ci'][0]:.3f}, {s['auroc_ci'][1]:.3f}]" for s in found]
+        lines.append(f"{name:>{width}}  {suite['ceiling']:7.3f}  " + "  ".join(f"{cell:>20}" for cell in cells))
+    alarms = summary["false_alarms"]["below"]["0.01"]
+    lines.append(
+        f"false alarms at p < 0.01: {100 * alarms['share']:.2f} % "
+        f"[{100 * alarms['ci'][0]:.2f}, {100 * alarms['ci'][1]:.2f}] of {summary['normal_configurations']} normal "
+        "configurations"
+    )
     return "\n".join(lines)

@@ -148,23 +148,62 @@ def matrices(examples: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]
     return _png(figure)
 
 
-def roc_curves(scores: dict[str, dict[str, NDArray[Any]]], names: list[str], normal: dict[str, NDArray[Any]]) -> str:
-    """ROC curves of every score, a panel per suite.
+def roc_curves(scores: dict[str, dict[str, NDArray[Any]]], normal: dict[str, NDArray[Any]]) -> str:
+    """ROC curves of some scores, a panel per suite.
 
     Args:
         scores: of each suite, by suite and score.
-        names: the scores.
         normal: of the normal configurations, by score.
     """
     figure, panels = _grid(len(scores), 2.4, 2.3)
     for axes, (suite, values) in zip(panels, scores.items(), strict=True):
-        labels = np.r_[np.zeros(len(normal[names[0]])), np.ones(len(values[names[0]]))]
-        for name in names:
-            false_positive, true_positive, _ = roc_curve(labels, np.r_[normal[name], values[name]])
+        for name, own in values.items():
+            labels = np.r_[np.zeros(len(normal[name])), np.ones(len(own))]
+            false_positive, true_positive, _ = roc_curve(labels, np.r_[normal[name], own])
             axes.plot(false_positive, true_positive, lw=1.2, label=name.replace("_", " "))
         axes.plot([0, 1], [0, 1], color="grey", lw=0.6)
         axes.set(title=suite, xlabel="false positives", ylabel="true positives", aspect="equal")
-    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=len(names), loc="outside upper center")
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=len(normal), loc="outside upper center")
+    return _svg(figure)
+
+
+def learned_physics(learned: dict[str, Any]) -> str:
+    """The learned pair energy and γ beside the true ones, with standard errors (learned_physics of summary.json)."""
+    figure = Figure(figsize=(8, 3.2))
+    pairs, slopes = figure.subplots(1, 2)
+    r, error = np.array(learned["r"]), np.array(learned["error"])
+    shown = error < 2.0
+    true = np.array([np.nan if u is None else u for u in learned["true"]], float)
+    pairs.plot(r, true, color="#1b2a41", lw=1, label="true")
+    pairs.errorbar(r[shown], np.array(learned["learned"])[shown], error[shown], fmt="o", ms=2.5, lw=0.8,
+                   color="#e45756", label="learned")  # fmt: skip
+    pairs.set(xlabel="r (σ)", ylabel="pair energy (ε)", ylim=(1.4 * min(-0.5, np.nanmin(true)), 3.0))
+    pairs.legend(frameon=False)
+    gamma = np.array(learned["gamma"])
+    slopes.plot(gamma, gamma, color="#1b2a41", lw=1, label="true")
+    slopes.errorbar(gamma, learned["learned_gamma"], learned["gamma_error"], fmt="o", ms=3, lw=0.8, color="#e45756",
+                    label="learned")  # fmt: skip
+    slopes.set(xlabel="γ (ε/σ)", ylabel="learned γ (ε/σ)")
+    slopes.legend(frameon=False)
+    return _svg(figure)
+
+
+def severity(ladder: dict[int, list[tuple[float, float, float, float, float]]]) -> str:
+    """AUROC over the amplitude of a corruption, for each number of moved particles.
+
+    Args:
+        ladder: by number of particles: amplitude in σ, AUROC, its interval, and the ceiling.
+    """
+    figure = Figure(figsize=(5, 3.2))
+    axes = figure.subplots()
+    for k, (particles, rows) in enumerate(sorted(ladder.items())):
+        amplitude, area, low, high, ceiling = np.array(sorted(rows)).T
+        colour = f"C{k}"
+        axes.errorbar(amplitude, area, [area - low, high - area], fmt="o-", ms=3, lw=1, color=colour,
+                      label=f"{particles} particle{'s' * (particles > 1)}")  # fmt: skip
+        axes.plot(amplitude, ceiling, "_", ms=9, color=colour)
+    axes.set(xscale="log", xlabel="largest displacement (σ)", ylabel="AUROC", ylim=(0.48, 1.01))
+    axes.legend(frameon=False)
     return _svg(figure)
 
 

@@ -23,8 +23,8 @@ class Section:
 
 
 def render(
-    title: str, facts: dict[str, str], summary: dict[str, Any], sections: list[Section], config: str,
-    warning: str | None = None,
+    title: str, facts: dict[str, str], summary: dict[str, Any], scores: list[str], sections: list[Section],
+    config: str, warning: str | None = None,
 ) -> str:  # fmt: skip
     """The whole page as text.
 
@@ -32,6 +32,7 @@ def render(
         title: name of the run.
         facts: short lines at the top.
         summary: the content of summary.json.
+        scores: those that the table shows.
         sections: the figures.
         config: the resolved configuration as YAML.
         warning: shown above everything else, if there is one.
@@ -44,6 +45,7 @@ def render(
         title=title,
         facts=facts,
         summary=summary,
+        scores=scores,
         sections=sections,
         config=config,
         shade=_shade,

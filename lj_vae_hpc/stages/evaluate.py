@@ -5,9 +5,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.evaluation.conditional.physics import learned_physics
 from lj_vae_hpc.evaluation.kept import remove_outdated, write_columns
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.session import RunData, Session, open_sources, sample_suites
+from lj_vae_hpc.evaluation.session import Session, calibrated, open_sources, sample_suites
+from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.evaluation.suites.registry import suites_of
 from lj_vae_hpc.evaluation.summary import provenance, summarize, table
 from lj_vae_hpc.evaluation.weights import load_network
@@ -37,9 +39,12 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         sources = open_sources(run, config, suites, data, files)
         session = Session(world, run.evaluation / "scores", config, network, weights, data, sources)
         results = session.score_suites()
+        if world.is_root:
+            results = calibrated(results)
         mixture = session.fit_mixture()
+        physics = learned_physics(session.conditional(), config.system)
         examples = session.examples() if world.is_root else {}
-        facts = provenance(weights, left_out, config.sampling.protocol)
+        facts = provenance(weights, left_out, config.sampling.protocol) | {"learned_physics": physics}
         world.on_root(lambda: _write(run, summarize(suites, results, mixture) | facts, results | examples))
     world.on_root(lambda: remove_outdated(run.evaluation / "scores", weights.sha256))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation.summary import TABLE
 from lj_vae_hpc.evaluation.weights import best_weights, digest
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report import figures
@@ -67,9 +68,10 @@ def _page(run: RunDir, config: RunConfig) -> str:
     with Dataset(run.dataset) as data:
         columns, ensembles, attributes, rows = watch(data), data.ensembles(), data.attributes, data.rows
     with h5py.File(run.evaluation / "scores.h5", "r") as file:
-        names = list(summary["mean_auroc"])
+        names = [name for name in TABLE if name in summary["mean_auroc"]]
         normal = {name: file[f"normal/{name}"][:] for name in names}
-        scores = {suite: {name: file[f"{suite}/{name}"][:] for name in names} for suite in summary["suites"]}
+        told = [suite for suite in summary["suites"] if "claim" not in file[suite]]
+        scores = {suite: {name: file[f"{suite}/{name}"][:] for name in names} for suite in told}
         latent, gamma = file["normal/latent_mean"][:], file["normal/gamma"][:]
         examples = {n: (g["original"][:], g["reconstruction"][:]) for n, g in file["examples"].items()}
         unit = config.system.box_side * 2**0.5
@@ -79,7 +81,15 @@ def _page(run: RunDir, config: RunConfig) -> str:
     energy, gammas = np.asarray(columns["energy"], float), np.asarray(columns["gamma"], float)
     published = config.system == System()
     sections = [
-        Section("ROC curves", "Every score on every suite.", figures.roc_curves(scores, names, normal)),
+        *_severity(summary, config),
+        Section(
+            "What the scores have learned of the physics",
+            "The conditional model of one particle given the others is fitted to positions alone: no energy, no "
+            "potential and no temperature. Its pair function times T is the pair potential, its slope times T is γ.",
+            figures.learned_physics(summary["learned_physics"]),
+        ),
+        Section("ROC curves", "The default score, its parts and two classical scores.",
+                figures.roc_curves(scores, normal)),
         Section("Training", "Averages over each epoch.", figures.loss_curves(history)),
         Section(
             "Energies", "Total energy of all sampled configurations; the bar is the mean with its standard error."
@@ -106,7 +116,23 @@ def _page(run: RunDir, config: RunConfig) -> str:
         "test error": f"RMSE {np.mean(normal['rmse']):.4f}" + " (units of L√2)" * config.representation.has_positions,
         "default score": f"{best.replace('_', ' ')}, mean AUROC {summary['mean_auroc'][best]:.3f}",
     }
-    return render(run.path.resolve().name, facts, summary, sections, config.to_yaml(), warning)
+    return render(run.path.resolve().name, facts, summary, names, sections, config.to_yaml(), warning)
+
+
+def _severity(summary: dict[str, Any], config: RunConfig) -> Iterator[Section]:
+    """How detection depends on how many particles are moved how far; nothing where no suite moves any."""
+    ladder: dict[int, list[tuple[float, float, float, float, float]]] = {}
+    for name, corruption in config.evaluation.corruptions.items():
+        if name in summary["suites"] and corruption.amplitude is not None and corruption.keep_in_box:
+            suite = summary["suites"][name]
+            found = suite["scores"][summary["default_score"]]
+            row = (corruption.amplitude, found["auroc"], *found["auroc_ci"], suite["ceiling"])
+            ladder.setdefault(corruption.particles, []).append(row)
+    if ladder:
+        yield Section(
+            "Severity", "The default score on configurations with some particles moved within the box, with 95 % "
+            "intervals. A dash is what energy or the smallest distance alone reach.", figures.severity(ladder),
+        )  # fmt: skip
 
 
 def _outdated(run: RunDir, summary: dict[str, Any]) -> str | None:

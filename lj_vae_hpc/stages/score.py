@@ -7,10 +7,11 @@ import h5py
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.kept import write_columns
-from lj_vae_hpc.evaluation.scoring import Scorer, Scoring
-from lj_vae_hpc.evaluation.session import RunData
-from lj_vae_hpc.evaluation.sources import everything
-from lj_vae_hpc.evaluation.suites.base import Normal
+from lj_vae_hpc.evaluation.scoring import Scoring
+from lj_vae_hpc.evaluation.session import Session, calibrated
+from lj_vae_hpc.evaluation.sources import AnySource, RunData, everything
+from lj_vae_hpc.evaluation.splits import Asked, Split
+from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
@@ -29,12 +30,20 @@ def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path
     world.on_root(lambda: check_data(run, config, 1))
     world.on_root(lambda: _check_input(run, config, path, target))
     network, weights = load_network(world, run, config)
-    scorer = Scorer(network, config)
     with Dataset(run.dataset) as data, Dataset(path) as foreign:
-        scorer.fit(world, RunData.of(data, config, weights.gammas).training)
+        own = RunData.of(data, config, weights.gammas)
+        splits: dict[Suite, AnySource] = {
+            Split(config, "validation"): own.validation,
+            Split(config, "calibration"): own.calibration,
+        }
+        session = Session(world, run.evaluation / "scores", config, network, weights, own, splits)
+        normal = session.score_suites()
+        scorer = session.fitted_scorer()
         with Progress("scoring", foreign.rows, "configurations", world.is_root) as progress:
             scoring = Scoring(world, scorer, progress.advance)
-            columns = scoring.score(Normal(config), everything(foreign))
+            columns = scoring.score(Asked(config), everything(foreign))
+        if world.is_root:
+            columns = calibrated(normal | {"scores": columns})["scores"]
     world.on_root(lambda: write_columns(target, {"scores": columns}))
     if world.is_root:
         print(f"scores of {foreign.rows} configurations in {target}: /scores/{{{','.join(scorer.versions)}}}")

@@ -47,31 +47,40 @@ class Splits:
 
     training: Rows
     validation: Rows
+    calibration: Rows
     test: Rows
 
     @classmethod
     def of(cls, layout: Layout, training: Training) -> "Splits":
         """Divides a data set by u = frac(c / golden ratio) of each chain c, the same for every γ.
 
-        Test where u < test_fraction, validation where u >= 1 - validation_fraction. The sequence u is as even as can
-        be at every length (Knuth, The Art of Computer Programming 3, 6.4), so the shares are right for any number of
-        chains, and more chains or more γ move nothing from one split to another.
+        Test where u < test_fraction, calibration in the calibration_fraction above it, validation where
+        u >= 1 - validation_fraction. The sequence u is as even as can be at every length (Knuth, The Art of Computer
+        Programming 3, 6.4), so the shares are right for any number of chains, and more chains or more γ move nothing
+        from one split to another.
 
         Raises:
             UserError: a split would be empty, or its errors could not be estimated.
         """
         chains = np.arange(layout.configurations // layout.samples_per_chain, dtype=np.int64)
         u = fractions(chains)
-        test = u < np.uint64(int(training.test_fraction * 2**64))
+        bounds = [training.test_fraction, training.test_fraction + training.calibration_fraction]
+        below = [u < np.uint64(int(bound * 2**64)) for bound in bounds]
+        test, calibration = below[0], below[1] & ~below[0]
         validation = u >= np.uint64(2**64 - int(training.validation_fraction * 2**64))
-        found = cls(*(Rows(layout, chains[which]) for which in (~test & ~validation, validation, test)))
+        parts = (~test & ~calibration & ~validation, validation, calibration, test)
+        found = cls(*(Rows(layout, chains[which]) for which in parts))
         remedy = "; increase sampling.configurations or"
         if not len(found.training):
             raise UserError(
                 f"training: none of the {len(chains)} chains of each γ is left for training{remedy} lower "
-                "training.validation_fraction and training.test_fraction"
+                "training.validation_fraction, training.calibration_fraction and training.test_fraction"
             )
-        for name, rows, least in (("validation", found.validation, 1), ("test", found.test, 2)):
+        for name, rows, least in (
+            ("validation", found.validation, 1),
+            ("calibration", found.calibration, 1),
+            ("test", found.test, 2),
+        ):
             if len(rows) < least:
                 raise UserError(
                     f"training.{name}_fraction: {len(rows)} of {layout.rows} configurations are in the {name} split, "

@@ -34,6 +34,7 @@ training:
   epochs: 1
   batch_size: 16
   validation_fraction: 0.2
+  calibration_fraction: 0.2
   test_fraction: 0.2
 evaluation:
   configurations: 40

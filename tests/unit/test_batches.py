@@ -44,9 +44,9 @@ def test_a_chain_has_the_same_split_on_every_machine() -> None:
 
 def test_splits_are_disjoint_cover_everything_and_have_the_right_size() -> None:
     splits = Splits.of(Layout((0.1, 0.5, 1.0), 4000, 4), HALF)
-    parts = [set(identities(part)) for part in (splits.training, splits.validation, splits.test)]
+    parts = [set(identities(part)) for part in (splits.training, splits.validation, splits.calibration, splits.test)]
     assert len(set.union(*parts)) == sum(map(len, parts)) == 12_000
-    for part, share in zip(parts, (0.5, 0.2, 0.3), strict=True):
+    for part, share in zip(parts, (0.4, 0.2, 0.1, 0.3), strict=True):
         assert len(part) == pytest.approx(12_000 * share, rel=0.01)
         assert len({c for _, c, _ in part}) * 12 == len(part)  # whole chains, the same of every γ
 
@@ -56,7 +56,7 @@ def test_splits_are_disjoint_cover_everything_and_have_the_right_size() -> None:
 )
 def test_growth_moves_nothing_between_splits(grown: Layout) -> None:
     before, after = (Splits.of(layout, Training()) for layout in (Layout((0.1, 1.0), 100, 2), grown))
-    for name in ("training", "validation", "test"):
+    for name in ("training", "validation", "calibration", "test"):
         assert set(identities(getattr(before, name))) <= set(identities(getattr(after, name)))
 
 
@@ -72,10 +72,11 @@ def test_any_part_of_the_rows_is_a_mixture_of_every_gamma() -> None:
 @pytest.mark.parametrize(
     ("configurations", "keys", "message"),
     [
-        (4, {"test_fraction": 0.05, "validation_fraction": 0.4},
+        (4, {"test_fraction": 0.05, "validation_fraction": 0.3, "calibration_fraction": 0.3},
          r"training\.test_fraction: 1 of 4 configurations are in the test split, which needs at least 2; increase "
          r"sampling\.configurations or training\.test_fraction"),
         (3, {"validation_fraction": 0.1, "test_fraction": 0.4}, r"training\.validation_fraction: 0 of 3"),
+        (9, {"calibration_fraction": 0.01}, r"training\.calibration_fraction: 0 of 9"),
         (1, {"validation_fraction": 0.1}, r"training: none of the 1 chains of each γ is left for training"),
     ],
 )  # fmt: skip

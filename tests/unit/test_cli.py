@@ -100,7 +100,7 @@ def test_the_page_needs_nothing_else(finished: Path) -> None:
     page.feed(text)
     assert page.links and all(link.startswith(("data:", "#")) for link in page.links)
     assert "@import" not in text and "<script" not in text
-    assert len(re.findall("<h2>", text)) == 8
+    assert len(re.findall("<h2>", text)) == 10
 
 
 def test_a_page_that_cannot_be_written(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ CONFIG = RunConfig.model_validate({
     "system": {"n_particles": 2, "box_side": SIDE, "temperature": T},
     "sampling": {"gammas": list(GAMMAS)},
     "evaluation": {
-        "unseen_gammas": [4.0, 0.75], "soft_gamma": 0.5,
+        "unseen_gammas": [4.0, 0.75], "fluids": {"soft": {"potential": "soft", "gamma": 0.5}}, "size_ratio": None,
+        "claims": [{"claimed": 0.5, "true": 0.75}], "early_sweeps": None,
         "corruptions": {
             "kept": {"particles": 1, "amplitude": 1.0},
             "published": {"particles": 1, "amplitude": 1.0, "keep_in_box": False},
@@ -197,7 +198,7 @@ def test_lower_bound_for_two_particles_of_which_one_is_moved(name: str, mixture:
     exact = max(exact_auroc(start_weight, weight, score(start), score(moved)) for score in scores)
     sampled = draw(NORMAL, DRAWS, 1)
     origins = np.stack([np.zeros(DRAWS, int), np.arange(DRAWS), np.zeros(DRAWS, int)], axis=1)
-    anomalous = corrupt(sampled, origins, suite.corruption, 5, SIDE)
+    anomalous, _ = corrupt(sampled, origins, suite.corruption, 5, SIDE)
     found = found_ceiling(suite, mixture, sampled, anomalous)
     assert found.kind.startswith("at least")
     # The two grids differ by less than this.
@@ -209,8 +210,8 @@ def test_the_lower_bound_takes_the_smallest_distance_where_that_tells_more() -> 
     normal = {"pair_energy": np.zeros(40), "height_sum": np.zeros(40), "outside": np.zeros(40)}
     far, near = normal | {"smallest_distance": np.linspace(1, 2, 40)}, normal | {"smallest_distance": np.full(40, 0.5)}
     flat = NormalMixture((1.0,), np.zeros(1), T)
-    assert ceilings.physics_alone(flat, far, near).value == 1.0
-    assert ceilings.physics_alone(flat, near, far).value == 0.5, "energy alone says nothing here"
+    assert ceilings.physics_alone(flat, far, near, paired=True).value == 1.0
+    assert ceilings.physics_alone(flat, near, far, paired=True).value == 0.5, "energy alone says nothing here"
 
 
 def test_what_is_outside_the_box_is_infinitely_anomalous(mixture: NormalMixture) -> None:

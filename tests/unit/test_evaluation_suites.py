@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
+from scipy.stats import kstest
 
 from lj_vae_hpc.config.evaluation import Corruption
 from lj_vae_hpc.config.load import changed
@@ -15,7 +16,8 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation import session
 from lj_vae_hpc.evaluation.observables import observables
 from lj_vae_hpc.evaluation.scores.mahalanobis import Mahalanobis
-from lj_vae_hpc.evaluation.sources import Source
+from lj_vae_hpc.evaluation.scores.registry import score_classes
+from lj_vae_hpc.evaluation.sources import Given, RunData, Source
 from lj_vae_hpc.evaluation.suites.corrupted import corrupt
 from lj_vae_hpc.evaluation.suites.registry import suites_of
 from lj_vae_hpc.parallel.world import World
@@ -26,6 +28,7 @@ from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.report import report
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.splits import Splits
 from tests.conftest import TINY
 
@@ -44,9 +47,10 @@ def origins(n: int) -> np.ndarray:
 def test_corruption_moves_the_stated_number_by_the_stated_distance(amplitude: float, keep: bool) -> None:
     positions = random_positions(300)
     corruption = Corruption(particles=4, amplitude=amplitude, keep_in_box=keep)
-    moved = corrupt(positions, origins(300), corruption, 1, SIDE)
+    moved, blamed = corrupt(positions, origins(300), corruption, 1, SIDE)
     shift = np.abs(moved - positions)
-    assert ((shift > 0).any(axis=2).sum(axis=1) == 4).all()
+    np.testing.assert_array_equal((shift > 0).any(axis=2), blamed)
+    assert (blamed.sum(axis=1) == 4).all()
     assert shift.max() <= amplitude * 1.0001 and shift.max() > 0.9 * min(amplitude, SIDE)
     outside = (moved < 0) | (moved > SIDE)
     assert outside.any() != keep
@@ -57,7 +61,7 @@ def test_corruption_moves_the_stated_number_by_the_stated_distance(amplitude: fl
 def test_moves_in_the_box_are_uniform_on_what_of_the_square_is_in_it() -> None:
     # 4,000 moves of a particle at x = 0.5 by up to 2: uniform on [0, 2.5], mean 1.25, standard error 0.011.
     positions = np.full((4000, 1, 2), (0.5, 5.0), np.float32)
-    moved = corrupt(positions, origins(4000), Corruption(particles=1, amplitude=2.0), 1, SIDE)
+    moved, _ = corrupt(positions, origins(4000), Corruption(particles=1, amplitude=2.0), 1, SIDE)
     x, y = moved[:, 0].T
     assert x.mean() == pytest.approx(1.25, abs=0.045) and y.mean() == pytest.approx(5.0, abs=0.07)
     assert np.histogram(x, 5, (0, 2.5))[0] == pytest.approx(np.full(5, 800), abs=110)
@@ -66,12 +70,12 @@ def test_moves_in_the_box_are_uniform_on_what_of_the_square_is_in_it() -> None:
 def test_moves_follow_from_what_a_configuration_is_and_not_from_its_place() -> None:
     positions, where = random_positions(50), origins(50)
     corruption = Corruption(particles=3, amplitude=0.5)
-    whole = corrupt(positions, where, corruption, 1, SIDE)
+    whole = corrupt(positions, where, corruption, 1, SIDE)[0]
     some = np.array([31, 4, 17])
-    np.testing.assert_array_equal(corrupt(positions[some], where[some], corruption, 1, SIDE), whole[some])
+    np.testing.assert_array_equal(corrupt(positions[some], where[some], corruption, 1, SIDE)[0], whole[some])
     for other in (where + np.eye(3, dtype=int)[k] for k in range(3)):
-        assert (corrupt(positions, other, corruption, 1, SIDE) != whole).any(axis=(1, 2)).all()
-    assert (corrupt(positions, where, corruption, 2, SIDE) != whole).any(axis=(1, 2)).all()
+        assert (corrupt(positions, other, corruption, 1, SIDE)[0] != whole).any(axis=(1, 2)).all()
+    assert (corrupt(positions, where, corruption, 2, SIDE)[0] != whole).any(axis=(1, 2)).all()
 
 
 def test_observables_of_two_configurations_by_hand() -> None:
@@ -94,18 +98,80 @@ def test_observables_of_many_particles_need_little_memory() -> None:
     assert 0 < smallest_distance(positions)[0] < 0.05  # all pairs would be 40 GB
 
 
+def test_a_particle_is_put_anywhere_in_the_box_without_an_amplitude() -> None:
+    positions = np.full((4000, 1, 2), (0.5, 5.0), np.float32)
+    moved, _ = corrupt(positions, origins(4000), Corruption(particles=1, amplitude=None), 1, SIDE)
+    assert kstest(moved.ravel(), "uniform", (0, SIDE)).pvalue > 1e-4
+
+
 def test_default_suites_and_what_each_samples() -> None:
     config = RunConfig()
     suites = {suite.name: suite for suite in suites_of(config, config.sampling.gamma_values)[0]}
-    sampled = {"gamma_3", "gamma_0.55", "gamma_0.25", "gamma_1.3", "soft", "uniform"}
-    assert set(suites) == sampled | {"corrupted", "corrupted_mild"}
-    ensembles = {name: suites[name].ensemble for name in sampled}
-    assert len({ensemble.key for ensemble in ensembles.values()}) == 6
-    assert ensembles["gamma_3"].gamma == 3.0 and ensembles["gamma_3"].system == config.system
-    assert ensembles["soft"].system.potential == "soft" and ensembles["soft"].system.cutoff is None
-    assert ensembles["soft"].gamma == config.evaluation.soft_gamma
-    assert ensembles["uniform"].sampling.sweeps == 0
-    assert suites["corrupted"].ensemble is None and suites["corrupted"].paired and not suites["soft"].paired
+    unseen, fluids = {"gamma_3", "gamma_0.55", "gamma_0.25", "gamma_1.3"}, {"soft", "wca", "hot"}
+    claims = {f"claimed_{c.claimed:g}_true_{c.true:g}" for c in config.evaluation.claims}
+    moved = set(config.evaluation.corruptions)
+    assert {"corrupted", "corrupted_mild", "replaced"} < moved and len(moved) == 12 and len(claims) == 5
+    assert set(suites) == unseen | fluids | claims | moved | {"uniform", "early", "two_sizes"}
+    ensembles = {name: list(suite.ensembles) for name, suite in suites.items() if suite.ensembles}
+    assert set(ensembles) == set(suites) - moved - {"two_sizes"}
+    assert len({e.key for own in ensembles.values() for e in own}) == 12  # claims have those of unseen gammas
+    assert ensembles["gamma_3"][0].gamma == 3.0 and ensembles["gamma_3"][0].system == config.system
+    assert ensembles["claimed_0.4_true_0.55"] == ensembles["gamma_0.55"]
+    soft, wca, hot = (ensembles[name][0] for name in ("soft", "wca", "hot"))
+    assert soft.system.potential == "soft" and soft.system.cutoff is None and soft.gamma == 0.5
+    assert wca.system.potential == "wca" and wca.system.cutoff == pytest.approx(2 ** (1 / 6))
+    assert hot.system.temperature == 1.5 and hot.system.cutoff == 3.0
+    assert ensembles["uniform"][0].sampling.sweeps == 0
+    early = ensembles["early"]
+    assert [e.gamma for e in early] == [0.1, 0.4, 0.7, 1.0]
+    assert {(e.sampling.protocol, e.sampling.sweeps) for e in early} == {("reference", 100)}
+    assert suites["corrupted"].paired and suites["two_sizes"].paired and not suites["soft"].paired
+    assert all(suite.claims == (name in claims) for name, suite in suites.items())
+
+
+class AtGamma(Given):
+    """Configurations of γ = 1."""
+
+    def read(self, part: range) -> Configurations:
+        return super().read(part)._replace(gamma=np.ones(len(part)))
+
+
+def test_two_sizes_keep_their_distances() -> None:
+    # Particles of diameters 0.8 and 1.2 under strong gravity: the closest pairs are those of small ones.
+    config = RunConfig.model_validate({"system": {"box_side": SIDE}})
+    suite = next(suite for suite in suites_of(config, (0.1,))[0] if suite.name == "two_sizes")
+    positions = random_positions(40)
+    positions = positions[np.argsort([pdist(one).min() for one in positions])]
+    source = AtGamma(positions)
+    found = suite.read(source, range(40)).positions
+    np.testing.assert_array_equal(suite.read(source, range(7, 9)).positions, found[7:9])
+    assert found.min() >= 0 and found.max() <= SIDE and (found != positions).any(axis=2).all()
+    small, large = found[:, ::2], found[:, 1::2]
+    closest = [np.array([pdist(one).min() for one in some]) for some in (small, large)]
+    assert np.median(closest[0]) < 0.95 < 1.1 < np.median(closest[1])
+    one_size = RunConfig.model_validate({"evaluation": {"size_ratio": 1.0}})
+    assert "two_sizes" in suites_of(one_size, (0.1,))[1]
+
+
+def test_a_claim_is_told_from_the_configurations_of_the_claimed_gamma() -> None:
+    suite = next(suite for suite in suites_of(RunConfig(), (0.1, 0.4))[0] if suite.name == "claimed_0.4_true_0.55")
+    given = suite.read(Given(random_positions(3)), range(3))
+    np.testing.assert_array_equal(given.gamma, np.full(3, 0.4))
+    normal = {"gamma": np.array([0.1, 0.4, 0.4]), "rmse": np.array([1.0, 2.0, 3.0]), "of_normal/x": np.zeros(9)}
+    np.testing.assert_array_equal(suite.normal(normal)["rmse"], [2.0, 3.0])
+    assert "claimed_0.7_true_0.55" in suites_of(RunConfig(), (0.1, 0.4))[1]
+
+
+def test_a_file_of_ones_own_is_a_suite(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Dataset(trained / "data/dataset.h5") as data:
+        positions = data.read(range(20))["positions"]
+    np.savez(tmp_path / "mine.npz", positions=positions)
+    run = again(trained, f"evaluation.files={{mine: {tmp_path / 'mine.npz'}}}")
+    assert json.loads((run.evaluation / "summary.json").read_text())["suites"]["mine"]["configurations"] == 20
+    np.savez(tmp_path / "mine.npz", positions=positions[:, :5])
+    with pytest.raises(UserError, match=r"mine\.npz.*\(5, 2\).*8 particles"):
+        again(trained, f"evaluation.files={{mine: {tmp_path / 'mine.npz'}}}")
+    again(trained, "evaluation.files={}")
 
 
 def test_identity_is_by_value() -> None:
@@ -126,7 +192,8 @@ def test_identity_is_by_value() -> None:
 
 def test_a_trained_gamma_is_no_anomaly() -> None:
     suites, left_out = suites_of(RunConfig(), (0.1, 0.25, 3.0))
-    assert set(left_out) == {"gamma_0.25", "gamma_3"} and "trained on γ = 3" in left_out["gamma_3"]
+    assert {name for name in left_out if "claimed" not in name} == {"gamma_0.25", "gamma_3"}
+    assert "trained on γ = 3" in left_out["gamma_3"]
     assert not {suite.name for suite in suites} & set(left_out)
     soft = RunConfig.model_validate({"system": {"potential": "soft", "cutoff": None}})
     assert "soft" in suites_of(soft, (0.5,))[1] and "soft" not in suites_of(soft, (0.4,))[1]
@@ -162,24 +229,24 @@ def test_only_what_is_missing_is_computed(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = again(trained)
-    assert "scored" not in capsys.readouterr().out.replace("the scores of", "")
+    assert "to be scored" not in capsys.readouterr().out
     before, files = columns(run.evaluation / "scores.h5"), set((run.evaluation / "scores").iterdir())
     more = "evaluation.corruptions={corrupted_mild: {amplitude: 0.2}, slight: {particles: 1, amplitude: 0.1}}"
     again(trained, "evaluation.unseen_gammas=[2.0, 3.0]", more)
     said = capsys.readouterr().out
-    assert "gamma_2 is scored: it has no scores yet" in said and "slight is scored" in said
-    assert "the scores of normal, corrupted_mild, soft, uniform, gamma_3 are kept" in said
+    assert "to be scored, as there are no scores yet: slight, gamma_2\n" in said
+    assert "the scores of normal, validation, calibration, corrupted_mild, soft, uniform, gamma_3 are kept" in said
     after = columns(run.evaluation / "scores.h5")
     shared = {name for name in before if not name.startswith(("corrupted/", "examples"))}
     assert {name: after[name] for name in shared} == {name: before[name] for name in shared}
     assert not any(name.startswith("corrupted/") for name in after)
     assert files < set((run.evaluation / "scores").iterdir()), "what was removed keeps its scores"
     monkeypatch.setattr(production, "sample_rows", lambda *_: pytest.fail("sampled again"))
-    monkeypatch.setattr(Mahalanobis, "observe", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr(Mahalanobis, "fit", lambda *_: pytest.fail("scored again"))
     again(
         trained,
         "evaluation.unseen_gammas=[3.0]",
-        "evaluation.corruptions={corrupted: {amplitude: 2.8284271247461903}, corrupted_mild: {amplitude: 0.2}}",
+        "evaluation.corruptions={corrupted: {amplitude: 2.83}, corrupted_mild: {amplitude: 0.2}}",
     )
     assert columns(run.evaluation / "scores.h5") == before
 
@@ -189,16 +256,19 @@ def test_a_changed_score_is_computed_anew_with_the_reason(
 ) -> None:
     monkeypatch.setattr(Mahalanobis, "version", 2)
     again(trained)
-    assert "soft is scored: changed since it was scored: scores\n" in capsys.readouterr().out
+    assert "to be scored, as something has changed since (scores): normal, validation" in capsys.readouterr().out
 
 
 def test_summary_of_a_run(trained: Path) -> None:
     run = again(trained)
     summary = json.loads((run.evaluation / "summary.json").read_text())
-    assert summary["default_score"] == "mahalanobis"
+    assert summary["default_score"] == "combined"
     for suite in summary["suites"].values():
         assert suite["ceiling_ci"][0] <= suite["ceiling"] <= suite["ceiling_ci"][1]
-        assert set(suite["scores"]) == {"rmse", "kl", "negative_elbo", "mahalanobis"}
+        classes = {name: kind for name, kind in score_classes().items() if not kind.optional and not kind.needs_claim}
+        both = {f"{name}_two_sided" for name, kind in classes.items() if kind.two_sided}
+        combined = {"combined", "combined_tippett", "combined_cauchy"}
+        assert set(suite["scores"]) == {*classes, *both, *combined}
         for score in suite["scores"].values():
             assert set(score) == {"auroc", "auroc_ci", "average_precision", "fpr_at_95_tpr"}
 
@@ -206,23 +276,23 @@ def test_summary_of_a_run(trained: Path) -> None:
 def test_normal_is_the_test_split_of_the_trained_gammas(trained: Path) -> None:
     config = RunConfig.model_validate(json.loads(json.dumps(open_run(World(None), trained, None, ())[1].model_dump())))
     with Dataset(trained / "data/dataset.h5") as data:
-        both = session.RunData.of(data, config, (0.1, 1.0))
-        one = session.RunData.of(data, config, (1.0, 5.0))
+        both = RunData.of(data, config, (0.1, 1.0))
+        one = RunData.of(data, config, (1.0, 5.0))
         assert set(both.test.read(range(len(both.test))).gamma) == {0.1, 1.0}
         assert set(one.test.read(range(len(one.test))).gamma) == {1.0}
         assert one.gammas == [1.0] and 2 * len(one.test) == len(both.test)
         expected = Splits.of(data.layout, config.training)
-        for name in ("training", "validation", "test"):
+        for name in ("training", "validation", "calibration", "test"):
             rows = getattr(expected, name)
             assert getattr(both, name).rows.tolist() == rows[0 : len(rows)].tolist(), name
-        splits = [set(source.rows.tolist()) for source in (both.training, both.validation, both.test)]
+        splits = [set(source.rows.tolist()) for source in (both.training, both.validation, both.calibration, both.test)]
         assert sum(map(len, splits)) == len(set.union(*splits)) == 120
         source = Source(data, np.array([3, 61]))
         stored = data.read(range(120))
         expected = [[int(stored["ensemble"][row]), int(stored["chain"][row]), 0] for row in (3, 61)]
         assert source.origins(range(2)).tolist() == expected
         with pytest.raises(UserError, match="none of the γ that the model was trained on: 7"):
-            session.RunData.of(data, config, (7.0,))
+            RunData.of(data, config, (7.0,))
 
 
 def test_free_energies_come_from_the_validation_split(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +302,7 @@ def test_free_energies_come_from_the_validation_split(trained: Path, monkeypatch
     run = again(trained)
     config = open_run(World(None), trained, None, ())[1]
     with Dataset(run.dataset) as data:
-        validation = session.RunData.of(data, config, (0.1, 1.0)).validation
+        validation = RunData.of(data, config, (0.1, 1.0)).validation
         expected = validation.read(range(len(validation))).positions[..., 1].sum(axis=1, dtype=float)
     np.testing.assert_allclose(np.concatenate(heights), expected)
 

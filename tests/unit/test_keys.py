@@ -90,6 +90,7 @@ KEYS: dict[str, tuple[object, object, tuple[str, ...]]] = {
     "training.schedule": ("constant", "cosine", ()),
     "training.mirror": ("true", "false", ()),
     "training.validation_fraction": (0.2, 0.3, ()),
+    "training.calibration_fraction": (0.1, 0.2, ()),
     "training.test_fraction": (0.2, 0.3, ()),
     "training.precision": ("fp32", "bf16", ()),
 }

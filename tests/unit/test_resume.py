@@ -35,6 +35,7 @@ def undivided_pilots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_training_stopped_within_an_epoch(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lj_vae_hpc.training.loop.STEPS_BETWEEN_CHECKS", 2)
+    tiny.write_text(tiny.read_text().replace("batch_size: 16", "batch_size: 12"))
     world = World(None)
     whole, config = make(tmp_path / "whole", tiny, world)
     train(world, whole, config)
@@ -47,7 +48,7 @@ def test_training_stopped_within_an_epoch(tiny: Path, tmp_path: Path, monkeypatc
             train(world, stopped, config)
         _, facts = checkpoint.load(stopped.model / "checkpoint.safetensors")
         assert (facts["state"]["epoch"], facts["state"]["step"]) == expected
-        assert facts["state"]["sums"][3] == 16 * expected[1]
+        assert facts["state"]["sums"][3] == 12 * expected[1]
     train(world, stopped, config)
     for name in ("model/checkpoint.safetensors", "model/best.safetensors", "metrics.jsonl"):
         assert (stopped.path / name).read_bytes() == (whole.path / name).read_bytes(), name
@@ -215,7 +216,7 @@ def test_evaluation_stopped_after_each_suite(tiny: Path, tmp_path: Path, monkeyp
     assert any("pilots so far" in message for message in messages)
     assert any("configurations are kept" in message for message in messages)
     scored = [message for message in messages if "suites are scored" in message]
-    assert [message[:6] for message in scored] == [f"1 of {k}" for k in (6, 5, 4, 3, 2)]
+    assert [message[:6] for message in scored] == [f"1 of {k}" for k in (8, 7, 6, 5, 4, 3, 2)]
     assert scores(run) == whole and (run.evaluation / "summary.json").read_bytes() == summary
 
 
@@ -230,7 +231,7 @@ def test_scores_of_other_weights_are_not_kept(tiny: Path, tmp_path: Path, monkey
     train(world, run, longer)
     evaluate(world, run, longer)
     after = set((run.evaluation / "scores").iterdir())
-    assert len(before) == len(after) == 6 and not before & after
+    assert len(before) == len(after) == 8 and not before & after
 
 
 def test_a_deadline_stops_before_the_piece_that_would_pass_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,14 @@
 """What every anomaly score is."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.evaluation.passes import Pass
 
-if TYPE_CHECKING:
-    from lj_vae_hpc.parallel.world import World
+Floats = NDArray[np.float64]
 
 
 class Score(ABC):
@@ -19,15 +18,25 @@ class Score(ABC):
     """As in summary.json."""
     version: ClassVar[int] = 1
     """To be raised with every change of what is computed, so that kept scores are computed anew."""
-    is_fitted: ClassVar[bool] = False
-    """Whether it learns from the training split."""
+    two_sided: ClassVar[bool] = False
+    """Whether too small a value is as odd as too large a one; a second score, NAME_two_sided, then says so."""
+    optional: ClassVar[bool] = False
+    """Whether it is computed only where evaluation.extra_scores names it, because it is slow."""
+    needs_claim: ClassVar[bool] = False
+    """Whether it asks if a configuration belongs to the γ that it claims."""
 
-    def observe(self, one: Pass) -> None:  # noqa: B027, most scores learn nothing
-        """Learns from some configurations of this rank's share of the training split."""
+    def features(self, one: Pass) -> Floats | None:
+        """(n, k) what it learns from each configuration of the training split; None if it learns nothing."""
+        return None
 
-    def finish_fit(self, world: "World") -> None:  # noqa: B027
-        """Combines what the ranks have learned, once each has seen all of its share."""
+    def fit(self, features: Floats, gamma: Floats) -> None:  # noqa: B027, many scores learn nothing
+        """Learns; every rank does the same.
+
+        Args:
+            features: (n, k) of the training split.
+            gamma: (n,) their γ.
+        """
 
     @abstractmethod
-    def __call__(self, one: Pass) -> NDArray[np.floating[Any]]:
+    def __call__(self, one: Pass) -> Floats:
         """(n,) scores of the configurations of a pass."""

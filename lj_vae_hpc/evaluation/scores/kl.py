@@ -11,6 +11,7 @@ class KL(Score):
     """KL(q(z|x) || N(0, 1)) in nats."""
 
     name = "kl"
+    two_sided = True
 
     def __call__(self, one: Pass) -> NDArray[np.float64]:
         """The scores."""

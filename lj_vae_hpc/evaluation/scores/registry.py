@@ -1,13 +1,29 @@
-"""All scores, and the one to use where a single one is wanted."""
+"""All scores by name."""
 
+from collections.abc import Sequence
+
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.discovery import classes_in
 from lj_vae_hpc.evaluation.scores.base import Score
-
-DEFAULT_SCORE = "mahalanobis"
-"""Chosen by its definition, before any anomaly was seen: it depends on neither the units of the representation nor the
-weights of the objective, and what it learns comes from the training split alone."""
 
 
 def score_classes() -> dict[str, type[Score]]:
     """The scores by name, in order of their files."""
     return {found.name: found for found in classes_in("lj_vae_hpc.evaluation.scores", Score)}  # type: ignore[type-abstract]
+
+
+def chosen_scores(extra: Sequence[str]) -> list[Score]:
+    """The scores that are computed.
+
+    Args:
+        extra: names of optional ones.
+
+    Raises:
+        UserError: there is no optional score of such a name.
+    """
+    classes = score_classes()
+    optional = [name for name, kind in classes.items() if kind.optional]
+    unknown = sorted(set(extra) - set(optional))
+    if unknown:
+        raise UserError(f"evaluation.extra_scores: there is no {', '.join(unknown)}; choose from {', '.join(optional)}")
+    return [kind() for name, kind in classes.items() if not kind.optional or name in extra]

@@ -11,7 +11,8 @@ class RMSE(Score):
     """Root mean squared error of the distance matrix, in units of L√2; of the entries where there are no distances."""
 
     name = "rmse"
+    two_sided = True
 
     def __call__(self, one: Pass) -> NDArray[np.float64]:
         """The scores."""
-        return np.sqrt(one.squared_error)
+        return np.asarray(np.sqrt(one.squared_error))

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,11 +13,9 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, likelihood_ratio
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.sources import Source
+from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.training.batches import Configurations
-
-NORMAL = "normal"
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +30,8 @@ class Suite(ABC):
 
     paired: ClassVar[bool] = False
     """Whether configuration k is made from normal configuration k."""
+    claims: ClassVar[bool] = False
+    """Whether its configurations claim a trained γ, which is then part of what is scored."""
 
     @classmethod
     @abstractmethod
@@ -48,21 +49,38 @@ class Suite(ABC):
         """What its configurations follow from, by value; those that are made from the test split depend on it, too."""
 
     @property
-    def ensemble(self) -> Ensemble | None:
-        """What is sampled for it; None where it is made from the test split."""
+    def ensembles(self) -> Sequence[Ensemble]:
+        """What is sampled for it, equally many configurations of each; nothing where it is made from the test split."""
+        return ()
+
+    @property
+    def file(self) -> Path | None:
+        """The user's file that it is read from, if so."""
         return None
 
     def why_left_out(self, trained: Sequence[float]) -> str | None:
         """Why it holds no anomalies for a model that was trained on these γ, if so."""
         return None
 
-    def count(self, source: Source) -> int:
+    def count(self, source: "AnySource") -> int:
         """Number of configurations; the source is the file of its ensemble, or else the test split."""
         return len(source)
 
-    def read(self, source: Source, part: range) -> Configurations:
+    def read(self, source: "AnySource", part: range) -> Configurations:
         """A contiguous part of its configurations."""
         return source.read(part)
+
+    def culprits(self, source: "AnySource", part: range) -> NDArray[np.bool_] | None:
+        """(n, N) which particles make its configurations odd; None where that is not known."""
+        return None
+
+    def normal(self, columns: Arrays) -> Arrays:
+        """The normal configurations that it is told from.
+
+        Args:
+            columns: of the test split.
+        """
+        return columns
 
     def log_density(self, positions: NDArray[np.float32], columns: Arrays) -> NDArray[np.float64] | None:
         """(n,) logarithm of its density, up to one constant, in the box; None where it is not known.
@@ -85,17 +103,18 @@ class Suite(ABC):
 
 
 class SampledSuite(Suite):
-    """A suite that is drawn with the sampler: the configurations of one ensemble, one of each chain."""
+    """A suite that is drawn with the sampler: the configurations of some ensembles, one of each chain."""
 
     @property
     @abstractmethod
-    def ensemble(self) -> Ensemble:
+    def ensembles(self) -> Sequence[Ensemble]:
         """What is sampled."""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The ensemble's key, and how many configurations."""
-        return {"ensemble": self.ensemble.key, "configurations": self.config.evaluation.configurations}
+        """The ensembles' keys, and how many configurations."""
+        keys = [ensemble.key for ensemble in self.ensembles]
+        return {"ensembles": keys, "configurations": self.config.evaluation.configurations}
 
     def sample(self, system: System, gamma: float, **changes: Any) -> Ensemble:
         """The ensemble of a fluid under the protocol of the run's data; with imported data under `equilibrated`.
@@ -108,22 +127,3 @@ class SampledSuite(Suite):
         protocol = "reference" if self.config.sampling.protocol == "reference" else "equilibrated"
         own = {"protocol": protocol, "samples_per_chain": 1, "check_equilibrium": False, **changes}
         return Ensemble(self.config.seed, system, gamma, self.config.sampling.model_copy(update=own))
-
-
-class Normal(Suite):
-    """The test split, which the suites are told from."""
-
-    @classmethod
-    def of(cls, config: RunConfig) -> list[Self]:
-        """The one."""
-        return [cls(config)]
-
-    @property
-    def name(self) -> str:
-        """As in scores.h5."""
-        return NORMAL
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Nothing besides the test split itself."""
-        return {}

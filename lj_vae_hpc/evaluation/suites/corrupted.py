@@ -10,7 +10,7 @@ from lj_vae_hpc.config.evaluation import Corruption
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, physics_alone
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.sources import Source
+from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.training.batches import Configurations
 
@@ -48,24 +48,33 @@ class Corrupted(Suite):
             "keep_in_box": c.keep_in_box, "configurations": self.config.evaluation.configurations,
         }  # fmt: skip
 
-    def count(self, source: Source) -> int:
+    def count(self, source: AnySource) -> int:
         """At most evaluation.configurations, each from another configuration of the test split."""
         return min(len(source), self.config.evaluation.configurations)
 
-    def read(self, source: Source, part: range) -> Configurations:
+    def read(self, source: AnySource, part: range) -> Configurations:
         """The corrupted configurations."""
         positions, gamma = source.read(part)
-        side = self.config.system.box_side
-        return Configurations(corrupt(positions, source.origins(part), self.corruption, self.config.seed, side), gamma)
+        return Configurations(self._corrupt(source, part, positions)[0], gamma)
+
+    def culprits(self, source: AnySource, part: range) -> NDArray[np.bool_]:
+        """The particles that were moved."""
+        return self._corrupt(source, part, source.read(part).positions)[1]
 
     def ceiling(self, mixture: NormalMixture, normal: Arrays, own: Arrays) -> Ceiling:
         """A lower bound: this is no Boltzmann distribution."""
-        return physics_alone(mixture, normal, own)
+        return physics_alone(mixture, normal, own, paired=self.paired)
+
+    def _corrupt(
+        self, source: AnySource, part: range, positions: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        system = self.config.system
+        return corrupt(positions, source.origins(part), self.corruption, self.config.seed, system.box_side)
 
 
 def corrupt(
     positions: NDArray[np.float32], origins: NDArray[np.int64], corruption: Corruption, seed: int, box_side: float
-) -> NDArray[np.float32]:
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Moves some particles of each configuration by U(-amplitude, amplitude) per component.
 
     Those that have to stay in the box are moved uniformly within what of the square around them lies in it.
@@ -76,15 +85,19 @@ def corrupt(
         corruption: how many particles, how far, whether they stay in the box.
         seed: the run's.
         box_side: L, in σ.
+
+    Returns:
+        The positions, and (n, N) which particles were moved.
     """
-    amplitude = corruption.amplitude
+    amplitude = box_side if corruption.amplitude is None else corruption.amplitude
     bits = int(np.float64(amplitude).view(np.uint64))
-    moved = positions.copy()
-    for one, origin in zip(moved, origins, strict=True):
+    changed, moved = positions.copy(), np.zeros(positions.shape[:2], bool)
+    for k, origin in enumerate(origins):
         random = np.random.default_rng([seed, corruption.particles, bits, *map(int, origin)])
-        chosen = random.choice(len(one), corruption.particles, replace=False)
-        low, high = one[chosen] - amplitude, one[chosen] + amplitude
+        chosen = random.choice(positions.shape[1], corruption.particles, replace=False)
+        low, high = changed[k, chosen] - amplitude, changed[k, chosen] + amplitude
         if corruption.keep_in_box:
             low, high = np.maximum(low, 0.0), np.minimum(high, box_side)
-        one[chosen] = random.uniform(low, high)
-    return moved
+        changed[k, chosen] = random.uniform(low, high)
+        moved[k, chosen] = True
+    return changed, moved

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.discovery import classes_in
-from lj_vae_hpc.evaluation.suites.base import NORMAL, Normal, Suite
+from lj_vae_hpc.evaluation.splits import SPLITS
+from lj_vae_hpc.evaluation.suites.base import Suite
 
 
 def suite_classes() -> list[type[Suite]]:
     """The kinds of suites, in order of their files."""
-    found = classes_in("lj_vae_hpc.evaluation.suites", Suite)  # type: ignore[type-abstract]
-    return [kind for kind in found if kind is not Normal]
+    return list(classes_in("lj_vae_hpc.evaluation.suites", Suite))  # type: ignore[type-abstract]
 
 
 def suites_of(config: RunConfig, trained: Sequence[float]) -> tuple[list[Suite], dict[str, str]]:
@@ -25,10 +25,13 @@ def suites_of(config: RunConfig, trained: Sequence[float]) -> tuple[list[Suite],
         UserError: two suites have the same name.
     """
     asked = [suite for kind in suite_classes() for suite in kind.of(config)]
-    names = [NORMAL, *(suite.name for suite in asked)]
+    names = [*SPLITS, *(suite.name for suite in asked)]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise UserError(f"evaluation: more than one suite would be named {', '.join(repeated)}; rename corruptions")
+        raise UserError(
+            f"evaluation: more than one suite would be named {', '.join(repeated)}; rename what "
+            "evaluation.corruptions, fluids or files name so"
+        )
     reasons = {suite.name: suite.why_left_out(trained) for suite in asked}
     left_out = {name: reason for name, reason in reasons.items() if reason}
     return [suite for suite in asked if suite.name not in left_out], left_out

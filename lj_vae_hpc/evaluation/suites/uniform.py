@@ -1,5 +1,6 @@
 """Particles without interactions or gravity."""
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -25,9 +26,9 @@ class Uniform(SampledSuite):
         return "uniform"
 
     @property
-    def ensemble(self) -> Ensemble:
+    def ensembles(self) -> Sequence[Ensemble]:
         """No sweeps."""
-        return self.sample(self.config.system, 0.0, protocol="reference", sweeps=0)
+        return [self.sample(self.config.system, 0.0, protocol="reference", sweeps=0)]
 
     def log_density(self, positions: NDArray[np.float32], columns: Arrays) -> NDArray[np.float64]:
         """A constant."""

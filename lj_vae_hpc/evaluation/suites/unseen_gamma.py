@@ -30,9 +30,9 @@ class UnseenGamma(SampledSuite):
         return f"gamma_{self.gamma:g}"
 
     @property
-    def ensemble(self) -> Ensemble:
+    def ensembles(self) -> Sequence[Ensemble]:
         """The run's system at this γ."""
-        return self.sample(self.config.system, self.gamma)
+        return [self.sample(self.config.system, self.gamma)]
 
     def why_left_out(self, trained: Sequence[float]) -> str | None:
         """It is normal where it was trained on."""

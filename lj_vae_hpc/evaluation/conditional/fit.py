@@ -1,0 +1,134 @@
+"""Learns the conditional model by telling true positions from random ones.
+
+Of some particles of each training configuration, the true position is put among others drawn uniformly from a window
+around a point that is itself uniform around the true one, so that nothing but the neighbours and the height tells which
+is true. The probability that the model gives to the true one is a softmax of minus the energies (noise-contrastive
+estimation by ranking; Ma and Collins, EMNLP 2018; a conditional logit, McFadden 1974). It is convex in the pair
+function at the knots and the slopes, and Newton's method finds the maximum.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.evaluation.conditional.kernels import hat_functions
+from lj_vae_hpc.evaluation.conditional.model import RANGE, SPACING, ConditionalModel
+from lj_vae_hpc.evaluation.sources import Source, batches
+
+if TYPE_CHECKING:
+    from lj_vae_hpc.parallel.world import World
+
+Floats = NDArray[np.float64]
+
+CONFIGURATIONS = 16_384  # of the training split that are used, at most
+BATCH = 1024  # configurations at once; more ranks than there are batches do not help
+PARTICLES = 2  # of each configuration, for each window
+OTHERS = 8  # random positions beside the true one
+WINDOW = 0.6  # half width of the small window, in σ; the other window is the box
+SMOOTHNESS = 1e-2  # prior precision of the second differences of the pair function, in (k_B T)^-2
+STEPS = 60  # of Newton's method, at most
+TOLERANCE = 1e-8  # relative change of the loss that ends it
+
+
+def fit_conditional(world: "World", training: Source, gammas: Sequence[float], box_side: float) -> ConditionalModel:
+    """The conditional model of the training split; all ranks call this, and its bits do not depend on their number.
+
+    Args:
+        world: the ranks.
+        training: the training split.
+        gammas: its values of γ, ascending.
+        box_side: L, in σ.
+    """
+    rows = min(len(training), CONFIGURATIONS)
+    parts = batches(world, rows, BATCH)
+    examples = [_Examples.of(training, part, gammas, box_side) for part in parts]
+    knots = round(RANGE / SPACING) + 1
+    size = knots + len(gammas)
+    differences = np.diff(np.eye(knots), 2, axis=0)
+    prior = np.zeros((size, size))
+    prior[:knots, :knots] = SMOOTHNESS * differences.T @ differences
+    prior[knots - 1, knots - 1] += 1e6  # the pair function ends at 0
+    prior += 1e-6 * np.eye(size)
+    found = np.zeros(size)
+    loss, gradient, hessian = _sums(world, examples, found, prior)
+    for _ in range(STEPS):
+        step = -np.linalg.solve(hessian, gradient)
+        before = loss
+        for shortening in range(12):
+            trial = found + step * 0.5**shortening
+            loss, gradient, hessian = _sums(world, examples, trial, prior)
+            if loss <= before:
+                break
+        found = trial
+        if before - loss <= TOLERANCE * abs(before):
+            break
+    errors = np.sqrt(np.diag(np.linalg.inv(hessian)))
+    return ConditionalModel(found[:knots], errors[:knots], gammas, found[knots:], errors[knots:], box_side)
+
+
+class _Examples:
+    """Some true positions among others.
+
+    Attributes:
+        features: (g, c, K) of every place, the true one first.
+        height: (g, c) y of every place, in σ.
+        gamma: (g,) which γ.
+    """
+
+    def __init__(self, features: NDArray[np.float32], height: Floats, gamma: NDArray[np.int64], size: int) -> None:
+        self.features, self.height, self.gamma, self.size = features, height, gamma, size
+
+    @classmethod
+    def of(cls, source: Source, part: range, gammas: Sequence[float], box_side: float) -> "_Examples":
+        """The examples of some training configurations."""
+        positions, gamma = source.read(part)
+        random = np.random.default_rng(part.start)
+        n, count = positions.shape[:2]
+        knots = round(RANGE / SPACING) + 1
+        features, heights = [], []
+        for window in (WINDOW, box_side):
+            chosen = min(PARTICLES, count)
+            which = random.permuted(np.tile(np.arange(count), (n, 1)), axis=1)[:, :chosen]
+            true = np.take_along_axis(positions.astype(np.float64), which[:, :, None], axis=1)
+            around = true + random.uniform(-window, window, true.shape)
+            low, high = np.maximum(around - window, 0.0), np.minimum(around + window, box_side)
+            others = random.uniform(low[:, :, None], high[:, :, None], (n, chosen, OTHERS, 2))
+            places = np.concatenate([true[:, :, None], others], axis=2)
+            counts = np.zeros((n, chosen, 1 + OTHERS, knots), np.float32)
+            hat_functions(positions, which, places, SPACING, counts)
+            features.append(counts.reshape(-1, 1 + OTHERS, knots))
+            heights.append(places[..., 1].reshape(-1, 1 + OTHERS))
+        number = np.tile(np.repeat(np.searchsorted(gammas, gamma), chosen), 2)
+        return cls(np.concatenate(features), np.concatenate(heights), number, knots + len(gammas))
+
+    def sums(self, parameters: Floats) -> tuple[float, Floats, Floats]:
+        """Minus the log-likelihood of the true places, its gradient and its Hessian."""
+        knots = self.features.shape[2]
+        design = np.zeros((*self.height.shape, self.size))
+        design[..., :knots] = self.features
+        design[np.arange(len(self.gamma)), :, knots + self.gamma] = self.height
+        energy = design @ parameters
+        weights = np.exp(energy.min(axis=1, keepdims=True) - energy)
+        total = weights.sum(axis=1, keepdims=True)
+        probability = weights / total
+        loss = float((energy[:, 0] - energy.min(axis=1) + np.log(total[:, 0])).sum())
+        mean = np.einsum("gc,gcp->gp", probability, design)
+        scaled = (design * np.sqrt(probability)[..., None]).reshape(-1, self.size)
+        return loss, (design[:, 0] - mean).sum(axis=0), scaled.T @ scaled - mean.T @ mean
+
+
+def _sums(world: "World", examples: list[_Examples], at: Floats, prior: Floats) -> tuple[float, Floats, Floats]:
+    """The sums over all ranks' examples, in an order that does not depend on their number, and the prior's."""
+    loss, gradient, hessian = 0.5 * float(at @ prior @ at), prior @ at, prior.copy()
+    for sums in _in_order(world, [one.sums(at) for one in examples]):
+        loss += sums[0]
+        gradient = gradient + sums[1]
+        hessian += sums[2]
+    return loss, gradient, hessian
+
+
+def _in_order(world: "World", mine: list[tuple[float, Floats, Floats]]) -> Iterator[tuple[float, Floats, Floats]]:
+    for rank in world.gather(mine):
+        yield from rank

@@ -1,0 +1,192 @@
+"""Sums of a tabulated pair function over configurations, compiled."""
+
+import numba
+import numpy as np
+from numba import float32, float64, int32
+
+FAST = {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf"}  # lets loops become vector instructions
+OUTSIDE = np.float32(1e4)  # energy in k_B T of a place outside the box
+
+_SERIES = np.polynomial.Chebyshev.interpolate(np.exp, 7, domain=[-1.5, 0.0]).convert(kind=np.polynomial.Polynomial)
+_P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7 = _SERIES.coef.astype(np.float32)
+
+
+@numba.njit(inline="always")
+def _exponential(x):  # type: ignore[no-untyped-def]
+    """exp(x) to 1e-5 relative for x in [-24, 0]; smaller x count as -24."""
+    t = max(x, float32(-24.0)) * float32(1 / 16)
+    p = _P0 + t * (_P1 + t * (_P2 + t * (_P3 + t * (_P4 + t * (_P5 + t * (_P6 + t * _P7))))))
+    p = p * p
+    p = p * p
+    p = p * p
+    return p * p
+
+
+@numba.njit(fastmath=FAST, cache=True)
+def _pair(out, xs, ys, x, y, values, slopes, inverse):  # type: ignore[no-untyped-def]
+    """The pair function between (x, y) and each of some places; linear in r² between the entries of the table."""
+    last = float32(len(values) - 1)
+    for k in range(len(xs)):
+        dx, dy = xs[k] - x, ys[k] - y
+        t = min((dx * dx + dy * dy) * inverse, last)
+        i = int32(t)
+        out[k] = values[i] + (t - float32(i)) * slopes[i]
+
+
+@numba.njit(fastmath=FAST, cache=True)
+def _add_pair(out, xs, ys, x, y, values, slopes, inverse):  # type: ignore[no-untyped-def]
+    """The same, added."""
+    last = float32(len(values) - 1)
+    for k in range(len(xs)):
+        dx, dy = xs[k] - x, ys[k] - y
+        t = min((dx * dx + dy * dy) * inverse, last)
+        i = int32(t)
+        out[k] += values[i] + (t - float32(i)) * slopes[i]
+
+
+@numba.njit(fastmath=FAST, cache=True)
+def _boltzmann_sum(energies, least):  # type: ignore[no-untyped-def]
+    """Σ exp(least - e); no energy may be below `least`."""
+    total = float32(0.0)
+    for k in range(len(energies)):
+        total += _exponential(least - energies[k])
+    return float64(total)
+
+
+@numba.njit(fastmath=FAST, cache=True)
+def _boltzmann_weights(energies, least, weights):  # type: ignore[no-untyped-def]
+    """The same; overwrites `weights` with the terms."""
+    total = 0.0
+    for row in range(energies.shape[0]):
+        part = float32(0.0)
+        for k in range(energies.shape[1]):
+            term = _exponential(least - energies[row, k])
+            weights[row, k] = term
+            part += term
+        total += float64(part)
+    return total
+
+
+@numba.njit(cache=True)
+def field(xs, ys, slope, side, cells, reach, values, slopes, inverse, total, near):  # type: ignore[no-untyped-def]
+    """Energy of one more particle at the centre of every cell of a square grid, and the part of each particle in it.
+
+    Args:
+        xs, ys: (N,) float32 positions, in σ.
+        slope: of the energy in y, in k_B T / σ.
+        side: L.
+        cells: along each side.
+        reach: cells on each side of a particle's own that it acts on.
+        values, slopes, inverse: the table of the pair function.
+        total: (cells, cells) float32, rows are y; overwritten with the energies in k_B T.
+        near: (N, 2 reach + 1, 2 reach + 1) float32; overwritten with each particle's part, 0 outside the grid.
+    """
+    width = side / float32(cells)
+    centres = ((np.arange(cells) + 0.5) * width).astype(np.float32)
+    rows = np.empty(cells, np.float32)
+    for row in range(cells):
+        total[row, :] = slope * centres[row]
+    for i in range(len(xs)):
+        column, line = min(cells - 1, int(xs[i] / width)), min(cells - 1, int(ys[i] / width))
+        left, right = max(0, column - reach), min(cells, column + reach + 1)
+        for row in range(max(0, line - reach), min(cells, line + reach + 1)):
+            rows[:] = centres[row]
+            part = near[i, row - line + reach, left - column + reach : right - column + reach]
+            _pair(part, centres[left:right], rows[left:right], xs[i], ys[i], values, slopes, inverse)
+            total[row, left:right] += part
+
+
+@numba.njit(cache=True)
+def local_energies(  # type: ignore[no-untyped-def]
+    x, y, slope, side, cells, reach, values, slopes, inverse, offset_x, offset_y, range_of_offsets, pair, free, moved
+):  # fmt: skip
+    """Of every particle of n configurations: its energy, and what it would be elsewhere.
+
+    Args:
+        x, y: (n, N) float32 positions in the box, in σ.
+        slope: (n,) float32 of the energy in y, in k_B T / σ.
+        side, cells, reach, values, slopes, inverse: as of `field`.
+        offset_x, offset_y: (k,) float32 displacements, in σ, none longer in a component than range_of_offsets.
+        range_of_offsets: float32.
+        pair: (n, N) float32; overwritten with Σ_j w(r_ij), in k_B T.
+        free: (n, N) float64; overwritten with the logarithm of the mean of exp(-energy) over the box.
+        moved: (n, N) float64; overwritten with the logarithm of the mean of exp(energy - energy there) over the
+            displacements; places outside the box count as 0.
+    """
+    n, count = x.shape
+    size = 2 * reach + 1
+    total, near = np.empty((cells, cells), np.float32), np.zeros((count, size, size), np.float32)
+    weights, after = np.empty((cells, cells), np.float32), np.empty(size, np.float32)
+    one, width = np.empty(count, np.float32), side / float32(cells)
+    close_x, close_y = np.empty(count, np.float32), np.empty(count, np.float32)
+    there_x, there_y = np.empty(len(offset_x), np.float32), np.empty(len(offset_x), np.float32)
+    there = np.empty(len(offset_x), np.float32)
+    radius = np.sqrt(float32(len(values) - 1) / inverse) + range_of_offsets
+    for a in range(n):
+        xs, ys, g = x[a], y[a], slope[a]
+        field(xs, ys, g, side, cells, reach, values, slopes, inverse, total, near)
+        least = total.min()
+        everywhere = _boltzmann_weights(total, least, weights)
+        for i in range(count):
+            # The mean over the box without particle i: only near it does the field change.
+            column, line = min(cells - 1, int(xs[i] / width)), min(cells - 1, int(ys[i] / width))
+            left, right = max(0, column - reach), min(cells, column + reach + 1)
+            low, high = max(0, line - reach), min(cells, line + reach + 1)
+            lowest = least
+            for row in range(low, high):
+                part = near[i, row - line + reach, left - column + reach : right - column + reach]
+                lowest = min(lowest, (total[row, left:right] - part).min())
+            own = free_part = 0.0
+            for row in range(low, high):
+                part = near[i, row - line + reach, left - column + reach : right - column + reach]
+                after[: right - left] = total[row, left:right] - part
+                own += float64(weights[row, left:right].sum())
+                free_part += _boltzmann_sum(after[: right - left], lowest)
+            sum_there = max(everywhere - own, 0.0) * np.exp(float64(lowest - least)) + free_part
+            free[a, i] = np.log(sum_there / (cells * cells)) - lowest
+            # Elsewhere nearby.
+            neighbours = 0
+            for j in range(count):
+                if j != i and abs(xs[j] - xs[i]) < radius and abs(ys[j] - ys[i]) < radius:
+                    close_x[neighbours], close_y[neighbours] = xs[j], ys[j]
+                    neighbours += 1
+            _pair(one[:neighbours], close_x[:neighbours], close_y[:neighbours], xs[i], ys[i], values, slopes, inverse)
+            here = one[:neighbours].sum()
+            pair[a, i] = here
+            there_x[:], there_y[:] = offset_x + xs[i], offset_y + ys[i]
+            there[:] = g * there_y
+            for j in range(neighbours):
+                _add_pair(there, there_x, there_y, close_x[j], close_y[j], values, slopes, inverse)
+            for k in range(len(there)):
+                if there_x[k] < 0.0 or there_y[k] < 0.0 or there_x[k] > side or there_y[k] > side:
+                    there[k] = OUTSIDE
+            lowest = there.min()
+            mean = _boltzmann_sum(there, lowest) / len(there)
+            moved[a, i] = float64(here + g * ys[i]) - float64(lowest) + np.log(mean)
+
+
+@numba.njit(cache=True)
+def hat_functions(positions, which, places, spacing, out):  # type: ignore[no-untyped-def]
+    """Of a particle at each of some places, how often its distances to the others fall at each knot, shared linearly.
+
+    Args:
+        positions: (n, N, 2), in σ.
+        which: (n, m) numbers of particles.
+        places: (n, m, c, 2), in σ.
+        spacing: of the knots in r, in σ; the first is at 0.
+        out: (n, m, c, knots), zeros; overwritten.
+    """
+    knots = out.shape[3]
+    for a in range(places.shape[0]):
+        for b in range(places.shape[1]):
+            for c in range(places.shape[2]):
+                for j in range(positions.shape[1]):
+                    if j != which[a, b]:
+                        dx = positions[a, j, 0] - places[a, b, c, 0]
+                        dy = positions[a, j, 1] - places[a, b, c, 1]
+                        t = np.sqrt(dx * dx + dy * dy) / spacing
+                        k = int(t)
+                        if k < knots:
+                            out[a, b, c, k] += 1.0 - (t - k)
+                        if k + 1 < knots:
+                            out[a, b, c, k + 1] += t - k

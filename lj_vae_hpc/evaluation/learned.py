@@ -1,0 +1,78 @@
+"""What the training split teaches the scores, besides the network itself."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.evaluation.conditional.fit import fit_conditional
+from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
+from lj_vae_hpc.evaluation.kept import Kept
+from lj_vae_hpc.evaluation.order import OrderParameter
+from lj_vae_hpc.evaluation.sources import Source, batches
+from lj_vae_hpc.training.batches import Configurations
+
+if TYPE_CHECKING:
+    from lj_vae_hpc.parallel.world import World
+
+Floats = NDArray[np.float64]
+
+ROWS = 16_384  # of the training split that scores learn from, at most
+VERSION = 1  # of the conditional model
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Shared by all scores.
+
+    Attributes:
+        order: the order parameter in the latent space.
+        conditional: one particle given the others.
+    """
+
+    order: OrderParameter
+    conditional: ConditionalModel
+
+
+def collect(world: "World", training: Source, size: int, function: Callable[[Configurations], Floats]) -> Floats:
+    """(n, k) a function of the first rows of the training split, on every rank; each rank computes its share.
+
+    Args:
+        world: the ranks.
+        training: the training split, of which every beginning is a fair mixture of γ.
+        size: configurations at once.
+        function: of n configurations, (n, k).
+    """
+    rows = min(len(training), ROWS)
+    mine = [function(training.read(part)) for part in batches(world, rows, size)]
+    return np.concatenate([part for rank in world.gather(mine) for part in rank])
+
+
+def learn_conditional(
+    world: "World", folder: Path, training: Source, gammas: Sequence[float], facts: dict[str, Any], box_side: float
+) -> ConditionalModel:
+    """The conditional model of a training split; fitted once and kept, as it depends on no network.
+
+    Args:
+        world: the ranks.
+        folder: where it is kept.
+        training: the training split.
+        gammas: its values of γ, ascending.
+        facts: what the split follows from, by value.
+        box_side: L, in σ.
+    """
+    kept = Kept(folder, "conditional", {"splits": facts, "version": VERSION})
+    columns = world.on_root(lambda: kept.read() if kept.path.exists() else None)
+    if columns is None:
+        model = fit_conditional(world, training, gammas, box_side)
+        columns = {
+            "pair": model.pair, "pair_error": model.pair_error, "slope": model.slope,
+            "slope_error": model.slope_error,
+        }  # fmt: skip
+        world.on_root(lambda: kept.write(columns))
+    return ConditionalModel(
+        columns["pair"], columns["pair_error"], gammas, columns["slope"], columns["slope_error"], box_side
+    )

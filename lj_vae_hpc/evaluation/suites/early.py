@@ -1,0 +1,34 @@
+"""Configurations that have not reached equilibrium."""
+
+from collections.abc import Sequence
+from typing import Self
+
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, physics_alone
+from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.suites.base import SampledSuite
+from lj_vae_hpc.sampling.ensemble import Ensemble
+
+
+class Early(SampledSuite):
+    """The run's own fluid at every γ of the data, evaluation.early_sweeps sweeps after a random start."""
+
+    @classmethod
+    def of(cls, config: RunConfig) -> list[Self]:
+        """The one, unless it is switched off."""
+        return [cls(config)] if config.evaluation.early_sweeps else []
+
+    @property
+    def name(self) -> str:
+        """As in summary.json."""
+        return "early"
+
+    @property
+    def ensembles(self) -> Sequence[Ensemble]:
+        """One for each γ."""
+        gammas, sweeps = sorted(self.config.sampling.gamma_values), self.config.evaluation.early_sweeps
+        return [self.sample(self.config.system, g, protocol="reference", sweeps=sweeps, step=0.2) for g in gammas]
+
+    def ceiling(self, mixture: NormalMixture, normal: Arrays, own: Arrays) -> Ceiling:
+        """A lower bound: this is no Boltzmann distribution."""
+        return physics_alone(mixture, normal, own, paired=self.paired)
