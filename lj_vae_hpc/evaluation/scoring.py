@@ -50,6 +50,7 @@ class Scorer:
         self._network, self._config = network, config
         self.scores = chosen_scores(config.evaluation.extra_scores)
         self.is_fitted = False
+        self._widths: list[int] = []
         self.learned: Learned
 
     def fit(self, world: "World", training: Source, conditional: ConditionalModel) -> None:
@@ -66,9 +67,10 @@ class Scorer:
         with threadpool_limits(1):  # sums are rounded the same whatever the number of cores
             self.learned = Learned(OrderParameter(latent_mean, gamma), conditional)
         features = collect(world, training, size, self._features)
+        widths = next(each for each in world.gather(self._widths) if each)  # a rank may have had nothing to do
         with threadpool_limits(1):
             start = 0
-            for score, width in zip(self.scores, self._widths, strict=True):
+            for score, width in zip(self.scores, widths, strict=True):
                 if width:
                     score.fit(features[:, start : start + width], gamma)
                 start += width
