@@ -39,6 +39,7 @@ evaluation:
   fluids: {soft: {potential: soft}}
   size_ratio: null
   early_sweeps: null
+  studies: []
   corruptions: {corrupted: {amplitude: 2.83}, corrupted_mild: {amplitude: 0.2}}
 """
 

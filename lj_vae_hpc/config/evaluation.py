@@ -95,6 +95,9 @@ class Evaluation(Section):
     extra_scores: tuple[str, ...] = ()
     """Slow scores to compute besides the others: importance_weighted, likelihood_regret, gradient_norms."""
 
+    studies: tuple[str, ...] = ("reconstruction", "generation", "completion", "latent")
+    """What else is computed of the model, in evaluation/studies.json."""
+
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         given = (*self.corruptions, *self.fluids, *self.files)

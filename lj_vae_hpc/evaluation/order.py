@@ -80,6 +80,13 @@ class OrderParameter:
         known = np.isclose(self.gammas[number], claimed, rtol=1e-12)
         return np.where(known, log_p[np.arange(len(claimed)), number + 1], -np.inf)
 
+    def log_weight(self, gamma: float, latent_mean: Floats) -> Floats:
+        """(n,) log of the ratio of p_γ to the equal mixture of the trained γ, up to one constant, for any γ."""
+        if len(self.gammas) == 1:
+            return np.zeros(len(latent_mean))
+        order = self(latent_mean)
+        return np.asarray(-gamma * order - logsumexp(self._exponents(order, self.gammas, self._log_z), axis=1))
+
     @staticmethod
     def _exponents(order: Floats, gammas: Floats, log_z: Floats) -> Floats:
         return np.asarray(-np.outer(order, gammas) - log_z)

@@ -52,6 +52,18 @@ class Pass:
         return self._average(self._posterior[0])
 
     @cached_property
+    def latent_deviation(self) -> Floats:
+        """(n, d) standard deviations of q(z|x)."""
+        return self._average(torch.exp(0.5 * self._posterior[1]))
+
+    @cached_property
+    def kl_by_dimension(self) -> Floats:
+        """(d,) KL(q(z|x) || N(0, 1)) of each dimension in nats, averaged over the samples."""
+        mean, log_variance = (part.double() for part in self._posterior)
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
+        return np.asarray(divergence.mean(dim=0).cpu().numpy())
+
+    @cached_property
     def order(self) -> Floats:
         """(n,) order parameter."""
         return self.learned.order(self.latent_mean)

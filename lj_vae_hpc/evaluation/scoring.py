@@ -149,7 +149,7 @@ class Scoring:
     def _score_batches(self, suite: Suite, source: AnySource) -> Iterator[Arrays]:
         for part in batches(self.world, suite.count(source), batch_size(source.n_particles)):
             configurations = suite.read(source, part)
-            culprits = suite.culprits(source, part)
+            culprits = suite.culprits(source, part, configurations)
             columns = self.scorer(configurations, suite.claims, particles=culprits is not None)
             if culprits is not None:
                 columns["moved"] = culprits

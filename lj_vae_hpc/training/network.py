@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -74,11 +75,15 @@ class Network:
     def inputs(self, configurations: Configurations) -> tuple[Tensor, Tensor]:
         """Samples (n * encoding.samples, *shape) and their conditions (n * encoding.samples, c), on the device."""
         x = self.encoding.encode(torch.from_numpy(configurations.positions).to(self.device))
+        return x, self.condition(configurations.gamma).to(x)
+
+    def condition(self, gamma: NDArray[np.float64]) -> Tensor:
+        """(n * encoding.samples, c) conditions of n configurations of given γ, on the device."""
         if not self.gammas:
-            return x, x.new_empty(len(x), 0)
+            return torch.empty(len(gamma) * self.encoding.samples, 0, device=self.device)
         centre, scale = np.mean(self.gammas), np.std(self.gammas) or 1.0
-        condition = torch.from_numpy((configurations.gamma - centre) / scale).to(x)
-        return x, condition.repeat_interleave(self.encoding.samples).unsqueeze(1)
+        condition = torch.from_numpy((gamma - centre) / scale).float().to(self.device)
+        return condition.repeat_interleave(self.encoding.samples).unsqueeze(1)
 
     def per_configuration(self, values: Tensor) -> Tensor:
         """Mean over the samples of each configuration: (n * samples, ...) to (n, ...)."""

@@ -198,7 +198,7 @@ def test_lower_bound_for_two_particles_of_which_one_is_moved(name: str, mixture:
     exact = max(exact_auroc(start_weight, weight, score(start), score(moved)) for score in scores)
     sampled = draw(NORMAL, DRAWS, 1)
     origins = np.stack([np.zeros(DRAWS, int), np.arange(DRAWS), np.zeros(DRAWS, int)], axis=1)
-    anomalous, _ = corrupt(sampled, origins, suite.corruption, 5, SIDE)
+    anomalous = corrupt(sampled, origins, suite.corruption, 5, SIDE)
     found = found_ceiling(suite, mixture, sampled, anomalous)
     assert found.kind.startswith("at least")
     # The two grids differ by less than this.

@@ -79,6 +79,17 @@ class ConditionalModel:
         weights = np.exp(float(total.min()) - total.astype(float))
         return np.asarray(weights / weights.sum() * (cells / self.box_side) ** 2)
 
+    def forces(self, positions: NDArray[np.float32], slope: float) -> Floats:
+        """(n, N, 2) minus the gradient of the energy, in k_B T / σ, for positions (n, N, 2) in σ."""
+        x = positions.astype(np.float64)
+        offset = x[:, :, None] - x[:, None]
+        r = np.sqrt((offset**2).sum(axis=-1))
+        r[:, np.arange(r.shape[1]), np.arange(r.shape[1])] = np.inf
+        gradient = np.interp(r, np.arange(len(self.pair)) * SPACING, np.gradient(self.pair, SPACING), right=0.0)
+        force = -((gradient / np.maximum(r, SPACING))[..., None] * offset).sum(axis=2)
+        force[..., 1] -= slope
+        return np.asarray(force)
+
     @cached_property
     def _table(self) -> tuple[NDArray[np.float32], NDArray[np.float32], np.float32]:
         r = np.sqrt(np.arange(0.0, RANGE**2 + TABLE / 2, TABLE))

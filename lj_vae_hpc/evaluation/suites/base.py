@@ -62,16 +62,22 @@ class Suite(ABC):
         """Why it holds no anomalies for a model that was trained on these γ, if so."""
         return None
 
-    def count(self, source: "AnySource") -> int:
+    def count(self, source: AnySource) -> int:
         """Number of configurations; the source is the file of its ensemble, or else the test split."""
         return len(source)
 
-    def read(self, source: "AnySource", part: range) -> Configurations:
+    def read(self, source: AnySource, part: range) -> Configurations:
         """A contiguous part of its configurations."""
         return source.read(part)
 
-    def culprits(self, source: "AnySource", part: range) -> NDArray[np.bool_] | None:
-        """(n, N) which particles make its configurations odd; None where that is not known."""
+    def culprits(self, source: AnySource, part: range, own: Configurations) -> NDArray[np.bool_] | None:
+        """(n, N) which particles make its configurations odd; None where that is not known.
+
+        Args:
+            source: as of read.
+            part: as of read.
+            own: what read has given.
+        """
         return None
 
     def normal(self, columns: Arrays) -> Arrays:

@@ -55,26 +55,21 @@ class Corrupted(Suite):
     def read(self, source: AnySource, part: range) -> Configurations:
         """The corrupted configurations."""
         positions, gamma = source.read(part)
-        return Configurations(self._corrupt(source, part, positions)[0], gamma)
+        side = self.config.system.box_side
+        return Configurations(corrupt(positions, source.origins(part), self.corruption, self.config.seed, side), gamma)
 
-    def culprits(self, source: AnySource, part: range) -> NDArray[np.bool_]:
+    def culprits(self, source: AnySource, part: range, own: Configurations) -> NDArray[np.bool_]:
         """The particles that were moved."""
-        return self._corrupt(source, part, source.read(part).positions)[1]
+        return np.asarray((own.positions != source.read(part).positions).any(axis=2))
 
     def ceiling(self, mixture: NormalMixture, normal: Arrays, own: Arrays) -> Ceiling:
         """A lower bound: this is no Boltzmann distribution."""
         return physics_alone(mixture, normal, own, paired=self.paired)
 
-    def _corrupt(
-        self, source: AnySource, part: range, positions: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        system = self.config.system
-        return corrupt(positions, source.origins(part), self.corruption, self.config.seed, system.box_side)
-
 
 def corrupt(
     positions: NDArray[np.float32], origins: NDArray[np.int64], corruption: Corruption, seed: int, box_side: float
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+) -> NDArray[np.float32]:
     """Moves some particles of each configuration by U(-amplitude, amplitude) per component.
 
     Those that have to stay in the box are moved uniformly within what of the square around them lies in it.
@@ -85,19 +80,15 @@ def corrupt(
         corruption: how many particles, how far, whether they stay in the box.
         seed: the run's.
         box_side: L, in σ.
-
-    Returns:
-        The positions, and (n, N) which particles were moved.
     """
     amplitude = box_side if corruption.amplitude is None else corruption.amplitude
     bits = int(np.float64(amplitude).view(np.uint64))
-    changed, moved = positions.copy(), np.zeros(positions.shape[:2], bool)
+    moved = positions.copy()
     for k, origin in enumerate(origins):
         random = np.random.default_rng([seed, corruption.particles, bits, *map(int, origin)])
         chosen = random.choice(positions.shape[1], corruption.particles, replace=False)
-        low, high = changed[k, chosen] - amplitude, changed[k, chosen] + amplitude
+        low, high = moved[k, chosen] - amplitude, moved[k, chosen] + amplitude
         if corruption.keep_in_box:
             low, high = np.maximum(low, 0.0), np.minimum(high, box_side)
-        changed[k, chosen] = random.uniform(low, high)
-        moved[k, chosen] = True
-    return changed, moved
+        moved[k, chosen] = random.uniform(low, high)
+    return moved

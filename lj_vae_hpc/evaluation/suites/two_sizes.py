@@ -14,7 +14,7 @@ from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.training.batches import Configurations
 
-SWEEPS, STEP = 200, 0.3  # after the change of sizes; the step is in σ
+SWEEPS, STEP = 100, 0.3  # after the change of sizes; the step is in σ
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,10 @@ class TwoSizes(Suite):
     @property
     def identity(self) -> dict[str, Any]:
         """Seed, ratio and number."""
-        return {"seed": self.config.seed, "ratio": self.ratio, "configurations": self.config.evaluation.configurations}
+        return {
+            "seed": self.config.seed, "ratio": self.ratio, "sweeps": SWEEPS, "step": STEP,
+            "configurations": self.config.evaluation.configurations,
+        }  # fmt: skip
 
     def why_left_out(self, trained: Sequence[float]) -> str | None:
         """It is only for Lennard-Jones particles of one size, and two sizes."""
@@ -89,8 +92,10 @@ def _relax(positions, diameters, gamma, beta, side, step, numbers):  # type: ign
                     q = d2 / max(1e-2, (x_new - positions[j, 0]) ** 2 + (y_new - positions[j, 1]) ** 2)
                     p = d2 / max(1e-2, (x - positions[j, 0]) ** 2 + (y - positions[j, 1]) ** 2)
                     if q > 1.0 / 9.0:
-                        change += 4.0 * (q**6 - q**3)
+                        q = q * q * q
+                        change += 4.0 * (q * q - q)
                     if p > 1.0 / 9.0:
-                        change -= 4.0 * (p**6 - p**3)
+                        p = p * p * p
+                        change -= 4.0 * (p * p - p)
             if numbers[sweep, i, 2] < np.exp(-beta * max(change, 0.0)):
                 positions[i, 0], positions[i, 1] = x_new, y_new

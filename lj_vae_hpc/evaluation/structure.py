@@ -1,0 +1,162 @@
+"""Structure of configurations of one γ, and how far two samples of it are apart."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import ks_2samp, wasserstein_distance
+
+from lj_vae_hpc.config.system import System
+from lj_vae_hpc.physics.energies import height_sum, pair_energy
+from lj_vae_hpc.physics.observables import smallest_distance
+
+Floats = NDArray[np.float64]
+Positions = NDArray[np.float32]
+
+BINS = 40  # of histograms whose Jensen-Shannon distance is taken
+WIDTH, RANGE = 0.1, 4.0  # of the bins of g(r), and where it ends, in σ
+PAIRS = 1 << 21  # at once
+SLICES, CELLS = 20, 20  # of ρ(y), and of the occupancy grid along each side
+
+
+def scalars(positions: Positions, gamma: float, system: System) -> dict[str, Floats]:
+    """Of n configurations, each (n,): energy in ε with no pair left out, Σy and smallest distance in σ, and ψ6.
+
+    Args:
+        positions: (n, N, 2), in σ.
+        gamma: γ.
+        system: the fluid.
+    """
+    height = height_sum(positions)
+    return {
+        "energy": pair_energy(positions, system.pair_potential) + gamma * height,
+        "height_sum": height,
+        "smallest_distance": smallest_distance(positions),
+        "psi6": hexatic_order(positions),
+    }
+
+
+def hexatic_order(positions: Positions) -> Floats:
+    """(n,) mean over the particles of |ψ6|, ψ6 the mean of exp(6 i θ) over the six nearest neighbours.
+
+    Nelson and Halperin, Phys. Rev. B 19, 2457 (1979).
+    """
+    x = positions.astype(np.float64)
+    offset = x[:, None, :, :] - x[:, :, None, :]
+    squared = (offset**2).sum(axis=-1)
+    squared[:, np.arange(x.shape[1]), np.arange(x.shape[1])] = np.inf
+    near = np.argpartition(squared, min(6, x.shape[1] - 1), axis=2)[:, :, : min(6, x.shape[1] - 1)]
+    angle = np.arctan2(offset[..., 1], offset[..., 0])
+    psi = np.exp(6j * np.take_along_axis(angle, near, axis=2)).mean(axis=2)
+    return np.asarray(np.abs(psi).mean(axis=1))
+
+
+def pair_distribution(positions: Positions) -> Floats:
+    """g(r) in bins of WIDTH: pairs within configurations over pairs between different ones, which the density cancels.
+
+    In a box with walls and gravity the density is not uniform, so that an ideal gas of uniform density is no
+    reference.
+    """
+    count, bins = positions.shape[1], round(RANGE / WIDTH)
+    within, between = np.zeros(bins), np.zeros(bins)
+    i, j = np.triu_indices(count, 1)
+    chunk = max(1, PAIRS // count**2)
+    x, shifted = positions.astype(np.float64), np.roll(positions, -1, axis=0).astype(np.float64)
+    for start in range(0, len(x), chunk):
+        own, other = x[start : start + chunk], shifted[start : start + chunk]
+        within += _counts(np.linalg.norm(own[:, i] - own[:, j], axis=-1), bins)
+        between += _counts(np.linalg.norm(own[:, :, None] - other[:, None], axis=-1), bins)
+    return np.asarray(within / np.maximum(between, 1) * (count**2 / len(i)))
+
+
+def _counts(distances: Floats, bins: int) -> Floats:
+    number = (distances.ravel() / WIDTH).astype(np.int64)
+    return np.bincount(number[number < bins], minlength=bins).astype(float)
+
+
+def density_profile(positions: Positions, box_side: float) -> Floats:
+    """ρ(y) in σ⁻², in SLICES of equal height."""
+    counts = np.histogram(positions[..., 1], SLICES, (0.0, box_side))[0]
+    return np.asarray(counts / len(positions) / (box_side * box_side / SLICES))
+
+
+def two_point_correlation(positions: Positions, box_side: float) -> Floats:
+    """Probability that two cells, so many cells apart in a row, both hold a particle; for 0 to half the box.
+
+    Torquato, Random Heterogeneous Materials (2002), section 2.2, as used for porous media.
+    """
+    cell = np.minimum((positions * (CELLS / box_side)).astype(int), CELLS - 1).clip(0)
+    grid = np.zeros((len(positions), CELLS, CELLS), bool)
+    grid[np.arange(len(positions))[:, None], cell[..., 1], cell[..., 0]] = True
+    return np.array([(grid[:, :, : CELLS - k] & grid[:, :, k:]).mean() for k in range(CELLS // 2 + 1)])
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Configurations of one γ, with their structure.
+
+    Attributes:
+        positions: (n, N, 2), in σ.
+        gamma: γ.
+        system: the fluid.
+    """
+
+    positions: Positions
+    gamma: float
+    system: System
+
+    @cached_property
+    def scalars(self) -> dict[str, Floats]:
+        """As of `scalars`."""
+        return scalars(self.positions, self.gamma, self.system)
+
+    @cached_property
+    def curves(self) -> dict[str, Floats]:
+        """g(r), ρ(y) and the two-point correlation."""
+        return {
+            "pair_distribution": pair_distribution(self.positions),
+            "density_profile": density_profile(self.positions, self.system.box_side),
+            "two_point_correlation": two_point_correlation(self.positions, self.system.box_side),
+        }
+
+    def part(self, which: slice) -> "Sample":
+        """Some of the configurations."""
+        return Sample(self.positions[which], self.gamma, self.system)
+
+    def compare(self, reference: "Sample") -> dict[str, dict[str, float]]:
+        """How far it is from another sample.
+
+        Returns:
+            Of every scalar: wasserstein in its units, jensen_shannon (the distance, base 2), ks_p, and both medians. Of
+            every curve: rms, the root mean square difference.
+        """
+        found = {name: _distances(own, reference.scalars[name]) for name, own in self.scalars.items()}
+        squares = {name: np.mean((own - reference.curves[name]) ** 2) for name, own in self.curves.items()}
+        return found | {name: {"rms": float(np.sqrt(square))} for name, square in squares.items()}
+
+
+def _distances(a: Floats, b: Floats) -> dict[str, float]:
+    low, high = np.percentile(b, [0.1, 99.9])
+    high = max(high, low + 1e-12)
+    p, q = (np.histogram(np.clip(values, low, high), BINS, (low, high))[0] / len(values) for values in (a, b))
+    return {
+        "wasserstein": float(wasserstein_distance(a, b)),
+        "jensen_shannon": float(jensenshannon(p, q, base=2)),
+        "ks_p": float(ks_2samp(a, b, method="asymp").pvalue),
+        "median": float(np.median(a)),
+        "reference_median": float(np.median(b)),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Nested dictionaries of arrays as lists, for JSON; what is not finite as null."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

@@ -1,0 +1,191 @@
+"""What is missing of a configuration: unknown distances, and a lost particle."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse.csgraph import shortest_path
+
+from lj_vae_hpc.evaluation.studies.base import Context, Study
+from lj_vae_hpc.evaluation.studies.reconstruction import aligned_error, classical_scaling, tumble
+from lj_vae_hpc.training.batches import Configurations
+from lj_vae_hpc.training.network import Network
+
+Floats = NDArray[np.float64]
+
+CONFIGURATIONS, LOST = 48, 400  # whose matrices are completed, and whose particles are lost
+FRACTIONS = (0.1, 0.3, 0.5, 0.7)  # of the pairs that are unknown, at random
+BLOCK = 10  # rows and columns of an unknown block
+ROWS = (1, 3)  # particles of which no distance is known
+SEARCH = 40  # steps of the search for a code
+
+
+class Completion(Study):
+    """Position errors in σ where part of the distance matrix is unknown, and the mask is known.
+
+    exact: classical scaling of shortest paths, then the known distances are fitted (s-stress; Takane, Young and de
+    Leeuw, Psychometrika 42, 7, 1977). vae: the code whose decoded distances agree best with the known ones, starting
+    from that of the exact solution laid on its side; distances do not tell left from right, and nothing else is
+    aligned. vae_of_hidden: of particles of which no distance is known, which only the vae can place.
+
+    lost_particle: one particle is taken away, and its place predicted: -log of the density at its true place in nats,
+    and the distance in σ of the densest place, by the conditional model, by the exact conditional density, and at
+    random.
+    """
+
+    name = "completion"
+
+    @classmethod
+    def objection(cls, network: Network) -> str | None:
+        """It needs distances and a decoder of coordinates."""
+        if not network.encoding.matrix or not network.module.gives_positions:
+            return "the decoder gives no coordinates of which distances are formed"
+        return None
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """The results by mask, and of lost particles."""
+        test = context.data.test
+        part = test.read(range(min(len(test), CONFIGURATIONS)))
+        network, unit = context.network, context.config.system.box_side * np.sqrt(2.0)
+        count = context.config.system.n_particles
+        truth = network.points(part).double().cpu().numpy()[:, -count:] * unit
+        random = np.random.default_rng(context.config.seed)
+        found: dict[str, Any] = {}
+        for name, known in _masks(len(truth), count, random).items():
+            exact = np.stack([complete(t, k) for t, k in zip(truth, known, strict=True)])
+            vae = self._by_code(context, part, truth, known, exact)
+            hidden = np.logical_not(known.any(axis=2))  # particles of which nothing is known
+            pairs = list(zip(truth, exact, vae, hidden, strict=True))
+            found[name] = {
+                "unknown": float(1.0 - known.sum() / (len(known) * count * (count - 1))),
+                "exact": _median([aligned_error(t[~h], e[~h]) for t, e, _, h in pairs if not h.all()]),
+                "vae": _median([_displacement(t, v, ~h, context) for t, _, v, h in pairs if not h.all()]),
+                "vae_of_hidden": _median([_displacement(t, v, h, context) for t, _, v, h in pairs if h.any()]),
+            }
+        return {"masks": found, "lost_particle": self._lost(context, random)}
+
+    @staticmethod
+    def _by_code(
+        context: Context, part: Configurations, truth: Floats, known: NDArray[np.bool_], exact: Floats
+    ) -> Floats:
+        """(n, N, 2) decoded positions in σ of the codes that agree best with the known distances."""
+        network, unit = context.network, context.config.system.box_side * np.sqrt(2.0)
+        target = torch.from_numpy(np.linalg.norm(truth[:, :, None] - truth[:, None], axis=-1) / unit).float()
+        target, mask = target.to(network.device), torch.from_numpy(known).to(network.device)
+        condition = network.condition(part.gamma)
+        side = context.config.system.box_side
+        laid = np.stack([tumble(one) for one in exact]) + np.array([side / 2, 0.0])
+        start = Configurations(np.clip(laid, 0.0, side).astype(np.float32), part.gamma)
+        with torch.no_grad():
+            code = network.module.encode(*network.inputs(start))[0].clone().requires_grad_(True)
+        search = torch.optim.LBFGS([code], lr=1.0, max_iter=SEARCH, line_search_fn="strong_wolfe")
+        precision = float(torch.exp(-2 * network.module.log_sigma.detach()))
+
+        def loss() -> torch.Tensor:
+            search.zero_grad()
+            points = network.module.positions(code, condition)
+            distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+            surprise = 0.5 * precision * ((distances - target).square() * mask).sum() / 2
+            total: torch.Tensor = surprise + 0.5 * code.square().sum()
+            total.backward()  # type: ignore[no-untyped-call]
+            return total
+
+        with torch.enable_grad():
+            search.step(loss)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            return np.asarray(network.module.positions(code, condition).double().cpu().numpy() * unit)
+
+    @staticmethod
+    def _lost(context: Context, random: np.random.Generator) -> dict[str, Any]:
+        """How well the place of a lost particle is predicted."""
+        test, system, model = context.data.test, context.config.system, context.conditional
+        part = test.read(range(min(len(test), LOST)))
+        logs: dict[str, list[float]] = {"conditional_model": [], "exact": [], "uniform": []}
+        misses: dict[str, list[float]] = {name: [] for name in logs}
+        for positions, gamma in zip(part.positions, part.gamma, strict=True):
+            lost = int(random.integers(len(positions)))
+            others, true = np.delete(positions, lost, axis=0), positions[lost].astype(float)
+            slope = float(np.interp(gamma, model.gammas, model.slope))
+            learned = model.density(others, slope)
+            cells = len(learned)
+            x, y = np.meshgrid(*[(np.arange(cells) + 0.5) * system.box_side / cells] * 2)
+            squared = (x[..., None] - others[:, 0]) ** 2 + (y[..., None] - others[:, 1]) ** 2
+            energy = system.pair_potential.energy(np.maximum(squared.astype(np.float64), 0.25)).sum(axis=-1) + gamma * y
+            exact = np.exp(-(energy - energy.min()) / system.temperature)
+            exact *= (cells / system.box_side) ** 2 / exact.sum()
+            uniform = np.full_like(exact, 1 / system.box_side**2)
+            row, column = (min(cells - 1, int(true[k] * cells / system.box_side)) for k in (1, 0))
+            for name, density in (("conditional_model", learned), ("exact", exact), ("uniform", uniform)):
+                logs[name].append(-float(np.log(max(density[row, column], 1e-12))))
+                best = np.unravel_index(density.argmax(), density.shape)
+                misses[name].append(float(np.hypot(x[best] - true[0], y[best] - true[1])))
+        return {
+            name: {
+                "surprise": float(np.mean(logs[name])),
+                "error": float(np.std(logs[name], ddof=1) / np.sqrt(len(logs[name]))),
+                "median_distance": _median(misses[name]),
+            }
+            for name in logs
+        }
+
+
+def _masks(n: int, count: int, random: np.random.Generator) -> dict[str, NDArray[np.bool_]]:
+    """(n, N, N) which distances are known, by name."""
+    everything = np.broadcast_to(~np.eye(count, dtype=bool), (n, count, count))
+    found = {}
+    for first in (0, 8):
+        block = everything.copy()
+        block[:, first : first + BLOCK, first : first + BLOCK] = False
+        found[f"block_at_{first}"] = block
+    for fraction in FRACTIONS:
+        upper = np.triu(random.random((n, count, count)) >= fraction, 1)
+        found[f"random_{fraction:g}"] = everything & (upper | upper.transpose(0, 2, 1))
+    for rows in ROWS:
+        known = everything.copy()
+        for one in known:
+            gone = random.choice(count, min(rows, count), replace=False)
+            one[gone], one[:, gone] = False, False
+        found[f"rows_{rows}"] = known
+    found["all"] = np.zeros((n, count, count), bool)
+    return {name: mask for name, mask in found.items() if name == "all" or mask.any()}
+
+
+def complete(truth: Floats, known: NDArray[np.bool_]) -> Floats:
+    """(N, 2) points, up to a rigid motion, from the known ones of the distances between `truth` (N, 2).
+
+    Particles of which no distance is known are put in the middle.
+    """
+    distances = np.linalg.norm(truth[:, None] - truth[None], axis=-1)
+    seen = known.any(axis=1)
+    points = np.zeros_like(truth)
+    if seen.sum() < 2:
+        return points
+    own, mask = distances[np.ix_(seen, seen)], known[np.ix_(seen, seen)]
+    paths = shortest_path(np.where(mask, own, 0.0), directed=False)
+    paths = np.where(np.isfinite(paths), paths, paths[np.isfinite(paths)].max())
+    start = classical_scaling(paths)
+    target = own**2
+
+    def s_stress(flat: Floats) -> tuple[float, Floats]:
+        x = flat.reshape(-1, 2)
+        offset = x[:, None] - x[None]
+        excess = np.where(mask, (offset**2).sum(axis=-1) - target, 0.0)
+        return float((excess**2).sum()), (8 * (excess[..., None] * offset).sum(axis=1)).ravel()
+
+    points[seen] = minimize(s_stress, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500}).x.reshape(
+        -1, 2
+    )
+    return points
+
+
+def _displacement(truth: Floats, points: Floats, which: NDArray[np.bool_], context: Context) -> float:
+    """Root mean square displacement in σ of some particles, after mirroring all if that brings them nearer."""
+    mirrored = np.array([context.config.system.box_side, 0.0]) + points * np.array([-1.0, 1.0])
+    best = min((points, mirrored), key=lambda one: float(((truth - one) ** 2).sum()))
+    return float(np.sqrt(((truth - best)[which] ** 2).sum(axis=-1).mean()))
+
+
+def _median(values: list[float]) -> float | None:
+    return float(np.median(values)) if values else None

@@ -1,0 +1,117 @@
+"""Configurations from the latent space, against Monte Carlo samples."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.evaluation.generator import Generator
+from lj_vae_hpc.evaluation.structure import Sample
+from lj_vae_hpc.evaluation.studies.base import Context, Study, needs_coordinates
+from lj_vae_hpc.sampling.chains import Chains
+from lj_vae_hpc.sampling.streams import stream
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.network import Network
+
+COUNT = 2000  # configurations of each kind
+SWEEPS = (0, 1, 10, 100)
+STEP = 0.2  # of the sweeps, in σ
+OVERLAP = 0.7  # σ, below which a pair overlaps
+MOST_GAMMAS = 8
+COMPARED = ("energy", "height_sum", "smallest_distance")
+
+
+class Generation(Study):
+    """Decoded codes after 0, 1, 10 and 100 Metropolis sweeps, beside other starts of the sweeps.
+
+    aggregate: codes from the aggregate posterior of the γ. descended: the same after one step along the learned forces.
+    normal: codes from a normal distribution of the same mean and covariance. prior: codes from N(0, 1). random: points
+    uniform in the box. nearest: training configurations of the nearest other trained γ. Each is compared with a Monte
+    Carlo sample that is in no split that anything was fitted on; noise_floor compares two such samples.
+    """
+
+    name = "generation"
+
+    @classmethod
+    def objection(cls, network: Network) -> str | None:
+        """It decodes positions."""
+        return needs_coordinates(network)
+
+    def run(self, context: Context) -> dict[str, Any]:
+        """The results by γ and kind."""
+        generator = Generator.of(context.network, context.order, context.conditional, context.data.training)
+        trained = list(context.data.gammas)
+        inside = [g for g in context.config.evaluation.unseen_gammas if trained[0] < g < trained[-1]]
+        gammas = [*trained[:: max(1, len(trained) // MOST_GAMMAS)][:MOST_GAMMAS], *inside]
+        return {f"{gamma:g}": self._of_gamma(context, generator, gamma) for gamma in gammas}
+
+    def _of_gamma(self, context: Context, generator: Generator, gamma: float) -> dict[str, Any]:
+        reference = self._reference(context, gamma)
+        if len(reference) < 10:
+            return {}
+        random = np.random.default_rng([context.config.seed, int(np.float64(gamma).view(np.uint64))])
+        count = min(COUNT, len(reference))
+        sample, half = Sample(reference, gamma, context.config.system), len(reference) // 2
+        decoded = generator.decode(generator.codes(gamma, count, random), gamma)
+        side = context.config.system.box_side
+        starts = {
+            "aggregate": decoded,
+            "descended": generator.descend(decoded, gamma),
+            "normal": generator.decode(generator.normal_codes(gamma, count, random), gamma),
+            "prior": generator.decode(random.normal(size=(count, generator.mean.shape[1])), gamma),
+            "random": random.uniform(0.0, side, decoded.shape).astype(np.float32),
+        }
+        near = self._nearest(context, gamma, count)
+        if near is not None:
+            starts["nearest"] = near
+        found: dict[str, Any] = {kind: self._after_sweeps(context, start, sample) for kind, start in starts.items()}
+        found["noise_floor"] = sample.part(slice(half)).compare(sample.part(slice(half, None)))
+        found["effective_training_configurations"] = 1.0 / float((generator.weights(gamma) ** 2).sum())
+        training = context.data.training
+        found["distance_to_training"] = {
+            "generated": float(np.median(generator.nearest_training(decoded[:500], training))),
+            "monte_carlo": float(np.median(generator.nearest_training(reference[:500], training))),
+        }
+        return found
+
+    @staticmethod
+    def _after_sweeps(context: Context, start: NDArray[np.float32], reference: Sample) -> dict[str, Any]:
+        gamma, system = reference.gamma, reference.system
+        numbers = stream(f"generation {context.config.seed} {gamma!r}")
+        chains = Chains(numbers, system, gamma, STEP, np.arange(len(start)))
+        chains.positions = start
+        found, swept = {}, 0
+        for sweeps in SWEEPS:
+            chains.run(sweeps - swept)
+            swept = sweeps
+            own = Sample(chains.positions, gamma, system)
+            result: dict[str, Any] = own.compare(reference)
+            result["no_overlap"] = float((own.scalars["smallest_distance"] >= OVERLAP).mean())
+            result["smallest_ks_p"] = min(result[name]["ks_p"] for name in COMPARED)
+            found[str(sweeps)] = result
+        return found
+
+    @staticmethod
+    def _reference(context: Context, gamma: float) -> NDArray[np.float32]:
+        """A Monte Carlo sample that nothing was fitted on."""
+        data = context.data
+        if gamma in data.gammas:
+            parts = [split.read(range(len(split))) for split in (data.test, data.calibration)]
+            own = np.concatenate([part.positions[part.gamma == gamma] for part in parts])
+        else:
+            path = context.suites / f"gamma_{gamma:g}.h5"
+            if not path.exists():
+                return np.zeros((0, context.config.system.n_particles, 2), np.float32)
+            with Dataset(path) as suite:
+                own = suite.read(range(min(suite.rows, COUNT)))["positions"]
+        return np.asarray(own[:COUNT])
+
+    @staticmethod
+    def _nearest(context: Context, gamma: float, count: int) -> NDArray[np.float32] | None:
+        others = [g for g in context.data.gammas if g != gamma]
+        if not others:
+            return None
+        near = min(others, key=lambda g: abs(g - gamma))
+        training = context.data.training
+        part = training.read(range(min(len(training), count * len(context.data.gammas))))
+        return np.asarray(part.positions[part.gamma == near][:count])
