@@ -47,8 +47,9 @@ class RunConfig(Section):
         wrong = contradiction(self.system.box_side, self.representation, self.model, self.objective)
         if wrong:
             raise ValueError(wrong)
+        built_in = Evaluation().corruptions  # those that move too many particles are left out by the evaluation
         for name, corruption in self.evaluation.corruptions.items():
-            if corruption.particles > self.system.n_particles:
+            if corruption.particles > self.system.n_particles and built_in.get(name) != corruption:
                 raise ValueError(
                     f"evaluation.corruptions.{name}.particles: {corruption.particles} exceeds system.n_particles"
                 )

@@ -19,6 +19,7 @@ Positions = NDArray[np.float32]
 BINS = 40  # of histograms whose Jensen-Shannon distance is taken
 WIDTH, RANGE = 0.1, 4.0  # of the bins of g(r), and where it ends, in σ
 PAIRS = 1 << 21  # at once
+HIGHEST = 1e30  # ε; two particles at one place have no finite energy
 SLICES, CELLS = 20, 20  # of ρ(y), and of the occupancy grid along each side
 
 
@@ -139,6 +140,7 @@ class Sample:
 
 
 def _distances(a: Floats, b: Floats) -> dict[str, float]:
+    a, b = np.minimum(a, HIGHEST), np.minimum(b, HIGHEST)
     low, high = np.percentile(b, [0.1, 99.9])
     high = max(high, low + 1e-12)
     p, q = (np.histogram(np.clip(values, low, high), BINS, (low, high))[0] / len(values) for values in (a, b))

@@ -1,4 +1,4 @@
-"""Runs the studies of a model that are missing, each on one rank."""
+"""Runs the studies of a model that are missing; the ranks share their parts."""
 
 import json
 from collections.abc import Sequence
@@ -33,13 +33,14 @@ def run_studies(
     missing = [study for study in studies if study.name not in kept]
     if world.is_root and missing:
         print(f"evaluation: studies of {', '.join(study.name for study in missing)}", flush=True)
-    mine = {}
-    for study in missing[world.rank :: world.size]:
-        reason = study.objection(context.network)
-        result = {"left_out": reason} if reason else plain(study.run(context))
-        mine[study.name] = {"facts": wanted[study.name]} | result
-    for results in world.gather(mine):
-        kept |= results
+    reasons = {study.name: study.objection(context.network) for study in missing}
+    tasks = [(study, part) for study in missing if not reasons[study.name] for part in study.parts(context)]
+    mine = {(study.name, part): plain(study.run(context, part)) for study, part in tasks[world.rank :: world.size]}
+    found = {key: result for rank in world.gather(mine) for key, result in rank.items()}
+    for study in missing:
+        reason = reasons[study.name]
+        own = {part: found[name, part] for name, part in found if name == study.name}
+        kept[study.name] = {"facts": wanted[study.name]} | ({"left_out": reason} if reason else own.pop("", own))
     ordered = {study.name: kept[study.name] for study in studies}
     if missing or list(stored) != list(ordered):
         world.on_root(lambda: write_text(path, json.dumps(ordered)))

@@ -38,7 +38,7 @@ def loss_curves(history: list[dict[str, float]]) -> str:
         if name == "mse":
             axes.set_yscale("log")
         axes.legend(frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def energy_histograms(energy: NDArray[np.float64], gamma: NDArray[np.float64], published: bool) -> str:
@@ -57,7 +57,7 @@ def energy_histograms(energy: NDArray[np.float64], gamma: NDArray[np.float64], p
         axes.set(title=f"γ = {g:g}", xlabel="U (ε)", ylabel="density (1/ε)")
         axes.set_ylim(0, 1.45 * axes.get_ylim()[1])  # room for the legend
         axes.legend(frameon=False, fontsize=7, loc="upper left")
-    return _svg(figure)
+    return svg(figure)
 
 
 def relaxation(ensembles: dict[str, NDArray[Any]]) -> str:
@@ -82,7 +82,7 @@ def relaxation(ensembles: dict[str, NDArray[Any]]) -> str:
         axes.set(title=f"γ = {gammas[k]:g}", xlabel="sweeps", ylabel="mean U (ε)", xscale="log")
         axes.set_ylim(low - 0.1 * (high - low), high + 0.1 * (high - low))
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=4, loc="outside upper center")
-    return _svg(figure)
+    return svg(figure)
 
 
 def latent_map(latent: NDArray[np.float32], gamma: NDArray[np.float64]) -> str:
@@ -122,7 +122,7 @@ def configurations(examples: dict[str, tuple[NDArray[np.float32], NDArray[np.flo
         axes.set(xlim=(low - 0.3, high + 0.3), ylim=(low - 0.3, high + 0.3))
         axes.add_patch(Rectangle((0, 0), box_side, box_side, fill=False, lw=0.8))
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=2, loc="outside upper center")
-    return _svg(figure)
+    return svg(figure)
 
 
 def matrices(examples: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]) -> str:
@@ -164,7 +164,7 @@ def roc_curves(scores: dict[str, dict[str, NDArray[Any]]], normal: dict[str, NDA
         axes.plot([0, 1], [0, 1], color="grey", lw=0.6)
         axes.set(title=suite, xlabel="false positives", ylabel="true positives", aspect="equal")
     figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=len(normal), loc="outside upper center")
-    return _svg(figure)
+    return svg(figure)
 
 
 def learned_physics(learned: dict[str, Any]) -> str:
@@ -185,7 +185,7 @@ def learned_physics(learned: dict[str, Any]) -> str:
                     label="learned")  # fmt: skip
     slopes.set(xlabel="γ (ε/σ)", ylabel="learned γ (ε/σ)")
     slopes.legend(frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def severity(ladder: dict[int, list[tuple[float, float, float, float, float]]]) -> str:
@@ -204,7 +204,7 @@ def severity(ladder: dict[int, list[tuple[float, float, float, float, float]]]) 
         axes.plot(amplitude, ceiling, "_", ms=9, color=colour)
     axes.set(xscale="log", xlabel="largest displacement (σ)", ylabel="AUROC", ylim=(0.48, 1.01))
     axes.legend(frameon=False)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -223,7 +223,8 @@ def _grid(n: int, width: float, height: float, most: int = 4) -> tuple[Figure, l
     return figure, panels[:n]
 
 
-def _svg(figure: Figure) -> str:
+def svg(figure: Figure) -> str:
+    """A figure as the text of an SVG element."""
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     return text.getvalue()[text.getvalue().index("<svg") :]

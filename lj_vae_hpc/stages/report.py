@@ -14,7 +14,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.summary import TABLE
 from lj_vae_hpc.evaluation.weights import best_weights, digest
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.report import figures
+from lj_vae_hpc.report import figures, studies
 from lj_vae_hpc.report.page import Section, render
 from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.run.folder import RunDir
@@ -98,6 +98,7 @@ def _page(run: RunDir, config: RunConfig) -> str:
             figures.energy_histograms(energy, gammas, published),
         ),
         *_equilibrium(columns, attributes, ensembles),
+        *studies.sections(_studies(run), config.system.box_side),
         Section("Latent space", "Principal components of the latent means of the test split.",
                 figures.latent_map(latent, gamma)),
         Section("Reconstructions", f"The first configuration of some suites: {IMAGES[config.representation.kind]}.",
@@ -117,6 +118,13 @@ def _page(run: RunDir, config: RunConfig) -> str:
         "default score": f"{best.replace('_', ' ')}, mean AUROC {summary['mean_auroc'][best]:.3f}",
     }
     return render(run.path.resolve().name, facts, summary, names, sections, config.to_yaml(), warning)
+
+
+def _studies(run: RunDir) -> dict[str, Any]:
+    """The content of studies.json, if there is any."""
+    path = run.evaluation / "studies.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
 
 
 def _severity(summary: dict[str, Any], config: RunConfig) -> Iterator[Section]:

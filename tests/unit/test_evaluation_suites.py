@@ -198,6 +198,12 @@ def test_a_trained_gamma_is_no_anomaly() -> None:
     assert "soft" in suites_of(soft, (0.5,))[1] and "soft" not in suites_of(soft, (0.4,))[1]
 
 
+def test_a_built_in_suite_that_moves_too_many_particles_is_left_out() -> None:
+    suites, left_out = suites_of(RunConfig.model_validate({"system": {"n_particles": 5}}), (0.1,))
+    assert left_out["corrupted_8_0.2"] == "there are only 5 particles"
+    assert "corrupted_4_0.1" in {suite.name for suite in suites}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run that is evaluated."""

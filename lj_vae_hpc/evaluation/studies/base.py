@@ -1,6 +1,7 @@
 """What every study is."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,9 +46,13 @@ class Study(ABC):
         """Why it cannot be done with a network, if so."""
         return None
 
+    def parts(self, context: Context) -> Sequence[str]:
+        """Names of the parts that it has, which the ranks share; one without a name if it has none."""
+        return ("",)
+
     @abstractmethod
-    def run(self, context: Context) -> dict[str, Any]:
-        """The results: nested dictionaries, lists and numbers."""
+    def run(self, context: Context, part: str) -> dict[str, Any]:
+        """The results of a part: nested dictionaries, lists and numbers."""
 
 
 def needs_coordinates(network: Network) -> str | None:

@@ -44,18 +44,18 @@ class Completion(Study):
             return "the decoder gives no coordinates of which distances are formed"
         return None
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context, part: str) -> dict[str, Any]:
         """The results by mask, and of lost particles."""
         test = context.data.test
-        part = test.read(range(min(len(test), CONFIGURATIONS)))
+        some = test.read(range(min(len(test), CONFIGURATIONS)))
         network, unit = context.network, context.config.system.box_side * np.sqrt(2.0)
         count = context.config.system.n_particles
-        truth = network.points(part).double().cpu().numpy()[:, -count:] * unit
+        truth = network.points(some).double().cpu().numpy()[:, -count:] * unit
         random = np.random.default_rng(context.config.seed)
         found: dict[str, Any] = {}
         for name, known in _masks(len(truth), count, random).items():
             exact = np.stack([complete(t, k) for t, k in zip(truth, known, strict=True)])
-            vae = self._by_code(context, part, truth, known, exact)
+            vae = self._by_code(context, some, truth, known, exact)
             hidden = np.logical_not(known.any(axis=2))  # particles of which nothing is known
             pairs = list(zip(truth, exact, vae, hidden, strict=True))
             found[name] = {
@@ -101,10 +101,10 @@ class Completion(Study):
     def _lost(context: Context, random: np.random.Generator) -> dict[str, Any]:
         """How well the place of a lost particle is predicted."""
         test, system, model = context.data.test, context.config.system, context.conditional
-        part = test.read(range(min(len(test), LOST)))
+        some = test.read(range(min(len(test), LOST)))
         logs: dict[str, list[float]] = {"conditional_model": [], "exact": [], "uniform": []}
         misses: dict[str, list[float]] = {name: [] for name in logs}
-        for positions, gamma in zip(part.positions, part.gamma, strict=True):
+        for positions, gamma in zip(some.positions, some.gamma, strict=True):
             lost = int(random.integers(len(positions)))
             others, true = np.delete(positions, lost, axis=0), positions[lost].astype(float)
             slope = float(np.interp(gamma, model.gammas, model.slope))

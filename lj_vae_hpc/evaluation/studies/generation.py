@@ -1,5 +1,6 @@
 """Configurations from the latent space, against Monte Carlo samples."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,15 +38,16 @@ class Generation(Study):
         """It decodes positions."""
         return needs_coordinates(network)
 
-    def run(self, context: Context) -> dict[str, Any]:
-        """The results by γ and kind."""
-        generator = Generator.of(context.network, context.order, context.conditional, context.data.training)
+    def parts(self, context: Context) -> Sequence[str]:
+        """The γ: some of the trained ones, and the unseen ones between them."""
         trained = list(context.data.gammas)
         inside = [g for g in context.config.evaluation.unseen_gammas if trained[0] < g < trained[-1]]
-        gammas = [*trained[:: max(1, len(trained) // MOST_GAMMAS)][:MOST_GAMMAS], *inside]
-        return {f"{gamma:g}": self._of_gamma(context, generator, gamma) for gamma in gammas}
+        return [repr(g) for g in (*trained[:: -(-len(trained) // MOST_GAMMAS)], *inside)]
 
-    def _of_gamma(self, context: Context, generator: Generator, gamma: float) -> dict[str, Any]:
+    def run(self, context: Context, part: str) -> dict[str, Any]:
+        """The results of one γ by kind of start."""
+        gamma = float(part)
+        generator = Generator.of(context.network, context.order, context.conditional, context.data.training)
         reference = self._reference(context, gamma)
         if len(reference) < 10:
             return {}

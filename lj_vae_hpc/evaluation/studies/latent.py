@@ -25,7 +25,7 @@ class Latent(Study):
 
     name = "latent"
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context, part: str) -> dict[str, Any]:
         """The results."""
         test = context.data.test
         configurations = test.read(range(min(len(test), COUNT)))

@@ -32,11 +32,11 @@ class Reconstruction(Study):
         """It needs distances between all particles."""
         return None if network.encoding.matrix else "the representation holds no distances"
 
-    def run(self, context: Context) -> dict[str, Any]:
+    def run(self, context: Context, part: str) -> dict[str, Any]:
         """Errors over all γ, and the structure of each."""
         test, config = context.data.test, context.config
-        part = test.read(range(min(len(test), COUNT * len(context.data.gammas))))
-        truth, distances, absolute = self._reconstruct(context, part)
+        some = test.read(range(min(len(test), COUNT * len(context.data.gammas))))
+        truth, distances, absolute = self._reconstruct(context, some)
         scaled = np.stack([classical_scaling(one) for one in distances])
         exact = np.linalg.norm(truth[:, :, None] - truth[:, None], axis=-1)
         tumbled, own = (np.stack([tumble(one) for one in points]) for points in (scaled, self._scaled(exact)))
@@ -46,16 +46,16 @@ class Reconstruction(Study):
             "tumbler_of_exact_distances": _median([resting_error(t, s) for t, s in zip(truth, own, strict=True)]),
         }
         if config.representation.landmarks:
-            both = self._with_landmarks(context, part)
+            both = self._with_landmarks(context, some)
             errors["landmarks"] = _root([_rms(t - s) for t, s in zip(truth, both, strict=True)])
-        found: dict[str, Any] = {"position_error": errors, "components": self._components(context, part, truth)}
+        found: dict[str, Any] = {"position_error": errors, "components": self._components(context, some, truth)}
         failures = {name: np.mean([resting_error(t, s) > FAILED for t, s in zip(truth, points, strict=True)])
                     for name, points in (("reconstructed", tumbled), ("exact", own))}  # fmt: skip
         found["tumbler_failure_rate"] = failures
         if absolute is not None:
             errors["decoder"] = _root([_rms(t - a) for t, a in zip(truth, absolute, strict=True)])
-            found["structure"] = self._structure(context, part, absolute)
-        found["energy_histograms"] = self._energies(context, part.gamma, truth, distances)
+            found["structure"] = self._structure(context, some, absolute)
+        found["energy_histograms"] = self._energies(context, some.gamma, truth, distances)
         return found
 
     @staticmethod
@@ -182,8 +182,8 @@ def aligned_error(truth: Floats, points: Floats) -> float:
 
 def resting_error(truth: Floats, points: Floats) -> float:
     """The same after the best horizontal shift and mirroring only, for points that rest on the floor."""
-    floor = truth - [truth[:, 0].mean(), truth[:, 1].min()]
-    return min(_rms(points * [sign, 1.0] - floor) for sign in (1.0, -1.0))
+    floor, own = (x - [x[:, 0].mean(), x[:, 1].min()] for x in (truth, points))
+    return min(_rms(own * [sign, 1.0] - floor) for sign in (1.0, -1.0))
 
 
 def _rms(offset: Floats) -> float:

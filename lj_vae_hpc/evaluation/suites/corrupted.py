@@ -1,5 +1,6 @@
 """Configurations of the test split with some particles moved."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -47,6 +48,11 @@ class Corrupted(Suite):
             "seed": self.config.seed, "particles": c.particles, "amplitude": c.amplitude,
             "keep_in_box": c.keep_in_box, "configurations": self.config.evaluation.configurations,
         }  # fmt: skip
+
+    def why_left_out(self, trained: Sequence[float]) -> str | None:
+        """It cannot move more particles than there are."""
+        count = self.config.system.n_particles
+        return f"there are only {count} particles" if self.corruption.particles > count else None
 
     def count(self, source: AnySource) -> int:
         """At most evaluation.configurations, each from another configuration of the test split."""

@@ -1,0 +1,104 @@
+"""Structure of configurations against exact cases, and two samples of the same against each other."""
+
+import numpy as np
+import pytest
+
+from lj_vae_hpc.config.system import System
+from lj_vae_hpc.evaluation.structure import (
+    RANGE,
+    WIDTH,
+    Sample,
+    density_profile,
+    hexatic_order,
+    pair_distribution,
+    plain,
+    scalars,
+    two_point_correlation,
+)  # fmt: skip
+
+SYSTEM = System(n_particles=20, box_side=6.0)
+
+
+def uniform(n: int, seed: int, count: int = 20) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0, 6, (n, count, 2)).astype(np.float32)
+
+
+def test_hexatic_order_of_a_hexagon_and_a_square() -> None:
+    angle = np.arange(6) * np.pi / 3 + 0.2
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    centre_only = np.concatenate([[[0.0, 0.0]], ring, 2 * ring])[None].astype(np.float32)
+    x = centre_only.astype(float)[0]
+    near = x[1:7] - x[0]
+    assert abs(np.exp(6j * np.arctan2(near[:, 1], near[:, 0])).mean()) == pytest.approx(1.0)
+    # By brute force for every particle.
+    expected = []
+    for i in range(len(x)):
+        offset = np.delete(x, i, axis=0) - x[i]
+        first = offset[np.argsort((offset**2).sum(axis=1), kind="stable")[:6]]
+        expected.append(abs(np.exp(6j * np.arctan2(first[:, 1], first[:, 0])).mean()))
+    random = uniform(1, 3)
+    x = random[0].astype(float)
+    by_hand = []
+    for i in range(len(x)):
+        offset = np.delete(x, i, axis=0) - x[i]
+        first = offset[np.argsort((offset**2).sum(axis=1))[:6]]
+        by_hand.append(abs(np.exp(6j * np.arctan2(first[:, 1], first[:, 0])).mean()))
+    assert hexatic_order(random)[0] == pytest.approx(np.mean(by_hand))
+    assert hexatic_order(centre_only)[0] > 0.5 * np.mean(expected)
+
+
+def test_independent_particles_have_no_structure_whatever_their_density() -> None:
+    positions = uniform(2000, 0)
+    positions[..., 1] *= np.random.default_rng(1).uniform(0, 1, positions.shape[:2])  # denser near the floor
+    g = pair_distribution(positions)
+    assert len(g) == round(RANGE / WIDTH)
+    np.testing.assert_allclose(g[3:], np.ones(len(g) - 3), atol=0.06)  # 6,000 pairs and more in each bin
+
+
+def test_pair_distribution_of_a_fixed_distance() -> None:
+    positions = uniform(500, 0, count=2)
+    angle = np.random.default_rng(2).uniform(0, 2 * np.pi, 500)
+    positions[:, 1] = positions[:, 0] + 1.25 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    g = pair_distribution(positions)
+    assert g.argmax() == 12 and g[:12].sum() == 0 and g[13:].sum() == 0
+
+
+def test_density_profile() -> None:
+    rho = density_profile(uniform(5000, 0), 6.0)
+    np.testing.assert_allclose(rho, np.full(20, 20 / 36), rtol=0.06)
+    assert rho.sum() * 36 / 20 == pytest.approx(20.0)
+
+
+def test_two_point_correlation_of_a_full_row() -> None:
+    row = np.stack([(np.arange(20) + 0.5) * 0.3, np.full(20, 0.1)], axis=1)[None].astype(np.float32)
+    np.testing.assert_allclose(two_point_correlation(row, 6.0), np.full(11, 1 / 20))
+
+
+def test_scalars() -> None:
+    positions = uniform(5, 0)
+    found = scalars(positions, 0.7, SYSTEM)
+    r = positions.astype(float)
+    u = []
+    for one in r:
+        d = np.linalg.norm(one[:, None] - one, axis=-1)[np.triu_indices(20, 1)]
+        u.append(np.where(d < 3, 4 * (d**-12 - d**-6), 0).sum() + 0.7 * one[:, 1].sum())
+    np.testing.assert_allclose(found["energy"], u, rtol=1e-6)
+
+
+def test_two_halves_of_a_sample_are_alike_and_another_sample_is_not() -> None:
+    whole = Sample(uniform(800, 0), 0.5, SYSTEM)
+    same = whole.part(slice(400)).compare(whole.part(slice(400, None)))
+    lower = uniform(400, 9)
+    lower[..., 1] *= 0.9
+    other = Sample(lower, 0.5, SYSTEM).compare(whole)
+    for name in ("energy", "height_sum", "smallest_distance", "psi6"):
+        assert same[name]["ks_p"] > 1e-4, name
+    assert other["height_sum"]["ks_p"] < 1e-6
+    assert other["height_sum"]["wasserstein"] == pytest.approx(0.1 * 60, rel=0.25)
+    assert 0 <= same["height_sum"]["jensen_shannon"] < other["height_sum"]["jensen_shannon"] < 1
+    assert other["density_profile"]["rms"] > 2 * same["density_profile"]["rms"]
+
+
+def test_results_become_plain() -> None:
+    found = plain({"a": np.array([1.0, np.nan]), 2: (np.int64(3), {"b": np.inf}), "c": "text", "d": True})
+    assert found == {"a": [1.0, None], "2": [3, {"b": None}], "c": "text", "d": True}
