@@ -1,4 +1,4 @@
-"""Prints the tables of docs/detection.md from evaluated runs: python -m docs.make_detection SUMMARY.json ..."""
+"""Prints the tables of docs/detection.md and draws its figure: python -m docs.make_detection SUMMARY.json ..."""
 
 import json
 import sys
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from lj_vae_hpc.report.figures import learned_physics
 
 Summary = dict[str, Any]
 
@@ -55,3 +57,5 @@ if __name__ == "__main__":
     print("\n".join([*of_default(found), "", *of_all(found)]))
     shares = [summary["false_alarms"]["below"]["0.01"]["share"] for summary in found]
     print(f"\nfalse alarms at p < 0.01: {100 * np.mean(shares):.2f} %; each {[round(100 * x, 2) for x in shares]}")
+    figure = learned_physics(found[0]["learned_physics"])
+    Path(__file__).with_name("learned.svg").write_text(figure, encoding="utf-8")

@@ -23,8 +23,8 @@ DEFAULT_SCORE = "combined"
 suite: docs/detection.md tells what else was tried."""
 GIVEN_CLAIM = "given_claim"
 """The score of configurations that claim a γ: what the claim and the combination say together."""
-CLAIM_SHARE = 0.99
-"""Share of the false alarms that the claim may raise there; the rest is left to the combination."""
+CLAIM_SHARE = 0.999
+"""Share of the false alarms that the claim may raise there; the rest is left to what is plainly of no γ at all."""
 TAIL = 80  # one in so many calibration values is in the tail, which is taken to be exponential
 FEWEST = 5  # values in the tail
 

@@ -39,7 +39,7 @@ def run_studies(
     found = {key: result for rank in world.gather(mine) for key, result in rank.items()}
     for study in missing:
         reason = reasons[study.name]
-        own = {part: found[name, part] for name, part in found if name == study.name}
+        own = {part: found[study.name, part] for one, part in tasks if one is study}
         kept[study.name] = {"facts": wanted[study.name]} | ({"left_out": reason} if reason else own.pop("", own))
     ordered = {study.name: kept[study.name] for study in studies}
     if missing or list(stored) != list(ordered):

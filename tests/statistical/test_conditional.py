@@ -68,17 +68,9 @@ def test_a_shuffled_label_is_noticed(data: Path) -> None:
     assert (upside_down.slope < 0).all()
 
 
-def test_the_density_of_a_lost_particle(model: ConditionalModel) -> None:
-    others = np.random.default_rng(0).uniform(0, 5, (7, 2)).astype(np.float32)
-    density = model.density(others, slope=1.3)
-    cells = len(density)
-    assert density.sum() * (5 / cells) ** 2 == pytest.approx(1.0)
-    centres = (np.arange(cells) + 0.5) * 5 / cells
-    x, y = np.meshgrid(centres, centres)
-    at = np.stack([x, y], axis=-1)
-    w = np.interp(np.linalg.norm(at[:, :, None] - others, axis=-1), SPACING * np.arange(81), model.pair).sum(axis=-1)
-    expected = np.exp(-(w - w.min()) - 1.3 * y)
-    expected /= expected.sum() * (5 / cells) ** 2
-    likely = expected > 1e-3 * expected.max()
-    np.testing.assert_allclose(density[likely], expected[likely], rtol=0.05)
-    assert density[~likely].max() < 2e-3 * density.max()
+def test_the_energy_of_one_more_particle(model: ConditionalModel) -> None:
+    random = np.random.default_rng(0)
+    others, at = random.uniform(0, 5, (7, 2)).astype(np.float32), random.uniform(0, 5, (9, 2))
+    distances = np.linalg.norm(at[:, None] - others, axis=-1)
+    expected = np.interp(distances, SPACING * np.arange(81), model.pair).sum(axis=1) + 1.3 * at[:, 1]
+    np.testing.assert_allclose(model.energy(at, others, 1.3), expected, rtol=1e-6)

@@ -126,6 +126,8 @@ def test_every_study_has_results(results: tuple[Path, dict]) -> None:
     lost = found["completion"]["lost_particle"]
     assert lost["uniform"]["surprise"] == pytest.approx(np.log(25.0))
     assert lost["exact"]["surprise"] < lost["uniform"]["surprise"]
+    bound = lost["exact"]["surprise"] - 4 * lost["exact"]["error"]
+    assert lost["conditional_model"]["surprise"] > bound, "no model predicts better than the true density"
     latent = found["latent"]
     assert sum(latent["spectrum"]) == pytest.approx(1.0) and len(latent["kl"]) == 4
     assert abs(latent["order_parameter"]["correlations"]["height_sum"]) > 0.8

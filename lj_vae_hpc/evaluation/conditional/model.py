@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from lj_vae_hpc.evaluation.conditional.kernels import field, local_energies
+from lj_vae_hpc.evaluation.conditional.kernels import local_energies
 
 Floats = NDArray[np.float64]
 
@@ -69,15 +69,11 @@ class ConditionalModel:
         surprise = pair + slope[:, None] * y + free
         return LocalEnergies(pair, *(np.where(outside, IMPOSSIBLE, part) for part in (surprise, displaced)))
 
-    def density(self, others: NDArray[np.float32], slope: float) -> Floats:
-        """(cells, cells) density in σ^-2 of one more particle among some (N - 1, 2) others; rows are y."""
-        side, cells, reach = self._grid
-        total = np.empty((cells, cells), np.float32)
-        near = np.zeros((len(others), 2 * reach + 1, 2 * reach + 1), np.float32)
-        x, y = (np.ascontiguousarray(others[:, k]) for k in range(2))
-        field(x, y, np.float32(slope), side, cells, reach, *self._table, total, near)
-        weights = np.exp(float(total.min()) - total.astype(float))
-        return np.asarray(weights / weights.sum() * (cells / self.box_side) ** 2)
+    def energy(self, at: Floats, others: NDArray[np.float32], slope: float) -> Floats:
+        """(m,) energy in k_B T of one more particle at places (m, 2) among some (N - 1, 2) others, in σ."""
+        r = np.linalg.norm(at[:, None] - others.astype(np.float64), axis=-1)
+        pairs = np.interp(r, np.arange(len(self.pair)) * SPACING, self.pair, right=0.0)
+        return np.asarray(pairs.sum(axis=1) + slope * at[:, 1])
 
     def forces(self, positions: NDArray[np.float32], slope: float) -> Floats:
         """(n, N, 2) minus the gradient of the energy, in k_B T / σ, for positions (n, N, 2) in σ."""

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.sparse.csgraph import shortest_path
+from scipy.special import logsumexp
 
 from lj_vae_hpc.evaluation.studies.base import Context, Study
 from lj_vae_hpc.evaluation.studies.reconstruction import aligned_error, classical_scaling, tumble
@@ -20,6 +21,8 @@ FRACTIONS = (0.1, 0.3, 0.5, 0.7)  # of the pairs that are unknown, at random
 BLOCK = 10  # rows and columns of an unknown block
 ROWS = (1, 3)  # particles of which no distance is known
 SEARCH = 40  # steps of the search for a code
+CELLS = 100  # of the grid on which a lost particle is looked for, along each side
+CLOSEST = 0.25  # σ², of the exact energy
 
 
 class Completion(Study):
@@ -102,33 +105,43 @@ class Completion(Study):
         """How well the place of a lost particle is predicted."""
         test, system, model = context.data.test, context.config.system, context.conditional
         some = test.read(range(min(len(test), LOST)))
-        logs: dict[str, list[float]] = {"conditional_model": [], "exact": [], "uniform": []}
-        misses: dict[str, list[float]] = {name: [] for name in logs}
+        centres = (np.arange(CELLS) + 0.5) * system.box_side / CELLS
+        grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
+        found = {name: _Prediction(grid, system.box_side) for name in ("conditional_model", "exact", "uniform")}
         for positions, gamma in zip(some.positions, some.gamma, strict=True):
             lost = int(random.integers(len(positions)))
-            others, true = np.delete(positions, lost, axis=0), positions[lost].astype(float)
+            others, true = np.delete(positions, lost, axis=0), positions[lost].astype(np.float64)
+            at = np.concatenate([true[None], grid])
             slope = float(np.interp(gamma, model.gammas, model.slope))
-            learned = model.density(others, slope)
-            cells = len(learned)
-            x, y = np.meshgrid(*[(np.arange(cells) + 0.5) * system.box_side / cells] * 2)
-            squared = (x[..., None] - others[:, 0]) ** 2 + (y[..., None] - others[:, 1]) ** 2
-            energy = system.pair_potential.energy(np.maximum(squared.astype(np.float64), 0.25)).sum(axis=-1) + gamma * y
-            exact = np.exp(-(energy - energy.min()) / system.temperature)
-            exact *= (cells / system.box_side) ** 2 / exact.sum()
-            uniform = np.full_like(exact, 1 / system.box_side**2)
-            row, column = (min(cells - 1, int(true[k] * cells / system.box_side)) for k in (1, 0))
-            for name, density in (("conditional_model", learned), ("exact", exact), ("uniform", uniform)):
-                logs[name].append(-float(np.log(max(density[row, column], 1e-12))))
-                best = np.unravel_index(density.argmax(), density.shape)
-                misses[name].append(float(np.hypot(x[best] - true[0], y[best] - true[1])))
+            found["conditional_model"].add(model.energy(at, others, slope), true)
+            squared = ((at[:, None] - others.astype(np.float64)) ** 2).sum(axis=-1)
+            pairs = system.pair_potential.energy(np.maximum(squared, CLOSEST)).sum(axis=1)
+            found["exact"].add((pairs + gamma * at[:, 1]) / system.temperature, true)
+            found["uniform"].add(np.zeros(len(at)), true)
+        return {name: prediction.summary() for name, prediction in found.items()}
+
+
+class _Prediction:
+    """Where one model expects lost particles."""
+
+    def __init__(self, grid: Floats, box_side: float) -> None:
+        self._grid, self._area = grid, box_side**2
+        self._surprise: list[float] = []
+        self._miss: list[float] = []
+
+    def add(self, energy: Floats, true: Floats) -> None:
+        """One more particle; energies in k_B T at its place and at those of the grid."""
+        free_energy = -float(logsumexp(-energy[1:])) + np.log(len(self._grid))
+        self._surprise.append(float(energy[0]) - free_energy + np.log(self._area))
+        self._miss.append(float(np.linalg.norm(self._grid[energy[1:].argmin()] - true)))
+
+    def summary(self) -> dict[str, float]:
+        """Mean of -log density in nats, its standard error, and the median distance in σ of the likeliest place."""
+        error = np.std(self._surprise, ddof=1) / np.sqrt(len(self._surprise))
         return {
-            name: {
-                "surprise": float(np.mean(logs[name])),
-                "error": float(np.std(logs[name], ddof=1) / np.sqrt(len(logs[name]))),
-                "median_distance": _median(misses[name]),
-            }
-            for name in logs
-        }
+            "surprise": float(np.mean(self._surprise)), "error": float(error),
+            "median_distance": float(np.median(self._miss)),
+        }  # fmt: skip
 
 
 def _masks(n: int, count: int, random: np.random.Generator) -> dict[str, NDArray[np.bool_]]:
