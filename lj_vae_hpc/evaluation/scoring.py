@@ -147,7 +147,8 @@ class Scoring:
         return {f"of_normal/{name}": values for name, values in weighed.items() if name != "row"}
 
     def _score_batches(self, suite: Suite, source: AnySource) -> Iterator[Arrays]:
-        for part in batches(self.world, suite.count(source), batch_size(source.n_particles)):
+        total, told = suite.count(source), 0
+        for part in batches(self.world, total, batch_size(source.n_particles)):
             configurations = suite.read(source, part)
             culprits = suite.culprits(source, part, configurations)
             columns = self.scorer(configurations, suite.claims, particles=culprits is not None)
@@ -157,7 +158,10 @@ class Scoring:
             if density is not None:
                 columns["log_density"] = density
             yield columns | {"row": np.arange(part.start, part.stop)}
-            self.advance(len(part) * self.world.size)
+            now = min(len(part) * self.world.size, total - told)  # as if the other ranks were as far
+            self.advance(now)
+            told += now
+        self.advance(total - told)
 
     def _gather(self, parts: Iterator[Arrays], rows: int) -> Arrays:
         """Columns of all ranks in order, on rank 0; an empty dictionary elsewhere, and where there are no columns."""

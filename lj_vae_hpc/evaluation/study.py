@@ -33,7 +33,7 @@ def run_studies(
     missing = [study for study in studies if study.name not in kept]
     if world.is_root and missing:
         print(f"evaluation: studies of {', '.join(study.name for study in missing)}", flush=True)
-    reasons = {study.name: study.objection(context.network) for study in missing}
+    reasons = {study.name: study.objection(context) for study in missing}
     tasks = [(study, part) for study in missing if not reasons[study.name] for part in study.parts(context)]
     mine = {(study.name, part): plain(study.run(context, part)) for study, part in tasks[world.rank :: world.size]}
     found = {key: result for rank in world.gather(mine) for key, result in rank.items()}

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,6 +163,15 @@ def test_what_a_network_cannot_do_is_left_out_with_the_reason(tmp_path: Path) ->
     found = json.loads((path / "evaluation/studies.json").read_text())
     assert "no coordinates" in found["generation"]["left_out"] and "no distances" in found["reconstruction"]["left_out"]
     assert "left_out" in found["completion"] and "spectrum" in found["latent"]
+
+
+def test_many_particles_are_too_many(results: tuple[Path, dict]) -> None:
+    path, _ = results
+    config = load(path / "config.yaml", ("system.n_particles=201", "system.box_side=30"))
+    network = SimpleNamespace(module=SimpleNamespace(gives_positions=True), encoding=SimpleNamespace(matrix=True))
+    context = SimpleNamespace(config=config, network=network)
+    for name in ("reconstruction", "generation", "completion"):
+        assert "at most 200 particles" in study_classes()[name]().objection(context), name
 
 
 def test_an_unknown_study_is_refused() -> None:

@@ -12,6 +12,8 @@ from lj_vae_hpc.evaluation.order import OrderParameter
 from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.training.network import Network
 
+MOST_PARTICLES = 200
+
 
 @dataclass(frozen=True, eq=False)
 class Context:
@@ -41,9 +43,8 @@ class Study(ABC):
     version: ClassVar[int] = 1
     """To be raised with every change of what is computed."""
 
-    @classmethod
-    def objection(cls, network: Network) -> str | None:
-        """Why it cannot be done with a network, if so."""
+    def objection(self, context: Context) -> str | None:
+        """Why it cannot be done with a run, if so."""
         return None
 
     def parts(self, context: Context) -> Sequence[str]:
@@ -55,6 +56,14 @@ class Study(ABC):
         """The results of a part: nested dictionaries, lists and numbers."""
 
 
-def needs_coordinates(network: Network) -> str | None:
+def too_many_particles(context: Context) -> str | None:
+    """The objection of a study that looks at all pairs of many configurations."""
+    count = context.config.system.n_particles
+    return f"it is for at most {MOST_PARTICLES} particles" if count > MOST_PARTICLES else None
+
+
+def needs_coordinates(context: Context) -> str | None:
     """The objection of a study that decodes positions."""
-    return None if network.module.gives_positions else "the decoder gives no coordinates"
+    if not context.network.module.gives_positions:
+        return "the decoder gives no coordinates"
+    return too_many_particles(context)

@@ -9,10 +9,9 @@ from scipy.optimize import minimize
 from scipy.sparse.csgraph import shortest_path
 from scipy.special import logsumexp
 
-from lj_vae_hpc.evaluation.studies.base import Context, Study
+from lj_vae_hpc.evaluation.studies.base import Context, Study, too_many_particles
 from lj_vae_hpc.evaluation.studies.reconstruction import aligned_error, classical_scaling, tumble
 from lj_vae_hpc.training.batches import Configurations
-from lj_vae_hpc.training.network import Network
 
 Floats = NDArray[np.float64]
 
@@ -40,12 +39,11 @@ class Completion(Study):
 
     name = "completion"
 
-    @classmethod
-    def objection(cls, network: Network) -> str | None:
+    def objection(self, context: Context) -> str | None:
         """It needs distances and a decoder of coordinates."""
-        if not network.encoding.matrix or not network.module.gives_positions:
+        if not context.network.encoding.matrix or not context.network.module.gives_positions:
             return "the decoder gives no coordinates of which distances are formed"
-        return None
+        return too_many_particles(context)
 
     def run(self, context: Context, part: str) -> dict[str, Any]:
         """The results by mask, and of lost particles."""

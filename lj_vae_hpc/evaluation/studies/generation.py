@@ -12,9 +12,8 @@ from lj_vae_hpc.evaluation.studies.base import Context, Study, needs_coordinates
 from lj_vae_hpc.sampling.chains import Chains
 from lj_vae_hpc.sampling.streams import stream
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.training.network import Network
 
-COUNT = 2000  # configurations of each kind
+COUNT, PAIRS = 2000, 1 << 23  # configurations of each kind at most, and their pairs
 SWEEPS = (0, 1, 10, 100)
 STEP = 0.2  # of the sweeps, in σ
 OVERLAP = 0.7  # σ, below which a pair overlaps
@@ -33,10 +32,9 @@ class Generation(Study):
 
     name = "generation"
 
-    @classmethod
-    def objection(cls, network: Network) -> str | None:
+    def objection(self, context: Context) -> str | None:
         """It decodes positions."""
-        return needs_coordinates(network)
+        return needs_coordinates(context)
 
     def parts(self, context: Context) -> Sequence[str]:
         """The γ: some of the trained ones, and the unseen ones between them."""
@@ -106,7 +104,7 @@ class Generation(Study):
                 return np.zeros((0, context.config.system.n_particles, 2), np.float32)
             with Dataset(path) as suite:
                 own = suite.read(range(min(suite.rows, COUNT)))["positions"]
-        return np.asarray(own[:COUNT])
+        return np.asarray(own[: min(COUNT, PAIRS // context.config.system.n_particles**2)])
 
     @staticmethod
     def _nearest(context: Context, gamma: float, count: int) -> NDArray[np.float32] | None:

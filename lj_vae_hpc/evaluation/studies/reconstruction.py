@@ -10,14 +10,13 @@ from scipy.spatial.distance import jensenshannon
 from sklearn.decomposition import PCA
 
 from lj_vae_hpc.evaluation.structure import Sample
-from lj_vae_hpc.evaluation.studies.base import Context, Study
+from lj_vae_hpc.evaluation.studies.base import Context, Study, too_many_particles
 from lj_vae_hpc.physics.energies import pair_distances_squared
 from lj_vae_hpc.training.batches import Configurations
-from lj_vae_hpc.training.network import Network
 
 Floats = NDArray[np.float64]
 
-COUNT = 1000  # test configurations of each γ, at most
+COUNT, PAIRS = 1000, 1 << 22  # test configurations of each γ, at most, and their pairs
 CLOSE = 1.0  # σ; the published figure leaves out pairs that are closer
 FAILED = 1.0  # σ; a configuration that the tumbler has put farther off lies on the wrong side
 
@@ -27,15 +26,18 @@ class Reconstruction(Study):
 
     name = "reconstruction"
 
-    @classmethod
-    def objection(cls, network: Network) -> str | None:
+    def objection(self, context: Context) -> str | None:
         """It needs distances between all particles."""
-        return None if network.encoding.matrix else "the representation holds no distances"
+        if not context.network.encoding.matrix:
+            return "the representation holds no distances"
+        return too_many_particles(context)
 
     def run(self, context: Context, part: str) -> dict[str, Any]:
         """Errors over all γ, and the structure of each."""
         test, config = context.data.test, context.config
-        some = test.read(range(min(len(test), COUNT * len(context.data.gammas))))
+        some = test.read(
+            range(min(len(test), min(COUNT, PAIRS // config.system.n_particles**2) * len(context.data.gammas)))
+        )
         truth, distances, absolute = self._reconstruct(context, some)
         scaled = np.stack([classical_scaling(one) for one in distances])
         exact = np.linalg.norm(truth[:, :, None] - truth[:, None], axis=-1)
