@@ -72,5 +72,5 @@ def test_the_energy_of_one_more_particle(model: ConditionalModel) -> None:
     random = np.random.default_rng(0)
     others, at = random.uniform(0, 5, (7, 2)).astype(np.float32), random.uniform(0, 5, (9, 2))
     distances = np.linalg.norm(at[:, None] - others, axis=-1)
-    expected = np.interp(distances, SPACING * np.arange(81), model.pair).sum(axis=1) + 1.3 * at[:, 1]
+    expected = np.interp(distances, SPACING * np.arange(81), model.pair, right=0.0).sum(axis=1) + 1.3 * at[:, 1]
     np.testing.assert_allclose(model.energy(at, others, 1.3), expected, rtol=1e-6)
