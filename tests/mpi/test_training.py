@@ -31,7 +31,8 @@ pytestmark = [pytest.mark.mpi(min_size=2), pytest.mark.timeout(200)]
 # all ranks but one have none of it.
 STEPS, EPOCHS, CHECKS = 6, 17, 2
 OVERRIDES = (
-    "training.validation_fraction=0.25", "training.batch_size=13", f"training.epochs={EPOCHS}",
+    "training.validation_fraction=0.25", "training.test_fraction=0.1", "training.batch_size=13",
+    f"training.epochs={EPOCHS}",
     "training.precision=fp32", "training.mirror=false", "training.schedule=constant",
 )  # fmt: skip
 
