@@ -42,7 +42,7 @@ class OrderParameter:
         self.gammas = np.unique(gamma)
         self._centre = latent_mean.mean(axis=0)
         if len(self.gammas) == 1:
-            self.direction = np.asarray(PCA(1).fit(latent_mean).components_[0])
+            self.direction = np.asarray(PCA(1, svd_solver="full").fit(latent_mean).components_[0])
             self._log_z = np.zeros(1)
             return
         fit = _Fit(latent_mean - self._centre, gamma, self.gammas)

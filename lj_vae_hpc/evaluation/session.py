@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Stopped
@@ -153,7 +154,8 @@ class Session:
         """Scores the normal configurations first, as the densities of the suites are computed at them, too."""
         total = sum(suite.count(self.sources[suite]) for suite in todo)
         normal = next(iter(self.sources))
-        with Progress("scoring", total, "configurations", self.world.is_root) as progress:
+        threads = threadpool_limits(self.world.threads_per_rank())  # or every rank would take all cores
+        with threads, Progress("scoring", total, "configurations", self.world.is_root) as progress:
             scoring = Scoring(self.world, scorer, progress.advance)
             for k, suite in enumerate(todo):
                 columns = scoring.score(suite, self.sources[suite])

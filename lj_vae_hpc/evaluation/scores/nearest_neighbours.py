@@ -22,7 +22,7 @@ class Neighbours(Score):
 
     def fit(self, features: Floats, gamma: Floats) -> None:
         """Keeps the codes."""
-        self._whiten = PCA(whiten=True).fit(features)
+        self._whiten = PCA(whiten=True, svd_solver="full").fit(features)
         codes = self._whiten.transform(features[:CODES])
         self._nearest = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(codes)), algorithm="brute").fit(codes)
 

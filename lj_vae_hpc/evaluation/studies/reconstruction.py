@@ -104,7 +104,7 @@ class Reconstruction(Study):
         rows = (network.points(training).double().cpu().numpy() * unit).reshape(len(training.gamma), -1)
         own = (network.points(part).double().cpu().numpy() * unit).reshape(len(part.gamma), -1)
         dimension = min(context.config.model.latent_dim, *rows.shape)
-        model = PCA(dimension).fit(rows)
+        model = PCA(dimension, svd_solver="full").fit(rows)
         error = own - model.inverse_transform(model.transform(own))
         return {"dimensions": dimension, "position_error": float(np.sqrt(2 * (error**2).mean()))}
 
