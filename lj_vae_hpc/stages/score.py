@@ -6,6 +6,7 @@ import h5py
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation.calibration import DEFAULT_SCORE
 from lj_vae_hpc.evaluation.kept import write_columns
 from lj_vae_hpc.evaluation.scoring import Scoring
 from lj_vae_hpc.evaluation.session import Session, calibrated
@@ -19,6 +20,8 @@ from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.summary import system_of
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.setup import check_data
+
+ODD = 0.01  # p-value below which a configuration is counted as odd
 
 
 def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path) -> None:
@@ -46,7 +49,11 @@ def score(world: World, run: RunDir, config: RunConfig, path: Path, target: Path
             columns = calibrated(normal | {"scores": columns})["scores"]
     world.on_root(lambda: write_columns(target, {"scores": columns}))
     if world.is_root:
-        print(f"scores of {foreign.rows} configurations in {target}: /scores/{{{','.join(scorer.versions)}}}")
+        odd, rows = int((columns["p_value"] < ODD).sum()), len(columns["p_value"])
+        print(
+            f"{target}: /scores/{DEFAULT_SCORE}, /scores/p_value and the other scores of {rows} configurations; {odd} "
+            f"have p < {ODD}, {ODD * rows:.1f} are expected by chance"
+        )
 
 
 def _check_input(run: RunDir, config: RunConfig, path: Path, target: Path) -> None:
