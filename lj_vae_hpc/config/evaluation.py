@@ -94,7 +94,6 @@ class Evaluation(Section):
     """Suites of your own, by name: a dataset.h5, .npz, .xyz or text file of configurations of N particles each."""
     extra_scores: tuple[str, ...] = ()
     """Slow scores to compute besides the others: importance_weighted, likelihood_regret, gradient_norms."""
-
     studies: tuple[str, ...] = ("reconstruction", "generation", "completion", "latent")
     """What else is computed of the model, in evaluation/studies.json."""
 

@@ -104,13 +104,12 @@ class Generator:
 
     def nearest_training(self, positions: NDArray[np.float32], training: Source) -> Floats:
         """(n,) root mean square distance in σ of ordered particles to those of the nearest training configuration."""
-        encode = self.network.points
         scale = self.conditional.box_side * np.sqrt(2.0)
-        own = self._flat(encode(Configurations(positions, np.zeros(len(positions)))).cpu().numpy() * scale)
+        own = self._flat(self.network.points(Configurations(positions, np.zeros(len(positions)))).cpu().numpy() * scale)
         best = np.full(len(own), np.inf)
         for start in range(0, min(len(training), CODES), AT_ONCE):
             part = training.read(range(start, min(start + AT_ONCE, len(training), CODES)))
-            other = self._flat(encode(part).cpu().numpy() * scale)
+            other = self._flat(self.network.points(part).cpu().numpy() * scale)
             squared = (own**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * own @ other.T
             best = np.minimum(best, squared.min(axis=1))
         return np.asarray(np.sqrt(np.maximum(best, 0.0) / positions.shape[1]))

@@ -66,6 +66,7 @@ def localisation(moved: NDArray[np.bool_], particle_score: Floats) -> dict[str, 
     Returns:
         average_precision, its standard error, and what chance would give.
     """
+    # All configurations at once: scikit-learn's function, which the tests compare with, takes a millisecond for each.
     marked = moved.any(axis=1)
     found = np.take_along_axis(moved[marked], np.argsort(-particle_score[marked], axis=1), axis=1)
     precision = found.cumsum(axis=1) / np.arange(1, found.shape[1] + 1)

@@ -22,6 +22,7 @@ from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.scoring import Scorer, Scoring, batch_size
 from lj_vae_hpc.evaluation.sources import AnySource, RunData, batches, everything, own_configurations
 from lj_vae_hpc.evaluation.splits import NORMAL, SPLITS, Split
+from lj_vae_hpc.evaluation.studies.base import Context
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.weights import Weights
 from lj_vae_hpc.physics.energies import height_sum
@@ -127,6 +128,15 @@ class Session:
             self._scorer.fit(self.world, self.data.training, self.conditional())
         return self._scorer
 
+    def context(self, suites: Path) -> Context:
+        """What studies use; all ranks call this.
+
+        Args:
+            suites: folder of the configurations that were sampled for the suites.
+        """
+        learned = self.fitted_scorer().learned
+        return Context(self.config, self.network, self.data, learned.order, learned.conditional, suites)
+
     @cached_property
     def _scorer(self) -> Scorer:
         return Scorer(self.network, self.config)
@@ -193,7 +203,7 @@ def open_sources(
     sources: dict[Suite, AnySource] = {split: splits[split.name] for split in Split.of(config)}
     for suite in suites:
         if suite.file:
-            sources[suite] = own_configurations(suite.file, config.system.n_particles)
+            sources[suite] = own_configurations(suite.file, config.system.n_particles, files)
         elif suite.ensembles:
             sources[suite] = everything(files.enter_context(Dataset(suite_file(run, suite))))
         else:

@@ -1,6 +1,7 @@
 """Rows of data sets, read where they are needed."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,14 +95,19 @@ class Given:
 AnySource = Source | Given
 
 
-def own_configurations(path: Path, n_particles: int) -> AnySource:
+def own_configurations(path: Path, n_particles: int, files: ExitStack) -> AnySource:
     """The configurations of a file of the user's.
+
+    Args:
+        path: the file.
+        n_particles: N of the model.
+        files: closes what stays open.
 
     Raises:
         UserError: the file cannot be read, or one of them has another number of particles.
     """
     if path.suffix == ".h5":
-        data = Dataset(path)
+        data = files.enter_context(Dataset(path))
         if data.n_particles != n_particles:
             raise UserError(f"{path} holds {data.n_particles} particles; the model was trained on {n_particles}")
         return everything(data)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,14 +150,3 @@ def _distances(a: Floats, b: Floats) -> dict[str, float]:
         "median": float(np.median(a)),
         "reference_median": float(np.median(b)),
     }
-
-
-def plain(value: Any) -> Any:
-    """Nested dictionaries of arrays as lists, for JSON; what is not finite as null."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value

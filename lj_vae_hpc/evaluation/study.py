@@ -1,11 +1,12 @@
 """Runs the studies of a model that are missing; the ranks share their parts."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lj_vae_hpc.evaluation.structure import plain
+import numpy as np
+
 from lj_vae_hpc.evaluation.studies.base import Context, Study
 from lj_vae_hpc.run.files import write_text
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run_studies(
-    world: "World", path: Path, studies: Sequence[Study], context: Context, facts: dict[str, Any]
+    world: "World", path: Path, studies: Sequence[Study], prepare: Callable[[], Context], facts: dict[str, Any]
 ) -> dict[str, Any]:
     """The results of all studies by name, written to a file; only what is missing is computed.
 
@@ -24,27 +25,48 @@ def run_studies(
         world: the ranks.
         path: studies.json.
         studies: what to run.
-        context: what they use; the same on every rank.
+        prepare: makes what they use, the same on every rank; called only if something is missing.
         facts: what every study follows from, by value.
     """
     stored = world.on_root(lambda: _stored(path))
     wanted = {study.name: json.loads(json.dumps(facts | {"version": study.version})) for study in studies}
     kept = {name: stored[name] for name, its in wanted.items() if stored.get(name, {}).get("facts") == its}
     missing = [study for study in studies if study.name not in kept]
+    ordered = list(wanted)
+    if not missing and list(stored) == ordered:
+        return stored
     if world.is_root and missing:
         print(f"evaluation: studies of {', '.join(study.name for study in missing)}", flush=True)
-    reasons = {study.name: study.objection(context) for study in missing}
-    tasks = [(study, part) for study in missing if not reasons[study.name] for part in study.parts(context)]
+    if missing:
+        kept |= _results(world, missing, prepare())
+    found = {name: kept[name] | {"facts": wanted[name]} for name in ordered}
+    world.on_root(lambda: write_text(path, json.dumps(found)))
+    return found
+
+
+def _results(world: "World", studies: Sequence[Study], context: Context) -> dict[str, Any]:
+    """The results of some studies by name, on every rank."""
+    reasons = {study.name: study.objection(context) for study in studies}
+    tasks = [(study, part) for study in studies if not reasons[study.name] for part in study.parts(context)]
     mine = {(study.name, part): plain(study.run(context, part)) for study, part in tasks[world.rank :: world.size]}
-    found = {key: result for rank in world.gather(mine) for key, result in rank.items()}
-    for study in missing:
+    done = {key: result for rank in world.gather(mine) for key, result in rank.items()}
+    found: dict[str, Any] = {}
+    for study in studies:
+        own = {part: done[study.name, part] for one, part in tasks if one is study}
         reason = reasons[study.name]
-        own = {part: found[study.name, part] for one, part in tasks if one is study}
-        kept[study.name] = {"facts": wanted[study.name]} | ({"left_out": reason} if reason else own.pop("", own))
-    ordered = {study.name: kept[study.name] for study in studies}
-    if missing or list(stored) != list(ordered):
-        world.on_root(lambda: write_text(path, json.dumps(ordered)))
-    return ordered
+        found[study.name] = {"left_out": reason} if reason else own.pop("", own)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Nested dictionaries of arrays as lists, for JSON; what is not finite as null."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _stored(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, kstest
 
-from lj_vae_hpc.evaluation.calibration import DEFAULT_SCORE, GIVEN_CLAIM
+from lj_vae_hpc.evaluation.calibration import CLAIM, DEFAULT_SCORE
 from lj_vae_hpc.evaluation.ceilings import NormalMixture
 from lj_vae_hpc.evaluation.metrics import auroc, detection_metrics, localisation
 from lj_vae_hpc.evaluation.observables import Arrays
@@ -49,7 +49,7 @@ def _detection(suite: Suite, normal: Arrays, own: Arrays, mixture: NormalMixture
     ceiling = suite.ceiling(mixture, told_from, own)
     scores = {name: name for name in own if is_score(name)}
     if suite.claims:
-        scores |= {DEFAULT_SCORE: GIVEN_CLAIM}
+        scores[DEFAULT_SCORE] = CLAIM
     found = {
         "configurations": len(own["row"]),
         "ceiling": ceiling.value,

@@ -10,7 +10,6 @@ from lj_vae_hpc.evaluation.kept import remove_outdated, write_columns
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.session import Session, calibrated, open_sources, sample_suites
 from lj_vae_hpc.evaluation.sources import RunData
-from lj_vae_hpc.evaluation.studies.base import Context
 from lj_vae_hpc.evaluation.studies.registry import chosen_studies
 from lj_vae_hpc.evaluation.study import run_studies
 from lj_vae_hpc.evaluation.suites.registry import suites_of
@@ -47,15 +46,11 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
             results = calibrated(results)
         mixture = session.fit_mixture()
         physics = learned_physics(session.conditional(), config.system)
-        if studies:
-            order = session.fitted_scorer().learned.order
-            context = Context(config, network, data, order, session.conditional(), run.evaluation / "suites")
-            made_with = {
-                "weights": weights.sha256,
-                "splits": data.facts,
-                "evaluation": config.evaluation.configurations,
-            }
-            run_studies(world, run.evaluation / "studies.json", studies, context, made_with)
+        made_with = {
+            "weights": weights.sha256, "splits": data.facts, "configurations": config.evaluation.configurations,
+        }  # fmt: skip
+        path = run.evaluation / "studies.json"
+        run_studies(world, path, studies, lambda: session.context(run.evaluation / "suites"), made_with)
         examples = session.examples() if world.is_root else {}
         facts = provenance(weights, left_out, config.sampling.protocol) | {"learned_physics": physics}
         world.on_root(lambda: _write(run, summarize(suites, results, mixture) | facts, results | examples))

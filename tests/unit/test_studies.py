@@ -18,6 +18,7 @@ from lj_vae_hpc.evaluation.studies.reconstruction import (
     tumble,
 )  # fmt: skip
 from lj_vae_hpc.evaluation.studies.registry import chosen_studies, study_classes
+from lj_vae_hpc.evaluation.study import plain
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.stages.evaluate import evaluate
@@ -177,3 +178,8 @@ def test_many_particles_are_too_many(results: tuple[Path, dict]) -> None:
 def test_an_unknown_study_is_refused() -> None:
     with pytest.raises(UserError, match=r"evaluation\.studies: there is no dreams; choose from completion, generation"):
         chosen_studies(("dreams",))
+
+
+def test_results_become_plain() -> None:
+    found = plain({"a": np.array([1.0, np.nan]), 2: (np.int64(3), {"b": np.inf}), "c": "text", "d": True})
+    assert found == {"a": [1.0, None], "2": [3, {"b": None}], "c": "text", "d": True}

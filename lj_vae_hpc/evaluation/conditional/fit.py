@@ -7,7 +7,7 @@ estimation by ranking; Ma and Collins, EMNLP 2018; a conditional logit, McFadden
 function at the knots and the slopes, and Newton's method finds the maximum.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,13 +122,9 @@ class _Examples:
 def _sums(world: "World", examples: list[_Examples], at: Floats, prior: Floats) -> tuple[float, Floats, Floats]:
     """The sums over all ranks' examples, in an order that does not depend on their number, and the prior's."""
     loss, gradient, hessian = 0.5 * float(at @ prior @ at), prior @ at, prior.copy()
-    for sums in _in_order(world, [one.sums(at) for one in examples]):
-        loss += sums[0]
-        gradient = gradient + sums[1]
-        hessian += sums[2]
+    for rank in world.gather([one.sums(at) for one in examples]):
+        for sums in rank:
+            loss += sums[0]
+            gradient = gradient + sums[1]
+            hessian += sums[2]
     return loss, gradient, hessian
-
-
-def _in_order(world: "World", mine: list[tuple[float, Floats, Floats]]) -> Iterator[tuple[float, Floats, Floats]]:
-    for rank in world.gather(mine):
-        yield from rank

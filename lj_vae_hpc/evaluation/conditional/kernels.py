@@ -4,38 +4,23 @@ import numba
 import numpy as np
 from numba import float32, float64, int32
 
+from lj_vae_hpc.sampling.arithmetic import exp_negative, specialise
+
 FAST = {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf"}  # lets loops become vector instructions
 OUTSIDE = np.float32(1e4)  # energy in k_B T of a place outside the box
 
-_SERIES = np.polynomial.Chebyshev.interpolate(np.exp, 7, domain=[-1.5, 0.0]).convert(kind=np.polynomial.Polynomial)
-_P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7 = _SERIES.coef.astype(np.float32)
-
 
 @numba.njit(inline="always")
-def _exponential(x):  # type: ignore[no-untyped-def]
-    """exp(x) to 1e-5 relative for x in [-24, 0]; smaller x count as -24."""
-    t = max(x, float32(-24.0)) * float32(1 / 16)
-    p = _P0 + t * (_P1 + t * (_P2 + t * (_P3 + t * (_P4 + t * (_P5 + t * (_P6 + t * _P7))))))
-    p = p * p
-    p = p * p
-    p = p * p
-    return p * p
+def _fma(a, b, c):  # type: ignore[no-untyped-def]
+    return a * b + c
 
 
-@numba.njit(fastmath=FAST, cache=True)
-def _pair(out, xs, ys, x, y, values, slopes, inverse):  # type: ignore[no-untyped-def]
-    """The pair function between (x, y) and each of some places; linear in r² between the entries of the table."""
-    last = float32(len(values) - 1)
-    for k in range(len(xs)):
-        dx, dy = xs[k] - x, ys[k] - y
-        t = min((dx * dx + dy * dy) * inverse, last)
-        i = int32(t)
-        out[k] = values[i] + (t - float32(i)) * slopes[i]
+_exponential = specialise(exp_negative, {"fma": _fma, "maximum": max, "minimum": min}, numba.njit(inline="always"))
 
 
 @numba.njit(fastmath=FAST, cache=True)
 def _add_pair(out, xs, ys, x, y, values, slopes, inverse):  # type: ignore[no-untyped-def]
-    """The same, added."""
+    """Adds the pair function between (x, y) and each of some places; linear in r² between the entries of the table."""
     last = float32(len(values) - 1)
     for k in range(len(xs)):
         dx, dy = xs[k] - x, ys[k] - y
@@ -45,26 +30,13 @@ def _add_pair(out, xs, ys, x, y, values, slopes, inverse):  # type: ignore[no-un
 
 
 @numba.njit(fastmath=FAST, cache=True)
-def _boltzmann_sum(energies, least):  # type: ignore[no-untyped-def]
-    """Σ exp(least - e); no energy may be below `least`."""
+def _boltzmann(energies, least, weights):  # type: ignore[no-untyped-def]
+    """Σ exp(least - e); overwrites `weights` with the terms. No energy may be below `least`."""
     total = float32(0.0)
     for k in range(len(energies)):
-        total += _exponential(least - energies[k])
+        weights[k] = _exponential(least - energies[k])
+        total += weights[k]
     return float64(total)
-
-
-@numba.njit(fastmath=FAST, cache=True)
-def _boltzmann_weights(energies, least, weights):  # type: ignore[no-untyped-def]
-    """The same; overwrites `weights` with the terms."""
-    total = 0.0
-    for row in range(energies.shape[0]):
-        part = float32(0.0)
-        for k in range(energies.shape[1]):
-            term = _exponential(least - energies[row, k])
-            weights[row, k] = term
-            part += term
-        total += float64(part)
-    return total
 
 
 @numba.njit(cache=True)
@@ -92,7 +64,8 @@ def field(xs, ys, slope, side, cells, reach, values, slopes, inverse, total, nea
         for row in range(max(0, line - reach), min(cells, line + reach + 1)):
             rows[:] = centres[row]
             part = near[i, row - line + reach, left - column + reach : right - column + reach]
-            _pair(part, centres[left:right], rows[left:right], xs[i], ys[i], values, slopes, inverse)
+            part[:] = 0.0
+            _add_pair(part, centres[left:right], rows[left:right], xs[i], ys[i], values, slopes, inverse)
             total[row, left:right] += part
 
 
@@ -117,6 +90,7 @@ def local_energies(  # type: ignore[no-untyped-def]
     size = 2 * reach + 1
     total, near = np.empty((cells, cells), np.float32), np.zeros((count, size, size), np.float32)
     weights, after = np.empty((cells, cells), np.float32), np.empty(size, np.float32)
+    terms = np.empty(max(size, len(offset_x)), np.float32)
     one, width = np.empty(count, np.float32), side / float32(cells)
     close_x, close_y = np.empty(count, np.float32), np.empty(count, np.float32)
     there_x, there_y = np.empty(len(offset_x), np.float32), np.empty(len(offset_x), np.float32)
@@ -126,7 +100,9 @@ def local_energies(  # type: ignore[no-untyped-def]
         xs, ys, g = x[a], y[a], slope[a]
         field(xs, ys, g, side, cells, reach, values, slopes, inverse, total, near)
         least = total.min()
-        everywhere = _boltzmann_weights(total, least, weights)
+        everywhere = 0.0
+        for row in range(cells):
+            everywhere += _boltzmann(total[row], least, weights[row])
         for i in range(count):
             # The mean over the box without particle i: only near it does the field change.
             column, line = min(cells - 1, int(xs[i] / width)), min(cells - 1, int(ys[i] / width))
@@ -141,7 +117,7 @@ def local_energies(  # type: ignore[no-untyped-def]
                 part = near[i, row - line + reach, left - column + reach : right - column + reach]
                 after[: right - left] = total[row, left:right] - part
                 own += float64(weights[row, left:right].sum())
-                free_part += _boltzmann_sum(after[: right - left], lowest)
+                free_part += _boltzmann(after[: right - left], lowest, terms)
             sum_there = max(everywhere - own, 0.0) * np.exp(float64(lowest - least)) + free_part
             free[a, i] = np.log(sum_there / (cells * cells)) - lowest
             # Elsewhere nearby.
@@ -150,7 +126,10 @@ def local_energies(  # type: ignore[no-untyped-def]
                 if j != i and abs(xs[j] - xs[i]) < radius and abs(ys[j] - ys[i]) < radius:
                     close_x[neighbours], close_y[neighbours] = xs[j], ys[j]
                     neighbours += 1
-            _pair(one[:neighbours], close_x[:neighbours], close_y[:neighbours], xs[i], ys[i], values, slopes, inverse)
+            one[:neighbours] = 0.0
+            _add_pair(
+                one[:neighbours], close_x[:neighbours], close_y[:neighbours], xs[i], ys[i], values, slopes, inverse
+            )
             here = one[:neighbours].sum()
             pair[a, i] = here
             there_x[:], there_y[:] = offset_x + xs[i], offset_y + ys[i]
@@ -161,7 +140,7 @@ def local_energies(  # type: ignore[no-untyped-def]
                 if there_x[k] < 0.0 or there_y[k] < 0.0 or there_x[k] > side or there_y[k] > side:
                     there[k] = OUTSIDE
             lowest = there.min()
-            mean = _boltzmann_sum(there, lowest) / len(there)
+            mean = _boltzmann(there, lowest, terms) / len(there)
             moved[a, i] = float64(here + g * ys[i]) - float64(lowest) + np.log(mean)
 
 

@@ -32,6 +32,9 @@ class Generation(Study):
 
     name = "generation"
 
+    def __init__(self) -> None:
+        self._generator: Generator | None = None
+
     def objection(self, context: Context) -> str | None:
         """It decodes positions."""
         return needs_coordinates(context)
@@ -45,7 +48,9 @@ class Generation(Study):
     def run(self, context: Context, part: str) -> dict[str, Any]:
         """The results of one γ by kind of start."""
         gamma = float(part)
-        generator = Generator.of(context.network, context.order, context.conditional, context.data.training)
+        if self._generator is None:  # the same for all parts
+            self._generator = Generator.of(context.network, context.order, context.conditional, context.data.training)
+        generator = self._generator
         reference = self._reference(context, gamma)
         if len(reference) < 10:
             return {}
