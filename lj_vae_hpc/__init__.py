@@ -1,3 +1,25 @@
 """Sampling, learning and anomaly detection of two-dimensional particle configurations on HPC clusters."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import os
+
+    from lj_vae_hpc.api.run import Run
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "open_run"]
+
+
+def open_run(path: "str | os.PathLike[str]") -> "Run":
+    """Opens a run for reading: its configurations and its model (lj_vae_hpc.api.run.Run).
+
+    Args:
+        path: the run's folder.
+
+    Raises:
+        UserError: it is no run's folder, or its configuration cannot be read.
+    """
+    from lj_vae_hpc.api.run import Run  # late: importing the package costs nothing
+
+    return Run(path)

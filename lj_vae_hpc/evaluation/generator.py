@@ -1,6 +1,7 @@
 """New configurations from the latent space."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,27 @@ Floats = NDArray[np.float64]
 CODES = 16_384  # of the training split, at most
 AT_ONCE = 1024  # configurations
 MOBILITY, LONGEST = 1e-3, 0.05  # of a step of descent: σ² per k_B T, and its length in σ at most
+
+
+@torch.no_grad()
+def decode_positions(
+    network: Network, codes: NDArray[np.floating[Any]], gamma: Floats, box_side: float
+) -> NDArray[np.float32]:
+    """(n, N, 2) positions in σ, inside the box, of ordered particles.
+
+    Args:
+        network: with a decoder that gives coordinates.
+        codes: (n, d).
+        gamma: (n,) γ, which only a conditional network uses.
+        box_side: L, in σ.
+    """
+    scale = np.float32(box_side * np.sqrt(2.0))
+    found = []
+    for start in range(0, len(codes), AT_ONCE):
+        z = torch.from_numpy(codes[start : start + AT_ONCE].astype(np.float32)).to(network.device)
+        points = network.module.positions(z, network.condition(gamma[start : start + AT_ONCE]))
+        found.append(points.cpu().numpy() * scale)
+    return np.asarray(np.clip(np.concatenate(found), 0.0, np.float32(box_side)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,15 +105,7 @@ class Generator:
 
     def decode(self, codes: Floats, gamma: float) -> NDArray[np.float32]:
         """(n, N, 2) positions in σ of codes (n, d)."""
-        scale = np.float32(self.conditional.box_side * np.sqrt(2.0))
-        found = []
-        for start in range(0, len(codes), AT_ONCE):
-            z = torch.from_numpy(codes[start : start + AT_ONCE].astype(np.float32)).to(self.network.device)
-            with torch.no_grad():
-                points = self.network.module.positions(z, self.network.condition(np.full(len(z), gamma)))
-            found.append(points.cpu().numpy() * scale)
-        inside: NDArray[np.float32] = np.clip(np.concatenate(found), 0.0, np.float32(self.conditional.box_side))
-        return inside
+        return decode_positions(self.network, codes, np.full(len(codes), gamma), self.conditional.box_side)
 
     def descend(self, positions: NDArray[np.float32], gamma: float) -> NDArray[np.float32]:
         """One step along the forces of the learned pair function and slope, which moves apart what overlaps."""

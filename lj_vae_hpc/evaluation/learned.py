@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from lj_vae_hpc.evaluation.conditional.fit import fit_conditional
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
 from lj_vae_hpc.evaluation.kept import Kept
 from lj_vae_hpc.evaluation.order import OrderParameter
+from lj_vae_hpc.evaluation.passes import Pass
 from lj_vae_hpc.evaluation.sources import Source, batches
 from lj_vae_hpc.training.batches import Configurations
+from lj_vae_hpc.training.network import Network
 
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel.world import World
@@ -49,6 +52,24 @@ def collect(world: "World", training: Source, size: int, function: Callable[[Con
     rows = min(len(training), ROWS)
     mine = [function(training.read(part)) for part in batches(world, rows, size)]
     return np.concatenate([part for rank in world.gather(mine) for part in rank])
+
+
+def learn(
+    world: "World", network: Network, training: Source, size: int, conditional: ConditionalModel
+) -> tuple[Learned, Floats]:
+    """What the first rows of the training split teach, and their γ; the same on any number of ranks.
+
+    Args:
+        world: the ranks.
+        network: with its weights.
+        training: the training split.
+        size: configurations at once.
+        conditional: its conditional model.
+    """
+    known = collect(world, training, size, lambda part: np.c_[Pass(network, part).latent_mean, part.gamma])
+    latent_mean, gamma = known[:, :-1], known[:, -1]
+    with threadpool_limits(1):  # sums are rounded the same whatever the number of cores
+        return Learned(OrderParameter(latent_mean, gamma), conditional), gamma
 
 
 def learn_conditional(

@@ -9,9 +9,8 @@ from threadpoolctl import threadpool_limits
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
-from lj_vae_hpc.evaluation.learned import Learned, collect
+from lj_vae_hpc.evaluation.learned import Learned, collect, learn
 from lj_vae_hpc.evaluation.observables import OBSERVABLES, Arrays, observables
-from lj_vae_hpc.evaluation.order import OrderParameter
 from lj_vae_hpc.evaluation.passes import Pass
 from lj_vae_hpc.evaluation.scores.displacement import log_ratio
 from lj_vae_hpc.evaluation.scores.registry import chosen_scores
@@ -62,10 +61,7 @@ class Scorer:
             conditional: its conditional model.
         """
         size = batch_size(training.n_particles)
-        known = collect(world, training, size, self._code)
-        latent_mean, gamma = known[:, :-1], known[:, -1]
-        with threadpool_limits(1):  # sums are rounded the same whatever the number of cores
-            self.learned = Learned(OrderParameter(latent_mean, gamma), conditional)
+        self.learned, gamma = learn(world, self._network, training, size, conditional)
         features = collect(world, training, size, self._features)
         widths = next(each for each in world.gather(self._widths) if each)  # a rank may have had nothing to do
         with threadpool_limits(1):
@@ -96,9 +92,6 @@ class Scorer:
     def versions(self) -> dict[str, int]:
         """The version of every score, by name."""
         return {score.name: score.version for score in self.scores}
-
-    def _code(self, configurations: Configurations) -> Any:
-        return np.c_[Pass(self._network, configurations).latent_mean, configurations.gamma]
 
     def _features(self, configurations: Configurations) -> Any:
         one = Pass(self._network, configurations, self.learned)

@@ -1,5 +1,7 @@
 """Whether some particles have been put where they do not belong."""
 
+import math
+
 import numpy as np
 
 from lj_vae_hpc.evaluation.passes import Pass
@@ -7,6 +9,7 @@ from lj_vae_hpc.evaluation.scores.base import Floats, Score
 
 SHARE = 0.1  # of the particles that are displaced under the alternative
 ANYWHERE = 0.2  # of these, the share that is anywhere in the box instead of near where it was
+ODD = math.log((1 - SHARE) / SHARE)  # log ratio above which a particle is more likely displaced than not
 LARGEST = 60.0  # nats that one particle may contribute
 
 

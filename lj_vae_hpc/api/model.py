@@ -1,0 +1,326 @@
+"""The trained model of a run."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation.calibration import DEFAULT_SCORE, Calibration
+from lj_vae_hpc.evaluation.generator import Generator, decode_positions
+from lj_vae_hpc.evaluation.learned import learn, learn_conditional
+from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.scores.displacement import ODD
+from lj_vae_hpc.evaluation.scoring import Scorer, batch_size
+from lj_vae_hpc.evaluation.session import Session
+from lj_vae_hpc.evaluation.sources import AnySource, RunData
+from lj_vae_hpc.evaluation.splits import Split
+from lj_vae_hpc.evaluation.suites.base import Suite
+from lj_vae_hpc.evaluation.weights import load_network
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.representation.ordering import particle_order
+from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.batches import Configurations
+from lj_vae_hpc.training.setup import check_data
+
+Floats = NDArray[np.float32]
+FEWEST = 10.0  # training configurations that may carry the weight of a γ that samples are asked of
+
+
+class Model:
+    """The trained model of a run. Get it as `run.model`.
+
+    A conditional model (model.conditional) also needs γ, one number or one per configuration; no other takes it.
+
+    Attributes:
+        gammas: γ that it was trained on, ascending.
+        latent_dim: dimension d of its latent space.
+        n_particles: N of its configurations.
+        box_side: side L of its box, in σ.
+    """
+
+    def __init__(self, folder: RunDir, config: RunConfig) -> None:
+        self._folder, self._config, self._world = folder, config, World()
+        self._network, self._weights = load_network(self._world, folder, config)
+        self.gammas = tuple(self._weights.gammas)
+        self.latent_dim = self._network.module.latent_dim
+        self.n_particles, self.box_side = config.system.n_particles, config.system.box_side
+
+    def encode(self, positions: ArrayLike, gamma: ArrayLike | None = None) -> tuple[Floats, Floats]:
+        """Mean and logarithm of the variance of q(z|x), each (n, d) float32.
+
+        Of a `local_environment`, which describes one particle, they are (n, N, d), in the order of the particles given.
+
+        Args:
+            positions: (n, N, 2), in σ.
+            gamma: γ, of a conditional model.
+
+        Raises:
+            ValueError: a wrong shape, a coordinate that is not finite or is outside the box, or γ missing.
+        """
+        parts = [self._encode(part) for part in self._parts(positions, gamma)]
+        mean, log_variance = (np.concatenate(values) for values in zip(*parts, strict=True))
+        if self._network.encoding.samples == 1:
+            return mean, log_variance
+        shape = (-1, self.n_particles, self.latent_dim)
+        return mean.reshape(shape), log_variance.reshape(shape)
+
+    def decode(self, z: ArrayLike, gamma: ArrayLike | None = None) -> Floats:
+        """(n, N, 2) float32 positions in σ, inside the box.
+
+        The particles are in the order that the model was trained in (representation.ordering): nearly by height, or by
+        distance from the corner (0, 0). A model that was trained on distances alone and without landmarks leaves the
+        place and the orientation of a configuration open.
+
+        Args:
+            z: (n, d) latent codes.
+            gamma: γ, of a conditional model.
+
+        Raises:
+            ValueError: a wrong shape, a number that is not finite, or γ missing.
+            UserError: the model does not decode to positions.
+        """
+        self._needs_positions("decode to")
+        codes = _array(z, "z")
+        if codes.ndim != 2 or codes.shape[1] != self.latent_dim or not len(codes):
+            raise ValueError(f"z has shape {codes.shape}; expected (n, {self.latent_dim}), one code per row")
+        _check_finite(codes, "z")
+        return decode_positions(self._network, codes, self._gammas_of(len(codes), gamma), self.box_side)
+
+    def reconstruct(self, positions: ArrayLike, gamma: ArrayLike | None = None) -> Floats:
+        """(n, N, 2) float32 positions in σ decoded from the mean of q(z|x), in the order of the particles given.
+
+        So `reconstruct(x) - x` is the displacement of every particle.
+
+        Args:
+            positions: (n, N, 2), in σ.
+            gamma: γ, of a conditional model.
+
+        Raises:
+            ValueError: as of `encode`.
+            UserError: the model does not decode to positions.
+        """
+        self._needs_positions("reconstruct")
+        found = []
+        for part in self._parts(positions, gamma):
+            decoded = decode_positions(self._network, self._encode(part)[0], part.gamma, self.box_side)
+            order = particle_order(torch.from_numpy(part.positions), self._config.representation.ordering).numpy()
+            placed = np.empty_like(decoded)
+            np.put_along_axis(placed, order[..., None], decoded, axis=1)
+            found.append(placed)
+        return np.concatenate(found)
+
+    def sample(self, n: int, gamma: ArrayLike | None = None, seed: int = 0) -> Floats:
+        """(n, N, 2) float32 positions in σ of new configurations.
+
+        Codes are drawn from the aggregate posterior of γ: q(z|x) averaged over the training split, reweighted to γ
+        (lj_vae_hpc.evaluation.generator). γ need not have been trained. The particles are in the order of `decode`.
+        The first call of a session takes some seconds.
+
+        Args:
+            n: how many.
+            gamma: γ, one number or (n,); None draws one of the trained values for every configuration.
+            seed: the same seed gives the same configurations.
+
+        Raises:
+            ValueError: n or the seed is not a number that can be used; γ is not finite, or so far from those trained
+                that less than 10 training configurations tell of it.
+            UserError: the model does not decode to positions, or its training data are missing.
+        """
+        self._needs_positions("generate")
+        for name, value, least in (("n", n, 1), ("seed", seed, 0)):
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, not {value!r}")
+        random = np.random.default_rng(seed)
+        values = random.choice(self.gammas, n) if gamma is None else _per_configuration(gamma, n)
+        generator = self._generator
+        codes = np.empty((n, self.latent_dim))
+        for one in np.unique(values):
+            self._check_known(generator, float(one))
+            here = values == one
+            draws = np.random.default_rng([seed, int(np.float64(one + 0.0).view(np.uint64))])  # + 0.0: -0.0 is 0.0
+            codes[here] = generator.codes(float(one), int(here.sum()), draws)
+        return decode_positions(self._network, codes, values, self.box_side)
+
+    def score(self, positions: ArrayLike, gamma: ArrayLike | None = None) -> Arrays:
+        """How anomalous configurations are; the numbers of `lj-vae score`.
+
+        The first call learns from the training split, which takes some seconds.
+
+        Args:
+            positions: (n, N, 2), in σ.
+            gamma: γ, of a conditional model.
+
+        Returns:
+            Arrays of n by name. score: the default score, the larger the more anomalous. p_value: share of normal
+            configurations that are at least as anomalous. particle_score: (n, N), log likelihood ratio of each
+            particle being out of place, in the order of the particles given. Then every other score and what physics
+            tells (pair_energy in ε, height_sum and smallest_distance in σ).
+
+        Raises:
+            ValueError: as of `encode`.
+            UserError: the run's training data are missing.
+        """
+        parts = list(self._parts(positions, gamma))
+        scorer, calibration = self._scoring
+        scored = [scorer(part, claims=False, particles=True) for part in parts]
+        columns = {name: np.concatenate([one[name] for one in scored]) for name in scored[0]}
+        columns = calibration.add(columns)
+        return {"score": columns[DEFAULT_SCORE]} | {
+            k: v for k, v in columns.items() if k not in ("gamma", "latent_mean")
+        }
+
+    def odd_particles(self, positions: ArrayLike, gamma: ArrayLike | None = None) -> list[NDArray[np.int64]]:
+        """Numbers of the particles of each configuration that are more likely out of place than not, the oddest first.
+
+        One particle in ten counts as out of place beforehand, as in the score `displacement`. Arguments and errors as
+        of `score`.
+        """
+        ratios = self.score(positions, gamma)["particle_score"]
+        return [(order := np.argsort(-row, kind="stable"))[row[order] > ODD] for row in ratios]
+
+    @cached_property
+    def _scoring(self) -> tuple[Scorer, Calibration]:
+        """What scores, after it has learned from the training split."""
+        with self._own_data() as data, self._evaluation() as folder, redirect_stdout(StringIO()):
+            splits: dict[Suite, AnySource] = {
+                Split(self._config, "validation"): data.validation,
+                Split(self._config, "calibration"): data.calibration,
+            }
+            session = Session(self._world, folder / "scores", self._config, self._network, self._weights, data, splits)
+            normal = session.score_suites()
+            return session.fitted_scorer(), Calibration(normal["validation"], normal["calibration"])
+
+    @cached_property
+    def _generator(self) -> Generator:
+        with self._own_data() as data, self._evaluation() as folder, redirect_stdout(StringIO()):
+            conditional = learn_conditional(
+                self._world, folder / "conditional", data.training, data.gammas, data.facts, self.box_side
+            )
+            size = batch_size(self.n_particles)
+            learned = learn(self._world, self._network, data.training, size, conditional)[0]
+            return Generator.of(self._network, learned.order, conditional, data.training)
+
+    @contextmanager
+    def _own_data(self) -> Iterator[RunData]:
+        """The splits that the model was trained and is calibrated on."""
+        check_data(self._folder, self._config, 1)
+        with Dataset(self._folder.dataset) as data:
+            yield RunData.of(data, self._config, self.gammas)
+
+    @contextmanager
+    def _evaluation(self) -> Iterator[Path]:
+        """The folder in which what is learned is kept; one for the time being where the run cannot be written."""
+        folder = self._folder.evaluation
+        existing = folder if folder.exists() else self._folder.path
+        if os.access(existing, os.W_OK | os.X_OK):
+            yield folder
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            for part in ("scores", "conditional"):
+                if (folder / part).exists():
+                    shutil.copytree(folder / part, Path(scratch) / part)
+            yield Path(scratch)
+
+    def _check_known(self, generator: Generator, gamma: float) -> None:
+        """Whether the training split tells of a γ.
+
+        Raises:
+            ValueError: it does not.
+        """
+        trained = ", ".join(f"{one:g}" for one in self.gammas)
+        if len(self.gammas) == 1 and gamma != self.gammas[0]:
+            raise ValueError(f"gamma {gamma:g}: the model was trained on γ = {trained} alone and knows no other")
+        effective = 1.0 / float((generator.weights(gamma) ** 2).sum())
+        if effective < FEWEST:
+            raise ValueError(
+                f"gamma {gamma:g} is too far from the trained γ ({trained}): only {effective:.1f} training "
+                f"configurations tell of it, {FEWEST:g} are needed"
+            )
+
+    def _needs_positions(self, verb: str) -> None:
+        """Whether the model decodes to positions.
+
+        Raises:
+            UserError: it does not.
+        """
+        if not self._network.module.gives_positions:
+            kind, decoder = self._config.representation.kind, self._config.model.decoder
+            raise UserError(
+                f"the model in {self._folder.path} cannot {verb} positions: its decoder ({decoder}) gives the entries "
+                f"of a {kind}; train one whose model.decoder is positions or attention"
+            )
+
+    @torch.no_grad()
+    def _encode(self, part: Configurations) -> tuple[Floats, Floats]:
+        mean, log_variance = self._network.module.encode(*self._network.inputs(part))
+        return mean.cpu().numpy(), log_variance.cpu().numpy()
+
+    def _parts(self, positions: ArrayLike, gamma: ArrayLike | None) -> Iterator[Configurations]:
+        """Checked configurations, some at a time, so that memory does not grow with a mapped array."""
+        given = _array(positions, "positions")
+        n, side = self.n_particles, np.float32(self.box_side)
+        if given.ndim != 3 or given.shape[1:] != (n, 2) or not len(given):
+            raise ValueError(f"positions has shape {given.shape}; expected (n, {n}, 2), x and y of {n} particles in σ")
+        values = self._gammas_of(len(given), gamma)
+        size = batch_size(n)
+        for start in range(0, len(given), size):
+            part = np.array(given[start : start + size], np.float32)
+            _check_finite(part, "positions", start)
+            outside = np.argwhere((part < 0) | (part > side))
+            if len(outside):
+                row, particle = outside[0][:2]
+                x, y = part[row, particle]
+                raise ValueError(
+                    f"positions[{start + row}, {particle}] = ({x:g}, {y:g}) is outside the box from 0 to "
+                    f"{self.box_side:g} σ"
+                )
+            yield Configurations(part, values[start : start + size])
+
+    def _gammas_of(self, count: int, gamma: ArrayLike | None) -> NDArray[np.float64]:
+        """(n,) γ of configurations; NaN where the model takes none."""
+        if self._config.model.conditional:
+            if gamma is None:
+                raise ValueError("the model is conditional: give gamma, one number or one per configuration")
+            return _per_configuration(gamma, count)
+        if gamma is not None:
+            raise ValueError("the model is not conditional and takes no gamma; leave it out")
+        return np.full(count, np.nan)
+
+
+def _array(values: ArrayLike, name: str) -> NDArray[Any]:
+    """An array of real numbers, not copied if it is one."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} is not a rectangular array") from None
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} holds {array.dtype}; expected real numbers")
+    return array
+
+
+def _check_finite(values: NDArray[Any], name: str, first: int = 0) -> None:
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        place = ", ".join(map(str, [first + wrong[0][0], *wrong[0][1:]]))
+        raise ValueError(f"{name}[{place}] is {values[tuple(wrong[0])]}; expected finite numbers")
+
+
+def _per_configuration(gamma: ArrayLike, count: int) -> NDArray[np.float64]:
+    """(n,) γ of n configurations from one number or one per configuration."""
+    values = _array(gamma, "gamma").astype(np.float64)
+    if values.shape not in ((), (count,)):
+        raise ValueError(f"gamma has shape {values.shape}; expected one number or ({count},)")
+    _check_finite(np.atleast_1d(values), "gamma")
+    return np.array(np.broadcast_to(values, count))

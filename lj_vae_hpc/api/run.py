@@ -1,0 +1,131 @@
+"""A run, opened for reading."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.run.folder import RunDir, load_for
+from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.splits import Splits
+
+if TYPE_CHECKING:
+    from lj_vae_hpc.api.model import Model
+
+SplitName = Literal["training", "validation", "calibration", "test"]
+
+
+class Run:
+    """A run that was opened for reading.
+
+    Args:
+        path: the run's folder.
+
+    Attributes:
+        path: the run's folder.
+        config: its resolved configuration, with a section of attributes per section of config.yaml.
+
+    Raises:
+        UserError: it is no run's folder, or its configuration cannot be read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._folder = RunDir(Path(path))
+        self.path = self._folder.path
+        if not self._folder.config.exists():
+            state = "holds no config.yaml" if self.path.exists() else "does not exist"
+            raise UserError(f"{self.path} {state}; name the folder of a run, which `lj-vae run -o RUN_DIR` makes")
+        self.config: RunConfig = load_for(self._folder, None, ())
+
+    def __repr__(self) -> str:
+        return f"<run {self.path} of {self.config.system.n_particles} particles>"
+
+    @property
+    def positions(self) -> NDArray[np.float32]:
+        """(n, N, 2) float32 in σ, mapped from data/dataset.h5: a slice reads only what it contains.
+
+        This holds also for `energy` and `gamma`. The three behave like any NumPy array that must not be written to;
+        `numpy.array(run.positions[:100])` is a copy of your own. Rows are in the order of the file: by γ, then by
+        chain.
+
+        Raises:
+            UserError: the run has no data set, or it cannot be read.
+        """
+        return self._columns["positions"]
+
+    @property
+    def energy(self) -> NDArray[np.float64]:
+        """(n,) total energy U of each configuration in ε, pairs and gravity; raises UserError as `positions`."""
+        return self._columns["energy"]
+
+    @property
+    def gamma(self) -> NDArray[np.float64]:
+        """(n,) γ = m g σ / ε of each configuration; raises UserError as `positions`."""
+        return self._columns["gamma"]
+
+    def split(self, name: SplitName) -> NDArray[np.int64]:
+        """Row numbers of a split, ascending: `run.positions[run.split("test")]`.
+
+        Args:
+            name: `training`, `validation` (chooses the best epoch and calibrates the scores), `calibration` (calibrates
+                the p-values) or `test` (seen by nothing).
+
+        Raises:
+            ValueError: there is no split of that name.
+            UserError: as `positions`.
+        """
+        with _dataset(self._folder) as data:
+            splits = vars(Splits.of(data.layout, self.config.training))
+        if name not in splits:
+            raise ValueError(f"there is no split {name!r}; choose one of {', '.join(splits)}")
+        return np.sort(splits[name][:])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `lj-vae evaluate` found, as evaluation/summary.json holds it.
+
+        Raises:
+            UserError: the run is not evaluated yet.
+        """
+        path = self._folder.evaluation / "summary.json"
+        if not path.exists():
+            raise UserError(f"{path} does not exist; run `lj-vae evaluate -o {self.path}` first")
+        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return summary
+
+    @cached_property
+    def model(self) -> "Model":
+        """The trained model with its best weights.
+
+        Raises:
+            UserError: the run is not trained, or its weights are of another model than its configuration describes.
+        """
+        from lj_vae_hpc.api.model import Model  # late: it loads torch
+
+        return Model(self._folder, self.config)
+
+    @cached_property
+    def _columns(self) -> dict[str, NDArray[Any]]:
+        with _dataset(self._folder) as data:
+            return data.mapped()
+
+
+@contextmanager
+def _dataset(folder: RunDir) -> Iterator[Dataset]:
+    """The data set, opened.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    if not folder.dataset.exists():
+        raise UserError(f"no data set in {folder.path}; run `lj-vae generate -o {folder.path}` first")
+    with Dataset(folder.dataset) as data:
+        yield data
