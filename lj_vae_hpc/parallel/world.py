@@ -79,7 +79,7 @@ class World:
         """Whether this is rank 0, which prints, lists folders and writes the small files."""
         return bool(self.rank == 0)
 
-    def library(self) -> str:
+    def mpi_library(self) -> str:
         """Name and version of the MPI library."""
         return str(_mpi().Get_library_version()).split(",")[0].strip("\x00\n ") if self._comm else "none, one rank"
 

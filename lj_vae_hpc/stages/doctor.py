@@ -23,7 +23,7 @@ def doctor(world: World, output: Path, config: RunConfig) -> None:
     checks: list[tuple[str, Callable[[], str]]] = [
         ("ranks", lambda: f"{world.size}, {world.local_size} on this node, {world.threads_per_rank()} threads each"),
         ("python", lambda: sys.version.split()[0]),
-        ("MPI", world.library),
+        ("MPI", world.mpi_library),
         ("parallel HDF5", lambda: _hdf5(world, parent)),
         ("sampler", lambda: _sampler(world, config)),
         ("torch", lambda: _torch(world, config)),
