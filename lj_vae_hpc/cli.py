@@ -261,6 +261,49 @@ def doctor(world: World, config_file: Path | None, output: Path | None, override
     call("doctor", world, path, config)
 
 
+@cli.group(cls=InOrder, epilog="""
+\b
+Examples:
+  mpirun -n 8 lj-vae scan run -c configs/scan.yaml -o runs/scan       alone, without Slurm
+  lj-vae scan status -o runs/scan
+  lj-vae scan collect -o runs/scan
+""")  # fmt: skip
+def scan() -> None:
+    """Many ensembles and models in one folder: a campaign.
+
+    The ensembles are those of `sampling.gammas`, the models those of the section `scan`. A campaign may grow: only what
+    is new is computed.
+    """
+
+
+def scan_command(name: str, text: str, examples: str, *more: Callable[..., Any], works: bool = False) -> None:
+    """Adds a command on a campaign."""
+
+    def command(config_file: Path | None, output: Path | None, overrides: tuple[str, ...], **rest: Any) -> None:
+        world = click.get_current_context().obj
+        if works:
+            world.stop.watch_signals()
+            rest["stage"] = call
+        path = _run_path(output, config_file)
+        getattr(import_module("lj_vae_hpc.stages.scan"), name)(world, path, config_file, overrides, **rest)
+
+    for option in (*more, options):
+        command = option(command)
+    scan.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")(command)
+
+
+scan_command(
+    "run", "Samples, trains and evaluates whatever is missing, on these ranks.",
+    "  mpirun -n 8 lj-vae scan run -c configs/scan.yaml -o runs/scan\n"
+    "  lj-vae scan run -o runs/scan -s sampling.configurations=2000        more of each γ",
+    max_hours, works=True,
+)  # fmt: skip
+scan_command("status", "Tells what is done, running, missing or failed.", "  lj-vae scan status -o runs/scan")
+scan_command(
+    "collect", "Writes tables of all ensembles and scores, as Parquet and CSV.", "  lj-vae scan collect -o runs/scan"
+)
+
+
 def _run_path(output: Path | None, config_file: Path | None) -> Path:
     """The run folder: as given, else named after the configuration."""
     return output or Path("runs") / (config_file.stem if config_file else "equilibrated")

@@ -44,7 +44,7 @@ def validated(tree: dict[str, Any], source: str) -> RunConfig:
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"configuration ({source}): " + "; ".join(_explain(e) for e in error.errors())) from None
+        raise UserError(f"configuration ({source}): " + "; ".join(explain(e) for e in error.errors())) from None
 
 
 def changed(config: RunConfig, values: dict[str, Any]) -> RunConfig:
@@ -60,7 +60,7 @@ def changed(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise UserError("; ".join(_explain(e) for e in error.errors())) from None
+        raise UserError("; ".join(explain(e) for e in error.errors())) from None
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -79,7 +79,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     tree[last] = value
 
 
-def _explain(error: Any) -> str:
+def explain(error: Any) -> str:
     """One pydantic error as `key: what is wrong (what is accepted)`."""
     location = [str(part) for part in error["loc"]]
     key = ".".join(

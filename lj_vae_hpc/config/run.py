@@ -11,6 +11,7 @@ from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.config.objective import Objective
 from lj_vae_hpc.config.representation import CLOSEST, Representation
 from lj_vae_hpc.config.sampling import Sampling
+from lj_vae_hpc.config.scan import Scan
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.config.training import Training
 from lj_vae_hpc.config.tuning import Tuning
@@ -29,6 +30,7 @@ class RunConfig(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     tuning: Tuning = Tuning()
+    scan: Scan = Scan()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

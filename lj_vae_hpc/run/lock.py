@@ -4,10 +4,11 @@ import errno
 import fcntl
 import os
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lj_vae_hpc.errors import UserError
@@ -47,18 +48,45 @@ def lock(folder: Path) -> None:
     )
 
 
+def holder(folder: Path) -> str | None:
+    """Who writes in a folder, if anybody does; not to be asked by the process that has locked it.
+
+    Closing a file drops the locks that this very process has on it.
+    """
+    try:
+        with (folder / NAME).open("rb") as file:
+            return (file.read(1000).decode(errors="replace") or "another lj-vae") if _locked(file.fileno(), 0) else None
+    except OSError:
+        return None
+
+
+def _locked(file: int, first: int, count: int = 0) -> bool:
+    """Whether another process has a lock on some bytes of an open file (0: to its end); takes none itself."""
+    asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, first, count, 0)
+    try:
+        answer = fcntl.fcntl(file, fcntl.F_GETLK, asked)
+    except OSError:
+        return False
+    return bool(struct.unpack_from("h", answer)[0] != fcntl.F_UNLCK)
+
+
 class Claims:
     """Numbered pieces of work, each of at most one process on any node: locks on single bytes of a file.
+
+    Args:
+        path: the file.
+        strict: whether to refuse a file system that knows no locks; else every piece is free there.
 
     Raises:
         UserError: the file system knows no locks.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, strict: bool = True) -> None:
+        self._path, self._strict = path, strict
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # never closed: that would drop every lock
-        with self.alone():
-            pass
+        if strict:
+            with self.alone():
+                pass
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -84,9 +112,15 @@ class Claims:
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 return False
-            raise
+            if self._strict or error.errno not in NO_LOCKING:
+                raise
         return True
+
+    def is_taken(self, number: int) -> bool:
+        """Whether another process has a piece."""
+        return _locked(self._file, number + 1, 1)
 
     def drop(self, number: int) -> None:
         """Gives a piece back."""
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, number + 1)
+        with suppress(OSError):  # where the file system knows no locks
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, number + 1)

@@ -18,6 +18,7 @@ from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.files import remove_unfinished
 from lj_vae_hpc.sampling.chains import Schedule, choose_device, sample_rows, warm_up
+from lj_vae_hpc.sampling.claims import claimed
 from lj_vae_hpc.sampling.ensemble import Ensemble, fingerprint
 from lj_vae_hpc.sampling.pilot import pilot_table, schedule
 from lj_vae_hpc.sampling.pilots import needs_pilot, run_pilots, stored_pilot
@@ -63,9 +64,15 @@ def produce(world: World, ensembles: Sequence[Ensemble], configurations: int, st
         Whether anything was missing.
 
     Raises:
-        UserError: not enough disk, a folder that cannot be written, no proof of equilibrium.
+        UserError: not enough disk, a folder that cannot be written, no proof of equilibrium, an ensemble that another
+            process samples.
         Stopped: a signal or deadline came; finished segments are kept.
     """
+    with claimed(world, ensembles, store):
+        return _produce(world, ensembles, configurations, store, label)
+
+
+def _produce(world: World, ensembles: Sequence[Ensemble], configurations: int, store: Path, label: str) -> bool:
     folders = [store / ensemble.key for ensemble in ensembles]
     missing = world.on_root(lambda: _prepare(store, folders, ensembles, configurations))
     device = sampling_device(world, ensembles)
@@ -212,7 +219,7 @@ def assemble(
     folders = [store / ensemble.key for ensemble in ensembles]
     rows = len(ensembles) * configurations
     shard = world.shard(rows)
-    attributes, table = world.on_root(lambda: _describe(ensembles, folders, configurations, content))
+    attributes, table = world.on_root(lambda: describe(ensembles, folders, configurations, content))
     write_dataset(
         target, folders, configurations, ensembles[0].system.n_particles, attributes, table, shard, together(world)
     )
@@ -233,7 +240,7 @@ def holds(target: Path, ensembles: Sequence[Ensemble], configurations: int, cont
         return False
 
 
-def _describe(
+def describe(
     ensembles: Sequence[Ensemble], folders: Sequence[Path], configurations: int, content: str
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Attributes of a data set and what it holds of each ensemble."""
@@ -269,7 +276,7 @@ def _prepare(
     try:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(store)
+            remove_unfinished(folder)
         free = shutil.disk_usage(store).free
     except OSError as error:
         raise UserError(f"cannot write {store}: {error.strerror}") from None

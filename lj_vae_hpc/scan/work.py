@@ -1,0 +1,210 @@
+"""Does tasks of a campaign on all ranks of this run. What fails is recorded, and the rest goes on."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import partial as bind
+from pathlib import Path
+
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.files import write_text
+from lj_vae_hpc.run.folder import open_run
+from lj_vae_hpc.run.lock import holder, lock
+from lj_vae_hpc.run.provenance import check_unchanged
+from lj_vae_hpc.sampling.claims import claim_free
+from lj_vae_hpc.sampling.production import assemble, produce
+from lj_vae_hpc.scan.campaign import Campaign
+from lj_vae_hpc.scan.tasks import FINISHED, KINDS, DataTask, ModelTask, SampleTask, Task
+
+Stage = Callable[..., None]
+"""Runs the command of a name on (world, run, config)."""
+SECONDS_TO_WAIT = 60.0  # for another process that does a task and may be about to end
+
+
+class Work:
+    """Does tasks.
+
+    Args:
+        world: the ranks.
+        campaign: the campaign.
+        stage: runs the commands train, evaluate and report.
+    """
+
+    def __init__(self, world: World, campaign: Campaign, stage: Stage) -> None:
+        self._world, self._campaign, self._stage = world, campaign, stage
+        self._failures: dict[str, str] = {}
+        self._busy: list[Task] = []
+
+    def run(self, tasks: Sequence[Task]) -> None:
+        """Does the tasks that are not done, each kind after those that it needs.
+
+        Raises:
+            UserError: some failed, or another process has them; all others are done.
+            Stopped: a signal or deadline came; the same command continues.
+        """
+        for kind in KINDS:
+            self._run_kind([task for task in tasks if task.kind == kind])
+        problems = [f"{self._campaign.tasks[key].title}: {why}" for key, why in self._failures.items()]
+        problems += [f"{task.title}: another lj-vae does it; run the same command when that has ended"
+                     for task in self._busy]  # fmt: skip
+        if problems:
+            more = f"; and {len(problems) - 3} more, which `lj-vae scan status` lists" if len(problems) > 3 else ""
+            raise UserError(
+                f"{len(problems)} of {len(tasks)} tasks are not done: {'; '.join(problems[:3])}{more}",
+                everywhere=self._world.size > 1,
+            )
+
+    def _run_kind(self, tasks: list[Task]) -> None:
+        started = waiting_since = time.monotonic()
+        while True:
+            free, busy = self._world.on_root(bind(self._divide, tasks))
+            if not free and not busy:
+                return
+            if (started != waiting_since or not free) and self._world.should_stop():
+                raise Stopped(f"what is done of {self._campaign.path} is kept")
+            if free:
+                self._do([tasks[k] for k in free])
+                waiting_since = time.monotonic()
+            elif self._world.broadcast(time.monotonic() - waiting_since > SECONDS_TO_WAIT):
+                self._busy += [tasks[k] for k in busy]
+                return
+            else:
+                time.sleep(1.0)
+
+    def _divide(self, tasks: list[Task]) -> tuple[list[int], list[int]]:
+        """Numbers of the tasks that are to be done here, and of those that another process does."""
+        todo = [k for k, task in enumerate(tasks) if task.key not in self._failures and not task.is_done()]
+        if not todo:
+            return [], []
+        ours = free_tasks([tasks[k] for k in todo], self._campaign.run.ensembles)
+        divided = list(zip(todo, ours, strict=True))
+        return [k for k, own in divided if own], [k for k, own in divided if not own]
+
+    def _do(self, tasks: list[Task]) -> None:
+        """Does free tasks of one kind."""
+        for task in tasks:
+            self._world.on_root(bind(forget_failure, self._campaign, task))
+        if isinstance(tasks[0], SampleTask):
+            self._sample(tasks)
+            return
+        for number, task in enumerate(tasks):
+            if number and self._world.should_stop():
+                raise Stopped(f"what is done of {self._campaign.path} is kept")
+            if self._world.is_root:
+                print(f"scan: {task.title}, {number + 1} of {len(tasks)}", flush=True)
+            try:
+                if isinstance(task, DataTask):
+                    self._write_data(task)
+                elif isinstance(task, ModelTask):
+                    self._train(task)
+            except UserError as error:
+                self._fail(task, error)
+
+    def _sample(self, tasks: list[Task]) -> None:
+        """All at once, so that every rank has something to do; if any fails, each by itself."""
+        samples = [task for task in tasks if isinstance(task, SampleTask)]
+        started = time.monotonic()
+        ensembles, count = [task.ensemble for task in samples], samples[0].configurations
+        try:
+            produce(self._world, ensembles, count, self._campaign.run.ensembles, "sampling")
+        except UserError as error:
+            if len(samples) == 1 or (self._world.size > 1 and not error.everywhere):
+                self._fail(samples[0], error)
+                return
+            for task in samples:
+                self._sample([task])
+            return
+        seconds = (time.monotonic() - started) * self._world.size
+        measured = {"gammas": len(samples), "configurations": count, "core_seconds": round(seconds, 2)}
+        path = self._campaign.measured / f"{samples[0].key}.json"
+        self._world.on_root(lambda: write_text(path, json.dumps(measured)))
+
+    def _write_data(self, task: DataTask) -> None:
+        store = self._campaign.run.ensembles
+        self._world.on_root(bind(prepare_data, task, store))
+        assemble(self._world, task.ensembles, task.configurations, store, task.run.dataset)
+
+    def _train(self, task: ModelTask) -> None:
+        started = time.monotonic()
+        self._world.on_root(bind(prepare_model, task))
+        run, config = open_run(self._world, task.run.path, None, needs_data=True)
+        for name in ("train", "evaluate", "report"):
+            self._stage(name, self._world, run, config)
+        seconds = (time.monotonic() - started) * self._world.size
+        finished = {"identity": task.identity, "label": task.label, "core_seconds": round(seconds, 2)}
+        self._world.on_root(lambda: write_text(run.path / FINISHED, json.dumps(finished)))
+
+    def _fail(self, task: Task, error: UserError) -> None:
+        """Records a failure that all ranks know of; one that only this rank knows of ends all of them."""
+        if self._world.size > 1 and not error.everywhere:
+            raise error
+        self._failures[task.key] = str(error)
+        self._world.on_root(lambda: write_text(failure_file(self._campaign, task), f"{error}\n"))
+        if self._world.is_root:
+            print(f"scan: {task.title} failed: {error}", flush=True)
+
+
+def free_tasks(tasks: Sequence[Task], store: Path) -> list[bool]:
+    """Whether no other process does a task; ensembles that are free are claimed."""
+    claimed = iter(claim_free([task.ensemble for task in tasks if isinstance(task, SampleTask)], store))
+    return [next(claimed) if isinstance(task, SampleTask) else holder(task.run.path) is None for task in tasks]
+
+
+def failure_file(campaign: Campaign, task: Task) -> Path:
+    """What is said of a task that failed, until it is tried again."""
+    return campaign.state / "failed" / f"{task.key}.txt"
+
+
+def forget_failure(campaign: Campaign, task: Task) -> None:
+    """The task is tried again."""
+    failure_file(campaign, task).unlink(missing_ok=True)
+
+
+def prepare_data(task: DataTask, store: Path) -> None:
+    """Locks the folder of a data set. One of its own is a run folder that shares the campaign's ensembles.
+
+    Raises:
+        UserError: configurations are missing, or another process writes there.
+    """
+    lacking = [sample.title for sample in task.samples if not sample.is_done()]
+    if lacking:
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        raise UserError(f"{', '.join(lacking[:3])}{more} must be sampled first")
+    task.run.path.mkdir(parents=True, exist_ok=True)
+    lock(task.run.path)
+    if task.run.ensembles.resolve() != store.resolve():
+        task.run.data.mkdir(exist_ok=True)
+        point(task.run.ensembles, store)
+        write_text(task.run.config, task.config.to_yaml())
+
+
+def prepare_model(task: ModelTask) -> None:
+    """Locks the folder of a model, and gives it its configuration and a relative link to its data.
+
+    The link may have to change: what was the campaign's data set is one of several after the campaign has grown.
+
+    Raises:
+        UserError: the data set is missing, the folder holds another model, or another process writes there.
+    """
+    if not task.data.is_done():
+        raise UserError(f"the {task.data.title} must be written first")
+    run = task.run
+    run.path.mkdir(parents=True, exist_ok=True)
+    lock(run.path)
+    if run.config.exists():
+        check_unchanged(run.path, load(run.config), task.config, False, run.has_model)
+    point(run.data, task.data.run.data)
+    write_text(run.config, task.config.to_yaml())
+
+
+def point(link: Path, target: Path) -> None:
+    """Makes a relative link, in place of one to anywhere else."""
+    if link.resolve() == target.resolve():
+        return
+    new = link.with_name(link.name + ".partial")
+    new.unlink(missing_ok=True)
+    new.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))
+    new.replace(link)
