@@ -1,0 +1,143 @@
+"""A campaign: what its tasks are, that it grows, and what is left of it."""
+
+from pathlib import Path
+
+import pytest
+from pyarrow import csv, parquet
+
+from lj_vae_hpc.cli import call
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.sampling import production
+from lj_vae_hpc.scan.campaign import Campaign, open_campaign
+from lj_vae_hpc.scan.collect import collect
+from lj_vae_hpc.scan.status import overview
+from lj_vae_hpc.scan.work import Work
+from tests.conftest import TINY
+
+MODELS = "scan.models=[{model.latent_dim: 3}, {approach: beta, gammas: [0.1, 1.0]}]"
+
+
+def campaign_in(folder: Path, *settings: str) -> Campaign:
+    """A tiny campaign over three γ."""
+    (folder.parent / "tiny.yaml").write_text(TINY)
+    return open_campaign(folder, folder.parent / "tiny.yaml", ("sampling.gammas=[0.1,0.5,1.0]", *settings))
+
+
+def sample(campaign: Campaign) -> None:
+    """Samples and writes data sets, but trains nothing."""
+    Work(World(), campaign, call).run([task for task in campaign.tasks.values() if task.kind != "model"])
+
+
+def missing(campaign: Campaign) -> list[str]:
+    """Titles of what is not done."""
+    return [task.title for task in campaign.tasks.values() if not task.is_done()]
+
+
+def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    campaign = campaign_in(tmp_path / "c", MODELS, "training.epochs=1")
+    Work(World(), campaign, call).run(list(campaign.tasks.values()))
+    assert not missing(campaign)
+    own = campaign.models[1].run
+    assert str(own.data.readlink()) == f"../../sets/{own.data.resolve().parent.name}/data"
+    assert str(campaign.models[0].run.data.readlink()) == "../../data"
+    assert all(task.run.report.exists() for task in campaign.models)
+    files = collect(campaign)
+    assert sorted(file.name for file in files) == [
+        f"{n}.{s}" for n in ("ensembles", "scores") for s in ("csv", "parquet")
+    ]
+    ensembles, scores = (parquet.read_table(campaign.tables / f"{name}.parquet") for name in ("ensembles", "scores"))
+    assert ensembles["gamma"].to_pylist() == [0.1, 0.5, 1.0] and ensembles["configurations"].to_pylist() == [60] * 3
+    assert csv.read_csv(campaign.tables / "scores.csv").num_rows == scores.num_rows
+    assert {(row["latent_dim"], row["kl_weight"], row["gammas"]) for row in scores.to_pylist()} == {
+        (3, 1, 3),
+        (4, 8, 2),
+    }
+    assert {"gamma_3", "soft", "uniform"} < set(scores["suite"].to_pylist())
+    assert all(0 <= row["auroc_low"] <= row["auroc"] <= row["auroc_high"] <= 1 for row in scores.to_pylist())
+    assert "3 done" in overview(campaign)
+    capfd.readouterr()
+    Work(World(), campaign, call).run(list(campaign.tasks.values()))
+    assert not capfd.readouterr().out
+    more = campaign_in(tmp_path / "c", MODELS, "training.epochs=1", "evaluation.unseen_gammas=[3.0,2.0]")
+    assert [m.run for m in more.models] == [m.run for m in campaign.models] and len(missing(more)) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "new"),
+    [
+        (("sampling.gammas=[0.1,0.5,0.7,1.0]",), ["γ = 0.7", "data set of 4 γ x 60"]),
+        (("sampling.configurations=70",), ["γ = 0.1", "γ = 0.5", "γ = 1", "data set of 3 γ x 70"]),
+        (("sampling.gammas=[1.0,0.5,0.1]", "sampling.segment_rows=7"), []),
+        (("scan.models=[{gammas: [0.5, 1.0]}]",), ["data set of 2 γ x 60", "model"]),
+    ],
+)
+def test_only_what_is_new_is_to_be_done(tmp_path: Path, settings: tuple[str, ...], new: list[str]) -> None:
+    sample(campaign_in(tmp_path / "c"))
+    assert [
+        title.partition(" 0")[0] if title[0] == "m" else title for title in missing(campaign_in(tmp_path / "c"))
+    ] == []
+    grown = campaign_in(tmp_path / "c", *settings)
+    assert [title.split()[0] if title.startswith("model") else title for title in missing(grown)] == new
+
+
+def test_a_model_keeps_its_data_when_the_campaign_grows(tmp_path: Path) -> None:
+    """What was the whole data set is then one of several, with the same bytes."""
+    model = "scan.models=[{gammas: [0.1, 0.5, 1.0], configurations: 60}]"
+    before = campaign_in(tmp_path / "c", model)
+    sample(before)
+    data = before.models[0].data.run.dataset.read_bytes()
+    after = campaign_in(tmp_path / "c", model, "sampling.gammas=[0.1,0.5,0.7,1.0]", "sampling.configurations=80")
+    sample(after)
+    assert after.models[0].key == before.models[0].key and after.models[0].data.run.path.parent.name == "sets"
+    assert after.models[0].data.run.dataset.read_bytes() == data
+
+
+def test_a_failure_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here of one γ: what it says is kept until it is tried again."""
+    produce = production._produce
+
+    def failing(world, ensembles, *rest):
+        if any(ensemble.gamma == 0.5 for ensemble in ensembles):
+            raise UserError("equilibrium was not proved")
+        return produce(world, ensembles, *rest)
+
+    campaign = campaign_in(tmp_path / "c")
+    monkeypatch.setattr(production, "_produce", failing)
+    with pytest.raises(UserError, match=r"2 of 4 tasks are not done: γ = 0.5: equilibrium was not proved; data"):
+        sample(campaign)
+    assert missing(campaign) == ["γ = 0.5", "data set of 3 γ x 60"]
+    assert "2 done, 0 running, 1 failed" in overview(campaign)
+    assert "failed: γ = 0.5: equilibrium was not proved" in overview(campaign)
+    monkeypatch.setattr(production, "_produce", produce)
+    sample(campaign)
+    assert not missing(campaign) and "failed:" not in overview(campaign)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("scan.models=[{gammas: [0.1, 0.55]}]",), "gammas 0.55 are not sampled; add them to sampling.gammas"),
+        (("scan.models=[{model.depht: 2}]",), "unknown key model.depht"),
+        (("scan.models=[{sampling.step: 2}]",), "unknown key sampling.step; a model accepts"),
+        (("scan.models=[{approach: none}]",), "one of attention, beta,"),
+        (("scan.models=[{configurations: 70}]",), "sampling.configurations only 60"),
+        (("scan.grid.model.latent_dim=8",), "model.latent_dim: expected a list"),
+        (("scan.grid.objective.kl_weight=[-1]",), "objective.kl_weight: input should be greater than or equal to 0"),
+        (("sampling.protocol=imported",), "a campaign needs equilibrated or reference"),
+    ],
+)
+def test_bad_models_are_one_message(tmp_path: Path, settings: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match="(?i)" + message.replace("[", r"\[")):
+        campaign_in(tmp_path / "c", *settings)
+    assert not (tmp_path / "c").exists()
+
+
+def test_two_campaigns_in_one_folder(tmp_path: Path) -> None:
+    campaign_in(tmp_path / "c")
+    before = (tmp_path / "c/config.yaml").read_bytes()
+    with pytest.raises(UserError, match=r"made with another configuration: seed is 3 there, 4 here"):
+        campaign_in(tmp_path / "c", "seed=4")
+    assert (tmp_path / "c/config.yaml").read_bytes() == before
+    with pytest.raises(UserError, match="no campaign in"):
+        open_campaign(tmp_path / "none", None)
