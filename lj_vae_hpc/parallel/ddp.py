@@ -21,7 +21,10 @@ def process_group(world: World, backend: str) -> Iterator[None]:
     one_node = all(world.gather(world.local_size == world.size))
     address = world.broadcast("127.0.0.1" if one_node else _own_address())
     if address is None:
-        raise UserError("no network address of rank 0 found; set MASTER_ADDR to one", everywhere=True)
+        raise UserError(
+            "no network address of rank 0 found; set GLOO_SOCKET_IFNAME to the name of a network interface that all "
+            "nodes have, or MASTER_ADDR to an address of the first node", everywhere=True,
+        )  # fmt: skip
     if backend == "gloo" and "GLOO_SOCKET_IFNAME" not in os.environ:
         os.environ["GLOO_SOCKET_IFNAME"] = _interface_towards(address)  # gloo would guess from the host's name
     with socket.socket() as probe:
@@ -43,34 +46,48 @@ def data_parallel(world: World, module: Any) -> Any:
 
 
 def _own_address() -> str | None:
-    """An address of this host that other nodes reach: MASTER_ADDR, or that of the default route; never loopback."""
+    """An address of this host that other nodes reach, never loopback.
+
+    That of MASTER_ADDR, of GLOO_SOCKET_IFNAME, of the default route, or else of the first network interface.
+    """
     if "MASTER_ADDR" in os.environ:
         return os.environ["MASTER_ADDR"]
+    addresses = _addresses()
+    if "GLOO_SOCKET_IFNAME" in os.environ:
+        return addresses.get(os.environ["GLOO_SOCKET_IFNAME"])
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect(("192.0.2.1", 9))  # a documentation address; a datagram socket sends nothing here
-            address = str(probe.getsockname()[0])
+        return _address_towards("192.0.2.1")  # a documentation address, which only the default route reaches
     except OSError:
-        try:
-            address = socket.gethostbyname(socket.gethostname())
-        except OSError:
-            return None
-    return None if address.startswith("127.") else address
+        return next((address for address in addresses.values() if not address.startswith("127.")), None)
 
 
 def _interface_towards(address: str) -> str:
     """Name of the network interface whose address this host uses to reach the given one."""
+    own = _address_towards(address)
+    for name, candidate in _addresses().items():
+        if candidate == own:
+            return name
+    raise UserError(f"no network interface has the address {own}; name one in GLOO_SOCKET_IFNAME")
+
+
+def _address_towards(address: str) -> str:
+    """The address that this host uses to reach the given one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((address, 9))  # a datagram socket sends nothing here; it only picks a route
+        return str(probe.getsockname()[0])
+
+
+def _addresses() -> dict[str, str]:
+    """The IPv4 address of every network interface that has one, by name."""
     import fcntl
     import struct
 
+    addresses = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((address, 9))  # a datagram socket sends nothing here; it only picks a route
-        own = probe.getsockname()[0]
         for _, name in socket.if_nameindex():
             try:
                 packed = fcntl.ioctl(probe, 0x8915, struct.pack("256s", name[:15].encode()))  # SIOCGIFADDR
             except OSError:
                 continue
-            if socket.inet_ntoa(packed[20:24]) == own:
-                return name
-    raise UserError(f"no network interface has the address {own}; name one in GLOO_SOCKET_IFNAME")
+            addresses[name] = socket.inet_ntoa(packed[20:24])
+    return addresses

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import trials, workers
 
 if TYPE_CHECKING:
-    from conftest import Cluster
+    from cluster import Cluster
 
 pytestmark = pytest.mark.slurm
 
@@ -39,6 +39,12 @@ training:
 evaluation:
   configurations: 40
   unseen_gammas: [3.0]
+  claims: []
+  fluids: {{soft: {{potential: soft}}}}
+  size_ratio: null
+  early_sweeps: null
+  studies: []
+  corruptions: {{corrupted: {{amplitude: 2.83}}, corrupted_mild: {{amplitude: 0.2}}}}
 """
 
 
@@ -93,25 +99,32 @@ def check_evaluation(run: Path) -> None:
 def test_jobs_without_arguments_run_the_default_configuration(cluster: "Cluster", reference: Path) -> None:
     run = reference / "runs" / "equilibrated"
     check_data(run)
+    before = [node.sent() for node in cluster.nodes if len(cluster.nodes) > 1]
     job = cluster.submit(reference, "train")
     assert job.status == 0, job.log
     check_training(run, job.log)
+    assert int(cluster.show(job.id)["NumNodes"]) == len(cluster.nodes)
+    weights = (run / "model" / "best.safetensors").stat().st_size
+    for node, sent in zip(cluster.nodes, before, strict=False):  # gradients of every step went over the network
+        assert node.sent() - sent > 3 * weights, node
     job = cluster.submit(reference, "evaluate")
     assert job.status == 0, job.log
     check_evaluation(run)
 
 
 @pytest.mark.timeout(150)
-def test_mpirun_and_srun_make_the_same_data(cluster: "Cluster", reference: Path, tmp_path: Path) -> None:
+def test_mpirun_srun_and_a_single_rank_make_the_same_data(cluster: "Cluster", reference: Path, tmp_path: Path) -> None:
     """Launched by mpirun, told by the environment which run, and submitted from outside the checkout."""
     (tmp_path / "small.yaml").write_text(CONFIG, encoding="utf-8")
     env = {"LJ_VAE_ROOT": CHECKOUT, "LJ_VAE_LAUNCHER": "mpirun", "LJ_VAE_CONFIG": "small.yaml", "LJ_VAE_OUTPUT": "mine"}
     job = cluster.submit(tmp_path, "generate", **env)
     assert job.status == 0, job.log
-    theirs, ours = columns(reference / "runs" / "equilibrated"), columns(tmp_path / "mine")
-    for name in COLUMNS:
-        assert ours[name].dtype == theirs[name].dtype
-        assert ours[name].tobytes() == theirs[name].tobytes(), name
+    done = cluster.run(CHECKOUT / "bin" / "lj-vae", "generate", "-c", "small.yaml", "-o", "single", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    single = columns(tmp_path / "single")
+    for run in (reference / "runs" / "equilibrated", tmp_path / "mine"):
+        for name, values in columns(run).items():
+            assert values.dtype == single[name].dtype and values.tobytes() == single[name].tobytes(), (run, name)
     job = cluster.submit(tmp_path, "train", **env)
     assert job.status == 0, job.log
     check_training(tmp_path / "mine", job.log)
