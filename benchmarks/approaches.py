@@ -2,6 +2,7 @@
 
     python benchmarks/approaches.py table [EPOCHS]     every approach on the 40,000 configurations of the reference run
     python benchmarks/approaches.py scan               latent dimensions and λ on 10,000, into docs/reconstruction.svg
+    python benchmarks/approaches.py sizes [N ...]      latent dimensions of 10 to 120 particles, on 8,000 each
 
 Everything is trained by `mpirun -n 2 lj-vae train` on the same data and splits and measured on the test split. Runs
 stay in runs/approaches, and what was trained is not trained again. The table goes to docs/approaches.md.
@@ -24,12 +25,15 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.model import recommended_latent_dim
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.representation.encoding import make_encoding
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.accuracy import Accuracy, rows_for_components
+from lj_vae_hpc.training.accuracy import measure as measure_accuracy
 from lj_vae_hpc.training.batches import Configurations, read_rows
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.splits import Splits
@@ -208,6 +212,7 @@ def table(epochs: int) -> None:
 
 DIMENSIONS = {"reference": (2, 8, 40), "default": (2, 4, 8, 16, 32, 40, 48, 64)}
 FACTORS = {"reference": (0.01, 1, 100), "default": (0.01, 1, 100)}
+SIZES_EPOCHS = "training.epochs=20"
 SCAN_EPOCHS = "training.epochs=12"
 
 
@@ -239,11 +244,47 @@ def scan() -> None:
     figure.savefig(ROOT / "docs" / "reconstruction.svg")
 
 
+def sizes(particles: list[int]) -> None:
+    """Prints position errors at the density of the reference system, by the share of latent dimensions to particles."""
+    print("| N | latent dimensions | per particle | position error (σ) | of PCA (σ) |\n|---|---|---|---|---|")
+    for n in particles:
+        source, side = RUNS / f"sizes_{n}", 10 * (n / 30) ** 0.5
+        system = (f"system.n_particles={n}", f"system.box_side={side:.6g}")
+        sampling = ("protocol=reference", "step=0.6", "sweeps=1000", "configurations=2000")
+        lj_vae("generate", "-o", source, *system, *(f"sampling.{key}" for key in sampling))
+        for dimensions in (-(-2 * n // 3), n, recommended_latent_dim(n, "coordinates"), -(-5 * n // 3)):
+            run, keys = RUNS / f"sizes_{n}_{dimensions}", (f"model.latent_dim={dimensions}", SIZES_EPOCHS)
+            lj_vae("train", "-o", run, "--data", source, *keys)
+            lost = accuracy(RunDir(run))
+            print(
+                f"| {n} | {dimensions} | {dimensions / n:.2f} | {lost.network:.3g} | {lost.components:.3g} |",
+                flush=True,
+            )
+
+
+def lj_vae(command: str, *arguments: str | Path) -> None:
+    """One command; `key=value` become overrides."""
+    words = [w for a in arguments for w in (("-s", a) if isinstance(a, str) and "=" in a else (a,))]
+    subprocess.run([ROOT / "bin/lj-vae", command, *words], check=True, stdout=subprocess.DEVNULL)
+
+
+def accuracy(run: RunDir) -> Accuracy:
+    """What a trained network loses of the test split."""
+    config = load(run.config)
+    network, _ = load_network(World(), run, config)
+    with Dataset(run.dataset) as data:
+        splits = Splits.of(data.layout, config.training)
+        training = read_rows(data, splits.training[: rows_for_components(network)])
+        return measure_accuracy(network, config, training, read_rows(data, splits.test[:]))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(2)
     if sys.argv[1:2] == ["table"]:
         table(int(sys.argv[2]) if len(sys.argv) > 2 else 10)
     elif sys.argv[1:] == ["scan"]:
         scan()
+    elif sys.argv[1:2] == ["sizes"]:
+        sizes([int(n) for n in sys.argv[2:]] or [10, 30, 60, 120])
     else:
         sys.exit(__doc__)

@@ -19,7 +19,15 @@ def load(path: Path | None = None, overrides: tuple[str, ...] = ()) -> RunConfig
     Raises:
         UserError: naming every key that is wrong and what is accepted.
     """
-    source = str(path) if path else "the defaults"
+    return validated(read_tree(path, overrides), str(path) if path else "the defaults")
+
+
+def read_tree(path: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
+    """The sections and keys that are given, before they are validated.
+
+    Raises:
+        UserError: the file cannot be read or is not YAML; an override is not section.key=value.
+    """
     tree: Any = {}
     if path:
         try:
@@ -32,7 +40,7 @@ def load(path: Path | None = None, overrides: tuple[str, ...] = ()) -> RunConfig
             raise UserError(f"{path}: expected sections ({', '.join(RunConfig.model_fields)}), found {tree!r:.60}")
     for override in overrides:
         _apply(tree, override)
-    return validated(tree, source)
+    return dict(tree)
 
 
 def validated(tree: dict[str, Any], source: str) -> RunConfig:

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StrictBool
+from pydantic import AfterValidator, Field, StrictBool, WrapValidator
 
 from lj_vae_hpc.config.base import Count, Section
+
+AUTO: Any = "auto"  # latent_dim until RunConfig has made a number of it
 
 
 def network_names(folder: str) -> list[str]:
@@ -25,6 +27,24 @@ def _one_of(folder: str) -> Callable[[str], str]:
     return check
 
 
+def recommended_latent_dim(n_particles: int, representation: str) -> int:
+    """Latent dimensions that keep nearly all of a configuration: 4/3 N, measured in docs/science.md.
+
+    Args:
+        n_particles: N.
+        representation: its kind. A local environment does not grow with N.
+    """
+    return 40 if representation == "local_environment" else -(-4 * n_particles // 3)
+
+
+def _number_or_auto(value: Any, check: Callable[[Any], int]) -> Any:
+    if value == AUTO:
+        return value
+    if isinstance(value, str):
+        raise ValueError(f"must be a positive integer or auto, not {value!r}")
+    return check(value)
+
+
 class Model(Section):
     """The variational auto-encoder: q(z|x) is a normal distribution with diagonal covariance, p(z) the standard one."""
 
@@ -35,8 +55,9 @@ class Model(Section):
     """A file of model/decoders. mlp, conv and conv_strided give the entries of the representation. positions (fully
     connected) and attention give coordinates of ordered particles inside the box and form the representation from
     them, so that every output is a possible one."""
-    latent_dim: Count = 40
-    """Dimension of the latent space."""
+    latent_dim: Annotated[Count, WrapValidator(_number_or_auto)] = AUTO
+    """Dimension of the latent space; auto, which a run resolves to a number, is 4/3 of the number of particles, rounded
+    up, and 40 for a local_environment."""
     channels: tuple[Count, Count] = (60, 50)
     """Channels of the encoder's two convolutions; the decoder mirrors them."""
     width: Count = 512

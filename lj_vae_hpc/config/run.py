@@ -3,18 +3,18 @@
 import math
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from lj_vae_hpc.config.base import Section, to_yaml
 from lj_vae_hpc.config.evaluation import Evaluation
-from lj_vae_hpc.config.model import Model
+from lj_vae_hpc.config.model import AUTO, Model, recommended_latent_dim
 from lj_vae_hpc.config.objective import Objective
 from lj_vae_hpc.config.representation import CLOSEST, Representation
 from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.scan import Scan
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.config.training import Training
-from lj_vae_hpc.config.tuning import Tuning
+from lj_vae_hpc.config.tuning import LATENT_DIM, Span, Tuning
 
 
 class RunConfig(Section):
@@ -25,12 +25,30 @@ class RunConfig(Section):
     system: System = System()
     sampling: Sampling = Sampling()
     representation: Representation = Representation()
-    model: Model = Model()
+    model: Model = Field(default=Model(), validate_default=True)
     objective: Objective = Objective()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
-    tuning: Tuning = Tuning()
+    tuning: Tuning = Field(default=Tuning(), validate_default=True)
     scan: Scan = Scan()
+
+    @field_validator("model")
+    @classmethod
+    def _resolve_latent_dim(cls, model: Model, info: ValidationInfo) -> Model:
+        if model.latent_dim != AUTO or not {"system", "representation"} <= info.data.keys():
+            return model
+        number = recommended_latent_dim(info.data["system"].n_particles, info.data["representation"].kind)
+        return model.model_copy(update={"latent_dim": number})
+
+    @field_validator("tuning")
+    @classmethod
+    def _resolve_search(cls, tuning: Tuning, info: ValidationInfo) -> Tuning:
+        """The default search of the latent dimension ends at twice what is recommended."""
+        if "space" in tuning.model_fields_set or not {"system", "representation"} <= info.data.keys():
+            return tuning
+        number = recommended_latent_dim(info.data["system"].n_particles, info.data["representation"].kind)
+        span = Span(low=min(4, number), high=2 * number, spacing="log")
+        return tuning.model_copy(update={"space": tuning.space | {LATENT_DIM: span}})
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -10,6 +10,7 @@ from lj_vae_hpc.config.objective import Objective
 from lj_vae_hpc.config.training import Training
 
 SECTIONS: dict[str, type[Section]] = {"model": Model, "objective": Objective, "training": Training}
+LATENT_DIM = "model.latent_dim"
 # Keys of `training` that no search covers: they would make trials incomparable, or change no result.
 EXCLUDED = (
     "epochs",
@@ -55,14 +56,14 @@ class Tuning(Section):
     epochs: Count = 10
     """Epochs of each trial, in place of `training.epochs`."""
     space: dict[str, Searched] = {  # noqa: RUF012, pydantic copies it
-        "model.latent_dim": Span(low=4, high=80, spacing="log"),
+        LATENT_DIM: Span(low=4, high=80, spacing="log"),
         "model.width": (128, 256, 512),
         "model.depth": (1, 2, 3),
         "objective.kl_weight": Span(low=0.1, high=10, spacing="log"),
         "training.learning_rate": Span(low=1e-4, high=1e-2, spacing="log"),
     }
     """The keys that the search covers: maps `section.key` of model, objective or training to a list of choices or to
-    {low, high, spacing}; null removes a key."""
+    {low, high, spacing}; null removes a key. By default the search of model.latent_dim ends at twice its `auto`."""
 
     @field_validator("space", mode="before")
     @classmethod

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from lj_vae_hpc.config.load import load, validated
+from lj_vae_hpc.config.load import load, read_tree, validated
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
@@ -141,7 +141,8 @@ def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], 
     Raises:
         UserError: bad configuration; the other run has no data; an override contradicts it.
     """
-    config = load(config_file or (run.config if run.config.exists() else None), overrides)
+    source = config_file or (run.config if run.config.exists() else None)
+    config = load(source, overrides)
     owner = RunDir(data) if data else run.data_owner
     if owner is None:
         return config
@@ -156,7 +157,9 @@ def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], 
                 "leave this out"
             )
     theirs = load(owner.config if owner.config.exists() else None)
-    tree = config.model_dump() | {"system": theirs.system.model_dump(), "sampling": theirs.sampling.model_dump()}
+    # Of what is given, not of what is resolved: `auto` is resolved for the other run's system.
+    given = read_tree(source, overrides)
+    tree = given | {"system": theirs.system.model_dump(), "sampling": theirs.sampling.model_dump()}
     return validated(tree, f"{config_file or run.config} with the data of {owner.path}")
 
 

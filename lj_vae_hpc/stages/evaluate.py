@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import Any
 
 from lj_vae_hpc.config.run import RunConfig
@@ -19,6 +20,8 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.accuracy import COUNT, Accuracy, measure, rows_for_components
+from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.setup import check_data
 
 
@@ -52,9 +55,19 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         path = run.evaluation / "studies.json"
         run_studies(world, path, studies, lambda: session.context(run.evaluation / "suites"), made_with)
         examples = session.examples() if world.is_root else {}
-        facts = provenance(weights, left_out, config.sampling.protocol) | {"learned_physics": physics}
+        accuracy = world.on_root(lambda: _accuracy(network, config, data))
+        facts = provenance(weights, left_out, config.sampling.protocol)
+        facts |= {"learned_physics": physics, "accuracy": asdict(accuracy)}
         world.on_root(lambda: _write(run, summarize(suites, results, mixture) | facts, results | examples))
+        if world.is_root:
+            print(f"evaluation: {accuracy}" + f"\nevaluation: warning: {accuracy.warning}" * bool(accuracy.warning))
     world.on_root(lambda: remove_outdated(run.evaluation / "scores", weights.sha256))
+
+
+def _accuracy(network: Network, config: RunConfig, data: RunData) -> Accuracy:
+    """What the network loses of the test split."""
+    training = data.training.read(range(min(len(data.training), rows_for_components(network))))
+    return measure(network, config, training, data.test.read(range(min(len(data.test), COUNT))))
 
 
 def _write(run: RunDir, summary: dict[str, Any], groups: dict[str, Arrays]) -> None:

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.evaluation.weights import best_weights
 from lj_vae_hpc.model.convolution import warm_up
 from lj_vae_hpc.parallel.ddp import data_parallel, process_group
 from lj_vae_hpc.parallel.world import World
@@ -13,11 +14,13 @@ from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
-from lj_vae_hpc.training.batches import Batches, read_rows
+from lj_vae_hpc.training.accuracy import COUNT, measure, rows_for_components, small_latent_warning
+from lj_vae_hpc.training.batches import Batches, Read, read_rows
 from lj_vae_hpc.training.continuation import schedule_facts, why_done
 from lj_vae_hpc.training.curves import Curves, write_metrics
 from lj_vae_hpc.training.hardware import choose_device, choose_dtype, keep_memory
 from lj_vae_hpc.training.loop import State, Trainer
+from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.setup import check_data, data_facts, first_state, model_facts, new_network
 from lj_vae_hpc.training.splits import Splits
 
@@ -72,6 +75,8 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
                 f"{place}",
                 flush=True,
             )
+        if not continuing:
+            world.on_root(lambda: _warn_of_small_latent(network, config, read, splits))
         backend = "nccl" if device.type == "cuda" else "gloo"
         left = len(splits.training) * (config.training.epochs - state.epoch) - int(state.sums[3])
         with (
@@ -95,11 +100,30 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
                 report=curves.report,
                 advance=progress.advance,
             )
-            state = trainer.fit(state)
-    weights = b"".join(t.cpu().numpy().tobytes() for t in module.state_dict().values())
-    digests = world.gather(hashlib.sha256(weights).hexdigest())
-    if len(set(digests)) > 1:
-        raise RuntimeError("the ranks' parameters differ after training")
+            trainer.fit(state)
+        weights = b"".join(t.cpu().numpy().tobytes() for t in module.state_dict().values())
+        digests = world.gather(hashlib.sha256(weights).hexdigest())
+        if len(set(digests)) > 1:
+            raise RuntimeError("the ranks' parameters differ after training")
+        world.on_root(lambda: _print_accuracy(run, network, config, read, splits))
+
+
+def _warn_of_small_latent(network: Network, config: RunConfig, read: Read, splits: Splits) -> None:
+    warning = small_latent_warning(network, config, read(splits.training[: rows_for_components(network)]))
+    if warning:
+        print(f"training: warning: {warning}", flush=True)
+
+
+def _print_accuracy(run: RunDir, network: Network, config: RunConfig, read: Read, splits: Splits) -> None:
+    """What the best weights lose of the validation split."""
+    path = best_weights(run)
+    tensors, facts = checkpoint.load(path)
+    checkpoint.restore(tensors, network.module.eval(), None, path)
+    training = read(splits.training[: rows_for_components(network)])
+    accuracy = measure(network, config, training, read(splits.validation[:COUNT]))
+    print(f"training: best weights of epoch {facts['epoch']}: {accuracy}", flush=True)
+    if accuracy.warning:
+        print(f"training: warning: {accuracy.warning}", flush=True)
 
 
 def _find_done(run: RunDir, config: RunConfig) -> str | None:

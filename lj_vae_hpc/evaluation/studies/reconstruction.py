@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import jensenshannon
-from sklearn.decomposition import PCA
 
 from lj_vae_hpc.evaluation.structure import Sample
 from lj_vae_hpc.evaluation.studies.base import Context, Study, too_many_particles
 from lj_vae_hpc.physics.energies import pair_distances_squared
+from lj_vae_hpc.training.accuracy import principal_components
 from lj_vae_hpc.training.batches import Configurations
 
 Floats = NDArray[np.float64]
@@ -103,10 +103,9 @@ class Reconstruction(Study):
         training = context.data.training.read(range(min(len(context.data.training), 8192)))
         rows = (network.points(training).double().cpu().numpy() * unit).reshape(len(training.gamma), -1)
         own = (network.points(part).double().cpu().numpy() * unit).reshape(len(part.gamma), -1)
-        dimension = min(context.config.model.latent_dim, *rows.shape)
-        model = PCA(dimension, svd_solver="full").fit(rows)
+        model = principal_components(rows, context.config.model.latent_dim)
         error = own - model.inverse_transform(model.transform(own))
-        return {"dimensions": dimension, "position_error": float(np.sqrt(2 * (error**2).mean()))}
+        return {"dimensions": int(model.n_components_), "position_error": float(np.sqrt(2 * (error**2).mean()))}
 
     @staticmethod
     def _structure(context: Context, part: Configurations, absolute: Floats) -> dict[str, Any]:
