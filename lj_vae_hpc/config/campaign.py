@@ -26,12 +26,12 @@ def model_entries(config: RunConfig) -> list[ModelEntry]:
     Raises:
         UserError: naming the model and the key that is wrong, and what is accepted.
     """
-    base = config.model_dump() | {"scan": Scan().model_dump(), "tuning": Tuning().model_dump()}
-    return [_entry(base, config, number, values) for number, values in enumerate(config.scan.entries())]
+    return [_entry(config, number, values) for number, values in enumerate(config.scan.entries())]
 
 
-def _entry(base: dict[str, Any], config: RunConfig, number: int, values: Values) -> ModelEntry:
-    tree = {name: dict(part) if isinstance(part, dict) else part for name, part in base.items()}
+def _entry(config: RunConfig, number: int, values: Values) -> ModelEntry:
+    # Sections that do not change stay what they are, and are not validated again: a list of γ may be long.
+    tree: dict[str, Any] = dict(config) | {"scan": Scan(), "tuning": Tuning()}
     label = ", ".join(f"{key.rpartition('.')[2]}={_brief(key, value)}" for key, value in values.items()) or "default"
     place = f"scan: model {number + 1} ({label})"
     approach = values.get("approach") or {"values": {}}
@@ -39,27 +39,36 @@ def _entry(base: dict[str, Any], config: RunConfig, number: int, values: Values)
     for key, value in (approach["values"] | values).items():
         section, dot, name = key.partition(".")
         if dot:
-            tree[section][name] = value
+            _part(tree, section)[name] = value
     if values.get("seed") is not None:
         tree["seed"] = values["seed"]
     if gammas is not None:
-        missing = [g for g in gammas if g not in config.sampling.gamma_values]
+        sampled = set(config.sampling.gamma_values)
+        missing = [gamma for gamma in gammas if gamma not in sampled]
         if missing:
             raise UserError(
                 f"{place}: gammas {', '.join(f'{g:g}' for g in missing[:5])}{' ...' * (len(missing) > 5)} are not "
                 "sampled; add them to sampling.gammas or leave them out"
             )
-        tree["sampling"]["gammas"] = gammas
+        _part(tree, "sampling")["gammas"] = gammas
     if count is not None:
         if count > config.sampling.configurations:
             raise UserError(
                 f"{place}: configurations is {count}, and sampling.configurations only {config.sampling.configurations}"
             )
-        tree["sampling"]["configurations"] = count
+        _part(tree, "sampling")["configurations"] = count
     try:
         return ModelEntry(label, RunConfig.model_validate(tree))
     except ValidationError as error:
         raise UserError(f"{place}: " + "; ".join(explain(one) for one in error.errors())) from None
+
+
+def _part(tree: dict[str, Any], section: str) -> dict[str, Any]:
+    """A section that is about to change, as a dictionary."""
+    if not isinstance(tree[section], dict):
+        tree[section] = tree[section].model_dump()
+    part: dict[str, Any] = tree[section]
+    return part
 
 
 def _brief(key: str, value: Any) -> str:

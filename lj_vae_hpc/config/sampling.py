@@ -1,5 +1,7 @@
 """The section `sampling`: how configurations are drawn."""
 
+from collections import Counter
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
@@ -85,7 +87,7 @@ class Sampling(Section):
         values = self.gamma_values
         if not values:
             raise ValueError("gammas: the list is empty; at least one value of γ is needed")
-        repeated = sorted({g for g in values if values.count(g) > 1})
+        repeated = sorted(g for g, times in Counter(values).items() if times > 1)
         if repeated:
             raise ValueError(f"gammas: {', '.join(f'{g:g}' for g in repeated)} given more than once")
         if self.configurations % self.samples_per_chain or self.configurations < 10 * self.samples_per_chain:
@@ -97,7 +99,7 @@ class Sampling(Section):
             raise ValueError(f"samples_per_chain: protocol {self.protocol} has one configuration of each chain")
         return self
 
-    @property
+    @cached_property
     def gamma_values(self) -> tuple[float, ...]:
         """All values of γ."""
         return self.gammas.values() if isinstance(self.gammas, GammaRange) else self.gammas

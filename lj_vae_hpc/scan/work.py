@@ -134,8 +134,7 @@ class Work:
         for name in ("train", "evaluate", "report"):
             self._stage(name, self._world, run, config)
         seconds = (time.monotonic() - started) * self._world.size
-        finished = {"identity": task.identity, "label": task.label, "core_seconds": round(seconds, 2)}
-        self._world.on_root(lambda: write_text(run.path / FINISHED, json.dumps(finished)))
+        self._world.on_root(lambda: finish_model(task, seconds))
 
     def _fail(self, task: Task, error: UserError) -> None:
         """Records a failure that all ranks know of; one that only this rank knows of ends all of them."""
@@ -198,6 +197,12 @@ def prepare_model(task: ModelTask) -> None:
         check_unchanged(run.path, load(run.config), task.config, False, run.has_model)
     point(run.data, task.data.run.data)
     write_text(run.config, task.config.to_yaml())
+
+
+def finish_model(task: ModelTask, core_seconds: float) -> None:
+    """Notes what was finished, after everything else of it."""
+    finished = {"identity": task.identity, "label": task.label, "core_seconds": round(core_seconds, 2)}
+    write_text(task.run.path / FINISHED, json.dumps(finished))
 
 
 def point(link: Path, target: Path) -> None:

@@ -1,0 +1,168 @@
+"""What a campaign asks of Slurm, and Slurm's own answers. Everything else knows only `Scheduler`."""
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from lj_vae_hpc.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+DEFAULT_ARRAY_SIZE = 1001
+
+
+class Limits(NamedTuple):
+    """What a user may submit."""
+
+    array: int
+    """Elements of one array."""
+    jobs: int | None
+    """Elements in the queue at once, those of all of the user's jobs; None if there is no limit."""
+
+
+class Queued(NamedTuple):
+    """An element of an array in the queue."""
+
+    name: str
+    job: int
+    index: int
+    running: bool
+    cpus: int = 1
+
+
+@dataclass(frozen=True)
+class Array:
+    """A job array to submit.
+
+    Attributes:
+        name: of the job.
+        batch: the file that says what each element does.
+        elements: how many.
+        after: jobs or elements, ID or ID_INDEX, that must succeed before any element starts.
+    """
+
+    name: str
+    batch: Path
+    elements: int
+    after: tuple[str, ...] = ()
+
+
+class Scheduler(Protocol):
+    """What runs arrays."""
+
+    def limits(self) -> Limits:
+        """What may be submitted."""
+
+    def queue(self) -> list[Queued]:
+        """The user's elements that wait or run."""
+
+    def ended(self, jobs: Sequence[int]) -> dict[tuple[int, int], str]:
+        """Slurm's word for how elements of some jobs ended, by job and index, as far as it is known."""
+
+    def submit(self, array: Array) -> int:
+        """Puts an array into the queue; the job's number."""
+
+
+class Slurm:
+    """The Slurm of this machine. Commands run in the environment that jobs/site.sh makes.
+
+    Args:
+        campaign: its folder.
+        options: of sbatch, besides those in jobs/scan.slurm.
+        at_once: elements of an array that run at the same time; None: as many as Slurm allows.
+
+    Raises:
+        UserError: no sbatch here, or no jobs/scan.slurm or jobs/site.sh.
+    """
+
+    def __init__(self, campaign: Path, options: Sequence[str] = (), at_once: int | None = None) -> None:
+        self._campaign, self._options, self._at_once = campaign.resolve(), list(options), at_once
+        self._site = jobs_file("site.sh")
+        self.script = jobs_file("scan.slurm")
+        if self._run("command", "-v", "sbatch").returncode:
+            raise UserError(
+                "no sbatch on this machine: submit from a login node, or do the campaign without Slurm by "
+                f"`mpirun -n RANKS lj-vae scan run -o {campaign}`"
+            )
+
+    def limits(self) -> Limits:
+        """MaxArraySize and MaxJobCount of the cluster; MaxSubmitJobs of the user, where accounting knows it."""
+        shown = self._answer("scontrol", "show", "config")
+        found = {key: int(number) for key, number in re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", shown, re.M)}
+        own = self._run("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}",
+                        "format=MaxSubmitJobs").stdout.split()  # fmt: skip
+        numbers = [int(number) for number in own if number.isdigit()] + [found.get("MaxJobCount", 0)]
+        return Limits(found.get("MaxArraySize", DEFAULT_ARRAY_SIZE), min(filter(None, numbers), default=None))
+
+    def queue(self) -> list[Queued]:
+        """The user's elements that wait or run."""
+        lines = self._answer(
+            "squeue", "--me", "--noheader", "--array", "--format=%j|%F|%K|%T|%C"
+        ).splitlines()  # fmt: skip
+        words = [line.strip().split("|") for line in lines if line.strip()]
+        return [
+            Queued(name, int(job), int(index) if index.isdigit() else 0, state != "PENDING", int(cpus))
+            for name, job, index, state, cpus in words
+        ]
+
+    def ended(self, jobs: Sequence[int]) -> dict[tuple[int, int], str]:
+        """From sacct; nothing where there is no accounting."""
+        if not jobs:
+            return {}
+        asked = self._run("sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State",
+                          f"--jobs={','.join(map(str, jobs))}")  # fmt: skip
+        found = re.findall(r"^(\d+)_(\d+)\|(\w+)", asked.stdout, re.M)
+        return {(int(job), int(index)): state for job, index, state in found}
+
+    def submit(self, array: Array) -> int:
+        """By sbatch.
+
+        Raises:
+            UserError: sbatch refused; its own words.
+        """
+        logs = self._campaign / "scan" / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        most = f"%{self._at_once}" if self._at_once else ""
+        after = [f"--dependency=afterok:{':'.join(array.after)}", "--kill-on-invalid-dep=yes"] if array.after else []
+        done = self._run(
+            "sbatch", "--parsable", f"--job-name={array.name}", f"--array=0-{array.elements - 1}{most}",
+            f"--output={logs}/{array.name}-%a.out", *after, *self._options, str(self.script), "-o",
+            str(self._campaign), "--batch", str(array.batch),
+        )  # fmt: skip
+        if done.returncode:
+            raise UserError(f"sbatch refused: {' '.join(done.stderr.split())}")
+        return int(done.stdout.split(";")[0])
+
+    def _answer(self, *command: str) -> str:
+        done = self._run(*command)
+        if done.returncode:
+            raise UserError(f"{command[0]} does not answer: {' '.join(done.stderr.split()) or 'no message'}")
+        return done.stdout
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command after site.sh, which may load modules and name the account."""
+        environment = os.environ | {"LJ_VAE_ROOT": str(self._site.parents[1])}
+        shell = shutil.which("bash") or "bash"
+        return subprocess.run(
+            [shell, "-c", '. "$0" >/dev/null && "$@"', str(self._site), *command],
+            capture_output=True, text=True, env=environment, check=False,
+        )  # fmt: skip
+
+
+def jobs_file(name: str) -> Path:
+    """A file of jobs/ in the checkout.
+
+    Raises:
+        UserError: it is missing.
+    """
+    path = Path(os.environ.get("LJ_VAE_ROOT", ROOT)) / "jobs" / name
+    if not path.exists():
+        raise UserError(
+            f"{path} is missing; restore it from the checkout, or set LJ_VAE_ROOT to a checkout that has it"
+        )
+    return path
