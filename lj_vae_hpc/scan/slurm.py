@@ -14,6 +14,7 @@ from lj_vae_hpc.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 DEFAULT_ARRAY_SIZE = 1001
+SCRIPTS = {"sample": "scan.slurm", "data": "scan.slurm", "model": "scan-models.slurm"}
 
 
 class Limits(NamedTuple):
@@ -41,12 +42,14 @@ class Array:
 
     Attributes:
         name: of the job.
+        kind: of its tasks.
         batch: the file that says what each element does.
         elements: how many.
         after: jobs or elements, ID or ID_INDEX, that must succeed before any element starts.
     """
 
     name: str
+    kind: str
     batch: Path
     elements: int
     after: tuple[str, ...] = ()
@@ -73,17 +76,17 @@ class Slurm:
 
     Args:
         campaign: its folder.
-        options: of sbatch, besides those in jobs/scan.slurm.
+        options: of sbatch, besides those in the scripts.
         at_once: elements of an array that run at the same time; None: as many as Slurm allows.
 
     Raises:
-        UserError: no sbatch here, or no jobs/scan.slurm or jobs/site.sh.
+        UserError: no sbatch here, or a file of jobs/ is missing.
     """
 
     def __init__(self, campaign: Path, options: Sequence[str] = (), at_once: int | None = None) -> None:
         self._campaign, self._options, self._at_once = campaign.resolve(), list(options), at_once
         self._site = jobs_file("site.sh")
-        self.script = jobs_file("scan.slurm")
+        self._scripts = {kind: jobs_file(name) for kind, name in SCRIPTS.items()}
         if self._run("command", "-v", "sbatch").returncode:
             raise UserError(
                 "no sbatch on this machine: submit from a login node, or do the campaign without Slurm by "
@@ -131,7 +134,7 @@ class Slurm:
         after = [f"--dependency=afterok:{':'.join(array.after)}", "--kill-on-invalid-dep=yes"] if array.after else []
         done = self._run(
             "sbatch", "--parsable", f"--job-name={array.name}", f"--array=0-{array.elements - 1}{most}",
-            f"--output={logs}/{array.name}-%a.out", *after, *self._options, str(self.script), "-o",
+            f"--output={logs}/{array.name}-%a.out", *after, *self._options, str(self._scripts[array.kind]), "-o",
             str(self._campaign), "--batch", str(array.batch),
         )  # fmt: skip
         if done.returncode:

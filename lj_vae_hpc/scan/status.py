@@ -1,36 +1,107 @@
-"""What state the tasks of a campaign are in."""
+"""What state the tasks of a campaign are in: from products, locks, the queue, and what was said of failures."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+from tqdm import tqdm
 
 from lj_vae_hpc.run.lock import holder
 from lj_vae_hpc.sampling.claims import claims_of
+from lj_vae_hpc.scan.batches import Batches
 from lj_vae_hpc.scan.campaign import Campaign
+from lj_vae_hpc.scan.cost import Costs
+from lj_vae_hpc.scan.slurm import Queued, Scheduler
 from lj_vae_hpc.scan.tasks import KINDS, SampleTask, Task
 from lj_vae_hpc.scan.work import failure_file
 
-STATES = ("done", "running", "failed", "missing")
+STATES = ("done", "running", "waiting", "failed", "not submitted")
+FAILURES_SHOWN = 20
 
 
-def state_of(campaign: Campaign, task: Task) -> str:
-    """One of STATES; not to be asked by a process that does tasks of this campaign."""
-    if task.is_done():
-        return "done"
-    if isinstance(task, SampleTask):
-        here = task.store.exists() and claims_of(task.store).is_taken(task.ensemble.number)
-    else:
-        here = holder(task.run.path) is not None
-    if here:
-        return "running"
-    return "failed" if failure_file(campaign, task).exists() else "missing"
+@dataclass(frozen=True, eq=False)
+class Status:
+    """The tasks of a campaign now. Not for a process that does some of them: looking at a lock would drop it.
 
+    Attributes:
+        campaign: the campaign.
+        scheduler: Slurm, where there is one.
+    """
 
-def overview(campaign: Campaign) -> str:
-    """A line per kind of task, and one per failure."""
-    states = {key: state_of(campaign, task) for key, task in campaign.tasks.items()}
-    lines = []
-    for kind in KINDS:
-        keys = [key for key, task in campaign.tasks.items() if task.kind == kind]
-        counts = [f"{sum(states[key] == state for key in keys)} {state}" for state in STATES]
-        lines.append(f"{kind:>8}: {len(keys)} tasks, {', '.join(counts)}")
-    for key, task in campaign.tasks.items():
-        if states[key] == "failed":
-            lines.append(f"failed: {task.title}: {failure_file(campaign, task).read_text(encoding='utf-8').strip()}")
-    return "\n".join(lines)
+    campaign: Campaign
+    scheduler: Scheduler | None = None
+
+    @cached_property
+    def states(self) -> dict[str, str]:
+        """One of STATES for each task, by key."""
+        return {key: self._state(task) for key, task in self.campaign.tasks.items()}
+
+    def why_failed(self, task: Task) -> str:
+        """What the task itself said, or else how its job ended and the last line of the log."""
+        said = failure_file(self.campaign, task)
+        if said.exists():
+            return said.read_text(encoding="utf-8").strip()
+        batch, index = self._batches.latest[task.key]
+        log = self.campaign.state / "logs" / f"{self._batches.name(batch)}-{index}.out"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        last = next((line for line in reversed(lines) if line.strip()), "it left no log")
+        ended = self._ended.get((batch.job or 0, index))
+        return f"job {batch.job}_{index}{f' ended as {ended}' if ended else ' has ended'}; {log.name}: {last.strip()}"
+
+    def text(self) -> str:
+        """A line per kind of task, then failures and the time left."""
+        lines = []
+        for kind in KINDS:
+            counts = Counter(self.states[key] for key, task in self.campaign.tasks.items() if task.kind == kind)
+            shown = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
+            lines.append(f"{kind:>8}: {counts.total()} tasks" + (f", {shown}" if shown else ""))
+        failed = [task for key, task in self.campaign.tasks.items() if self.states[key] == "failed"]
+        lines += [f"failed: {task.title}: {self.why_failed(task)}" for task in failed[:FAILURES_SHOWN]]
+        if len(failed) > FAILURES_SHOWN:
+            lines.append(f"failed: {len(failed) - FAILURES_SHOWN} more, see {self.campaign.state}")
+        return "\n".join([*lines, *self._time_left()])
+
+    def _time_left(self) -> list[str]:
+        """By what was measured in this campaign, on the cores that work now."""
+        costs = Costs(self.campaign, measures=False)
+        left = [task for key, task in self.campaign.tasks.items() if self.states[key] != "done"]
+        unknown = [task for task in left if task.kind != "data" and not costs.of(task)]
+        seconds, cores = costs.total(left), sum(one.cpus for one in self._own if one.running)
+        if not left or not seconds:
+            return []
+        line = f"left: {seconds / 3600:.2f} core hours"
+        line += f", {tqdm.format_interval(seconds / cores)} on the {cores} cores that work now" if cores else ""
+        return [line + (f"; {len(unknown)} tasks of unknown length are not in it" if unknown else "")]
+
+    @cached_property
+    def _batches(self) -> Batches:
+        return Batches(self.campaign)
+
+    @cached_property
+    def _own(self) -> list[Queued]:
+        """The elements of this campaign that wait or run."""
+        names = {self._batches.name(batch) for batch in self._batches.all}
+        return [one for one in self.scheduler.queue() if one.name in names] if self.scheduler and names else []
+
+    @cached_property
+    def _where(self) -> dict[str, Queued]:
+        return self._batches.in_queue(self._own)
+
+    @cached_property
+    def _ended(self) -> dict[tuple[int, int], str]:
+        jobs = [batch.job for batch in self._batches.all if batch.job]
+        return self.scheduler.ended(jobs) if self.scheduler else {}
+
+    def _state(self, task: Task) -> str:
+        if task.is_done():
+            return "done"
+        where = self._where.get(task.key)
+        if where or self._is_locked(task):
+            return "waiting" if where and not where.running else "running"
+        tried = task.key in self._batches.latest or failure_file(self.campaign, task).exists()
+        return "failed" if tried else "not submitted"
+
+    def _is_locked(self, task: Task) -> bool:
+        if isinstance(task, SampleTask):
+            return task.store.exists() and claims_of(task.store).is_taken(task.ensemble.number)
+        return holder(task.run.path) is not None

@@ -76,11 +76,11 @@ class Submitter:
                     part = part[: self._room]
                     self._room -= len(part)
                 if part:
-                    yield self._submit(part, after)
+                    yield self._submit(kind, part, after)
 
-    def _submit(self, elements: Sequence[Sequence[Task]], after: tuple[str, ...]) -> Batch:
+    def _submit(self, kind: str, elements: Sequence[Sequence[Task]], after: tuple[str, ...]) -> Batch:
         batch = self._batches.new([[task.key for task in element] for element in elements])
-        array = Array(self._batches.name(batch), self._batches.path(batch), len(elements), after)
+        array = Array(self._batches.name(batch), kind, self._batches.path(batch), len(elements), after)
         try:
             job = self._scheduler.submit(array)
         except UserError:

@@ -1,36 +1,122 @@
 """A campaign: many ensembles and models in one folder."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.scan.campaign import open_campaign
+from lj_vae_hpc.run.lock import lock
+from lj_vae_hpc.scan.batches import element_of
+from lj_vae_hpc.scan.campaign import Campaign, open_campaign
 from lj_vae_hpc.scan.collect import collect as collect_tables
-from lj_vae_hpc.scan.status import overview
+from lj_vae_hpc.scan.cost import Costs
+from lj_vae_hpc.scan.plan import check_time_limit, describe_plan, tasks_per_element
+from lj_vae_hpc.scan.resources import resources_of
+from lj_vae_hpc.scan.slurm import SCRIPTS, Slurm, jobs_file
+from lj_vae_hpc.scan.status import Status
+from lj_vae_hpc.scan.submit import Submitter
 from lj_vae_hpc.scan.work import Work
 
 
+def plan(
+    world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...], options: tuple[str, ...],
+    at_once: int | None, job_minutes: float,
+) -> None:  # fmt: skip
+    """The command `scan plan`: prints what the campaign takes, and writes nothing.
+
+    Raises:
+        UserError: bad configuration or options; a time limit shorter than one segment.
+    """
+
+    def show() -> None:
+        campaign = open_campaign(path, config_file, overrides, writing=False)
+        costs, resources = Costs(campaign), resources_of(jobs_file(SCRIPTS["sample"]), options)
+        print(describe_plan(campaign, costs, resources, at_once, job_minutes), flush=True)
+        check_time_limit(campaign, costs, resources)
+
+    world.on_root(show)
+
+
+def submit(
+    world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...], options: tuple[str, ...],
+    at_once: int | None, job_minutes: float,
+) -> None:  # fmt: skip
+    """The command `scan submit`: submits what is neither done nor in the queue.
+
+    Raises:
+        UserError: bad configuration or options, no Slurm, a time limit shorter than one segment, or sbatch refused.
+    """
+    world.on_root(lambda: _submit(path, config_file, overrides, options, at_once, job_minutes))
+
+
+def _submit(
+    path: Path, config_file: Path | None, overrides: tuple[str, ...], options: tuple[str, ...], at_once: int | None,
+    job_minutes: float,
+) -> None:  # fmt: skip
+    slurm = Slurm(path, options, at_once)
+    resources = resources_of(jobs_file(SCRIPTS["sample"]), options)
+    campaign = open_campaign(path, config_file, overrides, writing=False)
+    costs = Costs(campaign)
+    check_time_limit(campaign, costs, resources)
+    campaign = open_campaign(path, config_file, overrides)
+    campaign.state.mkdir(parents=True, exist_ok=True)
+    lock(campaign.state)  # two submissions at once would submit the same
+    sizes = tasks_per_element(campaign, costs, resources, job_minutes)
+    done = Submitter(campaign, slurm, sizes).submit()
+    for batch in done.arrays:
+        count = sum(map(len, batch.elements))
+        print(f"scan: job {batch.job}, {len(batch.elements)} elements with {count} tasks", flush=True)
+    print(f"scan: {done.done} tasks are done, {done.queued} were in the queue, {done.tasks} are submitted", flush=True)
+    if done.left:
+        print(
+            f"scan: {done.left} tasks do not fit into the queue, or need some that do not; run the same command when "
+            "jobs have ended", flush=True,
+        )  # fmt: skip
+    print(f"watch: lj-vae scan status -o {path}", flush=True)
+
+
 def run(
-    world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...], stage: Callable[..., None]
-) -> None:
-    """The command `scan run`: does all tasks that are not done, on these ranks.
+    world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...], batch: Path | None,
+    element: int | None, stage: Callable[..., None],
+) -> None:  # fmt: skip
+    """The command `scan run`: does the tasks that are not done, on these ranks; or those of one element of an array.
 
     Raises:
         UserError: bad configuration; or some tasks failed, and all others are done.
         Stopped: a signal or deadline came; the same command continues.
     """
-    campaign = world.on_root(lambda: open_campaign(path, config_file, overrides))
-    tasks = list(campaign.tasks.values())
+    campaign = world.on_root(lambda: open_campaign(path, config_file, overrides, writing=batch is None))
+    keys = world.on_root(lambda: _keys(campaign, batch, element))
+    tasks = campaign.chosen(keys)
     if world.is_root:
-        print(f"scan: {len(campaign.samples)} γ and {len(campaign.models)} models in {path}", flush=True)
+        place = f"{len(tasks)} of {len(campaign.tasks)} tasks" if batch else f"{len(tasks)} tasks"
+        print(
+            f"scan: {place}; {len(campaign.samples)} γ and {len(campaign.models)} models in {path}", flush=True
+        )  # fmt: skip
     Work(world, campaign, stage).run(tasks)
     if world.is_root:
         print(f"scan: all {len(tasks)} tasks are done", flush=True)
 
 
+def _keys(campaign: Campaign, batch: Path | None, element: int | None) -> list[str]:
+    """Those of an element of an array, or of all tasks."""
+    if batch is None:
+        return list(campaign.tasks)
+    try:
+        return element_of(batch, element or 0)
+    except (OSError, ValueError, LookupError):
+        raise UserError(f"--batch {batch} has no element {element or 0}; only `lj-vae scan submit` writes it") from None
+
+
 def status(world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...]) -> None:
-    """The command `scan status`."""
-    world.on_root(lambda: print(overview(open_campaign(path, config_file, overrides, writing=False)), flush=True))
+    """The command `scan status`: what is done, running, waiting or failed, and why; the time left."""
+
+    def show() -> None:
+        slurm = Slurm(path) if shutil.which("squeue") else None
+        print(Status(open_campaign(path, config_file, overrides, writing=False), slurm).text(), flush=True)
+
+    world.on_root(show)
 
 
 def collect(world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...]) -> None:

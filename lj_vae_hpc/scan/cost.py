@@ -1,0 +1,169 @@
+"""What tasks of a campaign cost: core seconds, from what was measured in it, or else from a short measurement here."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.sampling.chains import Chains, warm_up
+from lj_vae_hpc.sampling.production import OVERHEAD, divide, has_pilot
+from lj_vae_hpc.scan.campaign import Campaign
+from lj_vae_hpc.scan.tasks import DataTask, ModelTask, SampleTask, Task
+
+SECONDS_TO_MEASURE = 0.7
+CHAINS_MEASURED = 256
+# Assumed of an ensemble until one has been sampled; typical of N = 30 and γ from 0.1 to 1.
+BURN_IN, SWEEPS_APART, PILOT_CHAINS, PILOT_SWEEPS = 1_200, 500, 128, 32_768
+COPY_SECONDS = 2e-6  # core seconds to copy a configuration into a data set, 0.1 GB/s
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Core seconds of the tasks of a campaign.
+
+    Attributes:
+        campaign: the campaign.
+        measures: whether to measure here what the campaign has not measured; else that is not known.
+    """
+
+    campaign: Campaign
+    measures: bool = True
+
+    def of(self, task: Task) -> float:
+        """Core seconds of a task; 0 where they are not known."""
+        if isinstance(task, SampleTask):
+            return self.per_gamma
+        if isinstance(task, DataTask):
+            return COPY_SECONDS * len(task.samples) * task.configurations
+        return self.per_epoch * epochs_of(task)
+
+    def total(self, tasks: Sequence[Task]) -> float:
+        """Core seconds of some tasks."""
+        return sum(map(self.of, tasks))
+
+    @cached_property
+    def per_gamma(self) -> float:
+        """Core seconds of an ensemble: by the measured time of those that were sampled, or by the rate."""
+        config = self.campaign.config
+        if self._sampled:
+            seconds = sum(one["core_seconds"] for one in self._sampled)
+            expected = sum(one["gammas"] * moves_of(config, one["configurations"]) for one in self._sampled)
+            return float(seconds / expected * moves_of(config, config.sampling.configurations))
+        return moves_of(config, config.sampling.configurations) / self.rate if self.measures else 0.0
+
+    @cached_property
+    def segment_seconds(self) -> float:
+        """Core seconds of the longest piece of sampling that is kept or lost as a whole: a segment."""
+        config = self.campaign.config
+        sampling = config.sampling
+        rows = divide(range(sampling.configurations), sampling.segment_rows, sampling.samples_per_chain)
+        share = max(map(len, rows)) / sampling.configurations
+        return self.per_gamma * share * chain_moves(config, sampling.configurations) / moves_of(
+            config, sampling.configurations
+        )  # fmt: skip
+
+    @cached_property
+    def rate(self) -> float:
+        """Trial moves per second of one core of this machine, measured now."""
+        return measure_sampling(self.campaign.config)
+
+    @cached_property
+    def per_epoch(self) -> float:
+        """Core seconds of a model per configuration of its data set and epoch."""
+        trained = [(task, found["core_seconds"]) for task in self.campaign.models if (found := task.finished())]
+        trained = [(task, seconds) for task, seconds in trained if seconds > 0]
+        if trained:
+            return float(sum(s for _, s in trained) / sum(epochs_of(task) for task, _ in trained))
+        if not self.campaign.models or not self.measures:
+            return 0.0
+        return 1 / measure_training(self.campaign.models[0].config)
+
+    @property
+    def basis(self) -> list[str]:
+        """Where the figures come from, a line each."""
+        if self._sampled:
+            count = sum(one["gammas"] for one in self._sampled)
+            lines = [f"sampling: {self.per_gamma:.1f} core seconds per γ, measured on {count} γ of this campaign"]
+        else:
+            assumed = f", {BURN_IN} sweeps of each chain assumed" if has_pilot(self.campaign.samples[0].ensemble) else ""
+            lines = [f"sampling: {self.rate / 1e6:.0f} M trial moves per second and core, measured here now{assumed}"]
+        if self.campaign.models:
+            done = sum(bool(task.finished()) for task in self.campaign.models)
+            where = f"measured on {done} models of this campaign" if done else "measured here now, without the evaluation"
+            lines.append(f"training: {1 / self.per_epoch:,.0f} configurations per second and core, {where}")
+        return lines
+
+    @cached_property
+    def _sampled(self) -> list[dict[str, Any]]:
+        files = self.campaign.measured.glob("*.json")
+        return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+
+
+def epochs_of(task: ModelTask) -> int:
+    """Configurations of its data set times epochs."""
+    return len(task.data.samples) * task.data.configurations * task.config.training.epochs
+
+
+def chain_moves(config: RunConfig, configurations: int) -> int:
+    """Trial moves of the chains of one ensemble, as far as one can tell beforehand."""
+    sampling = config.sampling
+    samples = sampling.samples_per_chain
+    burn_in = max(sampling.sweeps, BURN_IN if sampling.protocol == "equilibrated" else 0)
+    sweeps = configurations // samples * (burn_in + (samples - 1) * SWEEPS_APART)
+    return sweeps * config.system.n_particles
+
+
+def moves_of(config: RunConfig, configurations: int) -> int:
+    """The same with the proof of equilibrium."""
+    piloted = config.sampling.protocol == "equilibrated" or config.sampling.check_equilibrium
+    proof = PILOT_CHAINS * PILOT_SWEEPS * config.system.n_particles if piloted else 0
+    return chain_moves(config, configurations) + proof
+
+
+def bytes_of(config: RunConfig) -> int:
+    """Bytes of one configuration in a file."""
+    return 8 * config.system.n_particles + OVERHEAD
+
+
+def measure_sampling(config: RunConfig) -> float:
+    """Trial moves per second of one core on this fluid."""
+    warm_up(config.system, "cpu")
+    stream = (np.uint32(1), np.uint32(2), np.uint32(3))
+    gamma = config.sampling.gamma_values[0]
+    chains = Chains(stream, config.system, gamma, config.sampling.step, np.arange(CHAINS_MEASURED))
+    sweeps, started = 0, time.monotonic()
+    while (elapsed := time.monotonic() - started) < SECONDS_TO_MEASURE:
+        chains.run(1)
+        sweeps += 1
+    return CHAINS_MEASURED * sweeps * config.system.n_particles / elapsed
+
+
+def measure_training(config: RunConfig) -> float:
+    """Configurations per second that one core trains on."""
+    import torch
+
+    from lj_vae_hpc.training.batches import Configurations
+    from lj_vae_hpc.training.setup import new_network
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    network, optimizer = new_network(config, torch.device("cpu"))
+    system, size = config.system, config.training.batch_size
+    positions = np.random.default_rng(0).uniform(0, system.box_side, (size, system.n_particles, 2)).astype(np.float32)
+    x, condition = network.inputs(Configurations(positions, np.full(size, config.sampling.gamma_values[0])))
+    noise = torch.zeros(len(x), config.model.latent_dim)
+    steps, started = -1, 0.0
+    while steps < 1 or time.monotonic() - started < SECONDS_TO_MEASURE:
+        optimizer.zero_grad(set_to_none=True)
+        loss = network.criterion(x, network.module(x, condition, noise), 1.0).loss.mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        steps += 1
+        started = started if steps else time.monotonic()  # the first step is not counted
+    torch.set_num_threads(threads)
+    return steps * size / (time.monotonic() - started)

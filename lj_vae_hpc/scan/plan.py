@@ -1,0 +1,91 @@
+"""What a campaign would take, and whether its jobs are long enough."""
+
+from tqdm import tqdm
+
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.scan.campaign import Campaign
+from lj_vae_hpc.scan.cost import Costs, bytes_of
+from lj_vae_hpc.scan.resources import Resources
+from lj_vae_hpc.scan.tasks import KINDS, DataTask
+
+SHARE_OF_LIMIT = 0.9  # of a job's time limit that a segment may take
+JOB_MINUTES = 15.0
+MOST_PER_ELEMENT = 1000
+
+
+def describe_plan(campaign: Campaign, costs: Costs, resources: Resources, at_once: int | None, minutes: float) -> str:
+    """Tasks, core hours, time, jobs, files and sizes, as text.
+
+    Args:
+        campaign: the campaign.
+        costs: of its tasks.
+        resources: of one job.
+        at_once: jobs that run at the same time; None: all.
+        minutes: length of a job that small tasks are put together for.
+    """
+    sampling, done = campaign.config.sampling, campaign.done()
+    lines = [
+        f"scan: {len(campaign.samples)} γ x {sampling.configurations:,} configurations and {len(campaign.models)} models "
+        f"in {campaign.path}",
+        f"{'':10}{'tasks':>8}{'done':>8}{'core hours left':>18}{'jobs':>8}   on {resources.ranks} ranks each",
+    ]
+    sizes, wall = tasks_per_element(campaign, costs, resources, minutes), 0.0
+    for kind in KINDS:
+        tasks = [task for task in campaign.tasks.values() if task.kind == kind]
+        left = [task for task in tasks if task.key not in done]
+        seconds, jobs = costs.total(left), -(-len(left) // sizes[kind])
+        wall += seconds / resources.ranks / max(1, min(jobs, at_once or jobs))
+        lines.append(f"{kind:10}{len(tasks):8,}{len(tasks) - len(left):8,}{seconds / 3600:18.2f}{jobs:8,}")
+    running = f"at most {at_once} jobs" if at_once else "all jobs"
+    lines.append(f"time: {tqdm.format_interval(wall)} with {running} running at once, besides the time in the queue")
+    return "\n".join([*lines, *files_and_sizes(campaign), *costs.basis])
+
+
+def tasks_per_element(campaign: Campaign, costs: Costs, resources: Resources, minutes: float) -> dict[str, int]:
+    """How many ensembles one element of an array samples, so that it takes about as long as is asked.
+
+    Data sets and models have an element each.
+    """
+    limit = min(60 * minutes, resources.seconds / 2 if resources.seconds else 60 * minutes)
+    size = int(limit * resources.ranks / max(costs.per_gamma, 1e-9))
+    return {"sample": max(1, min(size, MOST_PER_ELEMENT)), "data": 1, "model": 1}
+
+
+def check_time_limit(campaign: Campaign, costs: Costs, resources: Resources) -> None:
+    """Whether a job can get anywhere before it is stopped.
+
+    Raises:
+        UserError: its time limit is shorter than one segment.
+    """
+    if resources.seconds is None:
+        return
+    seconds = costs.segment_seconds / resources.ranks
+    if seconds > SHARE_OF_LIMIT * resources.seconds:
+        rows = min(campaign.config.sampling.segment_rows, campaign.config.sampling.configurations)
+        raise UserError(
+            f"the time limit of a job is {tqdm.format_interval(resources.seconds)}, and one segment of {rows} "
+            f"configurations takes about {tqdm.format_interval(seconds)} on {resources.ranks} ranks, so that no job would "
+            "get anywhere: give more time (-- --time=...) or ranks (-- --ntasks=...), or set a smaller "
+            "sampling.segment_rows"
+        )
+
+
+def files_and_sizes(campaign: Campaign) -> list[str]:
+    """What the campaign will hold when it is done."""
+    config = campaign.config
+    sampling = config.sampling
+    segments = len(campaign.samples) * -(-sampling.configurations // sampling.segment_rows)
+    sets = [task for task in campaign.tasks.values() if isinstance(task, DataTask)]
+    rows = sum(len(task.samples) * task.configurations for task in sets)
+    size = bytes_of(config)
+    ensembles = len(campaign.samples) * sampling.configurations * size
+    lines = [
+        f"files: {segments:,} segments and {len(campaign.samples):,} pilots, {ensembles / 1e9:.2f} GB; "
+        f"{len(sets)} data sets, {rows * size / 1e9:.2f} GB"
+    ]
+    finished = [task.run.path for task in campaign.models if task.is_done()]
+    if finished:
+        found = [file.stat().st_size for path in finished for file in path.rglob("*") if file.is_file()]
+        each = len(found) / len(finished), sum(found) / len(finished)
+        lines.append(f"models: {each[0]:.0f} files and {each[1] / 1e6:.0f} MB each, as those that are done")
+    return lines
