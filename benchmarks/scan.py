@@ -1,6 +1,6 @@
 """Campaigns: 10,000 tasks through a simulated Slurm, and many γ on this machine.
 
-    python benchmarks/scan.py simulate [TASKS]     submission and status against a seeded scheduler with failures
+python benchmarks/scan.py simulate [TASKS]     submission and status against a seeded scheduler with failures
 """
 
 import resource
@@ -30,7 +30,9 @@ def simulate(tasks: int = 10_000) -> None:
         slurm = SimulatedSlurm(campaign, slots=200, allowed=Limits(1001, 2500), failing=0.01, stopping=0.05)
         submissions = 0
         while len(done := campaign.done()) < len(campaign.tasks):
-            print(f"{time.monotonic() - started:5.1f} s: {len(done)} of {len(campaign.tasks)} tasks are done", flush=True)
+            print(
+                f"{time.monotonic() - started:5.1f} s: {len(done)} of {len(campaign.tasks)} tasks are done", flush=True
+            )
             Submitter(campaign, slurm, {"sample": 4}).submit()
             submissions += 1
             while not slurm.is_empty:

@@ -264,12 +264,14 @@ def doctor(world: World, config_file: Path | None, output: Path | None, override
 @cli.group(cls=InOrder, epilog="""
 \b
 Examples:
-  mpirun -n 8 lj-vae scan run -c configs/scan.yaml -o runs/scan       alone, without Slurm
+  lj-vae scan plan -c configs/scan.yaml                               what it would take
+  lj-vae scan submit -c configs/scan.yaml -o runs/scan -- --ntasks=64 --time=02:00:00
+  mpirun -n 8 lj-vae scan run -c configs/scan.yaml -o runs/scan       the same without Slurm
   lj-vae scan status -o runs/scan
   lj-vae scan collect -o runs/scan
 """)  # fmt: skip
 def scan() -> None:
-    """Many ensembles and models in one folder: a campaign.
+    """Many ensembles and models in one folder: a campaign, alone or as Slurm jobs.
 
     The ensembles are those of `sampling.gammas`, the models those of the section `scan`. A campaign may grow: only what
     is new is computed.
@@ -292,16 +294,41 @@ def scan_command(name: str, text: str, examples: str, *more: Callable[..., Any],
     scan.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")(command)
 
 
-scan_command(
-    "run", "Samples, trains and evaluates whatever is missing, on these ranks.",
-    "  mpirun -n 8 lj-vae scan run -c configs/scan.yaml -o runs/scan\n"
-    "  lj-vae scan run -o runs/scan -s sampling.configurations=2000        more of each γ",
-    max_hours, works=True,
+slurm_options = (
+    click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- SBATCH_OPTION...]"),
+    click.option("--at-once", type=click.IntRange(min=1), metavar="N", help="Elements of an array that run at once.  "
+                 "[default: all]"),
+    click.option("--job-minutes", type=click.FloatRange(min=0, min_open=True), default=15.0, show_default=True,
+                 metavar="M", help="Small ensembles are put together to jobs of about this length."),
 )  # fmt: skip
-scan_command("status", "Tells what is done, running, missing or failed.", "  lj-vae scan status -o runs/scan")
+scan_command(
+    "plan", "Prints the tasks, core hours, jobs, files and sizes of a campaign, and writes nothing.",
+    "  lj-vae scan plan -c configs/scan.yaml\n"
+    "  lj-vae scan plan -c configs/scan.yaml --at-once 64 -- --ntasks=64 --time=02:00:00",
+    *slurm_options,
+)  # fmt: skip
+scan_command(
+    "submit", "Submits as job arrays whatever is neither done nor in the queue. What follows -- goes to sbatch.",
+    "  lj-vae scan submit -c configs/scan.yaml -o runs/scan -- --ntasks=64 --time=02:00:00\n"
+    "  lj-vae scan submit -o runs/scan --at-once 50      what has failed since, or did not fit into the queue",
+    *slurm_options,
+)  # fmt: skip
+scan_command(
+    "status", "Tells what is done, running, waiting or failed, and how long the rest takes.",
+    "  lj-vae scan status -o runs/scan",
+)  # fmt: skip
 scan_command(
     "collect", "Writes tables of all ensembles and scores, as Parquet and CSV.", "  lj-vae scan collect -o runs/scan"
 )
+scan_command(
+    "run", "Samples, trains and evaluates on these ranks whatever is not done, without Slurm.",
+    "  mpirun -n 8 lj-vae scan run -c configs/scan.yaml -o runs/scan\n"
+    "  lj-vae scan run -o runs/scan -s sampling.configurations=2000        more of each γ",
+    max_hours,
+    click.option("--batch", type=click.Path(path_type=Path), hidden=True),  # of jobs/scan.slurm
+    click.option("--element", type=click.IntRange(min=0), hidden=True),
+    works=True,
+)  # fmt: skip
 
 
 def _run_path(output: Path | None, config_file: Path | None) -> Path:

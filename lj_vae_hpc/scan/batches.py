@@ -82,8 +82,8 @@ class Batches:
         return {
             key: queued
             for queued in queue
-            if queued.name in names and queued.index < len(names[queued.name].elements)
-            for key in names[queued.name].elements[queued.index]
+            if queued.name in names and queued.element < len(names[queued.name].elements)
+            for key in names[queued.name].elements[queued.element]
         }
 
     @cached_property

@@ -90,11 +90,15 @@ class Costs:
             count = sum(one["gammas"] for one in self._sampled)
             lines = [f"sampling: {self.per_gamma:.1f} core seconds per γ, measured on {count} γ of this campaign"]
         else:
-            assumed = f", {BURN_IN} sweeps of each chain assumed" if has_pilot(self.campaign.samples[0].ensemble) else ""
+            assumed = (
+                f", {BURN_IN} sweeps of each chain assumed" if has_pilot(self.campaign.samples[0].ensemble) else ""
+            )
             lines = [f"sampling: {self.rate / 1e6:.0f} M trial moves per second and core, measured here now{assumed}"]
         if self.campaign.models:
             done = sum(bool(task.finished()) for task in self.campaign.models)
-            where = f"measured on {done} models of this campaign" if done else "measured here now, without the evaluation"
+            where = (
+                f"measured on {done} models of this campaign" if done else "measured here now, without the evaluation"
+            )
             lines.append(f"training: {1 / self.per_epoch:,.0f} configurations per second and core, {where}")
         return lines
 

@@ -25,8 +25,8 @@ def describe_plan(campaign: Campaign, costs: Costs, resources: Resources, at_onc
     """
     sampling, done = campaign.config.sampling, campaign.done()
     lines = [
-        f"scan: {len(campaign.samples)} γ x {sampling.configurations:,} configurations and {len(campaign.models)} models "
-        f"in {campaign.path}",
+        f"scan: {len(campaign.samples)} γ x {sampling.configurations:,} configurations and {len(campaign.models)} "
+        f"models in {campaign.path}",
         f"{'':10}{'tasks':>8}{'done':>8}{'core hours left':>18}{'jobs':>8}   on {resources.ranks} ranks each",
     ]
     sizes, wall = tasks_per_element(campaign, costs, resources, minutes), 0.0
@@ -64,8 +64,8 @@ def check_time_limit(campaign: Campaign, costs: Costs, resources: Resources) -> 
         rows = min(campaign.config.sampling.segment_rows, campaign.config.sampling.configurations)
         raise UserError(
             f"the time limit of a job is {tqdm.format_interval(resources.seconds)}, and one segment of {rows} "
-            f"configurations takes about {tqdm.format_interval(seconds)} on {resources.ranks} ranks, so that no job would "
-            "get anywhere: give more time (-- --time=...) or ranks (-- --ntasks=...), or set a smaller "
+            f"configurations takes about {tqdm.format_interval(seconds)} on {resources.ranks} ranks, so that no job "
+            "would get anywhere: give more time (-- --time=...) or ranks (-- --ntasks=...), or set a smaller "
             "sampling.segment_rows"
         )
 

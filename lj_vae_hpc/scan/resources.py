@@ -44,7 +44,9 @@ def resources_of(script: Path, options: Sequence[str]) -> Resources:
         nodes, per_node = int(found.get("nodes", "1").split("-")[0]), int(found.get("ntasks-per-node", "1"))
         ranks = int(found.get("ntasks", str(nodes * per_node)))
     except ValueError:
-        raise UserError(f"options of sbatch: {' '.join(options)} do not give whole numbers of nodes and tasks") from None
+        raise UserError(
+            f"options of sbatch: {' '.join(options)} do not give whole numbers of nodes and tasks"
+        ) from None
     return Resources(ranks, _seconds(found["time"]) if "time" in found else None)
 
 
@@ -72,9 +74,9 @@ def _seconds(text: str) -> float | None:
     days, *parts = (int(part) if part else None for part in match.groups())
     given = [part for part in parts if part is not None]
     if days is not None:
-        hours, minutes, seconds = (given + [0, 0])[:3]
+        hours, minutes, seconds = [*given, 0, 0][:3]
     elif len(given) == 3:
         hours, minutes, seconds = given
     else:
-        hours, (minutes, seconds) = 0, (given + [0])[:2]
+        hours, (minutes, seconds) = 0, [*given, 0][:2]
     return (((days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds or None

@@ -44,6 +44,7 @@ class SimulatedSlurm:
         failing: probability that an element dies at a task, and what waits for it is cancelled.
         stopping: probability that an element stops before a task and goes back into the queue.
         seed: of all chances.
+        dies_at: keys of tasks at which an element dies for certain.
         runs: how often each task was done, by key.
     """
 
@@ -53,6 +54,7 @@ class SimulatedSlurm:
     failing: float
     stopping: float
     seed: int = 0
+    dies_at: set[str] = field(default_factory=set)
     runs: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -113,7 +115,7 @@ class SimulatedSlurm:
         left = [k for k in element.tasks if k in self.campaign.tasks and not self.campaign.tasks[k].is_done()]
         if not left:
             self._end(key, "COMPLETED")
-        elif self._chance.random() < self.failing:
+        elif left[0] in self.dies_at or self._chance.random() < self.failing:
             self.failed += 1
             self._end(key, "FAILED")
         elif self._chance.random() < self.stopping:

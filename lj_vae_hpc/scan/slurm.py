@@ -31,7 +31,7 @@ class Queued(NamedTuple):
 
     name: str
     job: int
-    index: int
+    element: int
     running: bool
     cpus: int = 1
 
@@ -96,7 +96,9 @@ class Slurm:
     def limits(self) -> Limits:
         """MaxArraySize and MaxJobCount of the cluster; MaxSubmitJobs of the user, where accounting knows it."""
         shown = self._answer("scontrol", "show", "config")
-        found = {key: int(number) for key, number in re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", shown, re.M)}
+        found = {
+            key: int(number) for key, number in re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", shown, re.M)
+        }
         own = self._run("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}",
                         "format=MaxSubmitJobs").stdout.split()  # fmt: skip
         numbers = [int(number) for number in own if number.isdigit()] + [found.get("MaxJobCount", 0)]

@@ -49,7 +49,7 @@ class Submitter:
         self._done = campaign.done()
         # Where each task that is in the queue is done: job, element, and whether the array is new.
         waiting = self._batches.in_queue(queue)
-        self._where = {key: (one.job, one.index, False) for key, one in waiting.items() if key in campaign.tasks}
+        self._where = {key: (one.job, one.element, False) for key, one in waiting.items() if key in campaign.tasks}
 
     def submit(self) -> Submission:
         """Submits.
@@ -88,7 +88,7 @@ class Submitter:
             raise
         self._batches.submitted(batch, job)
         for index, keys in enumerate(batch.elements):
-            self._where |= {key: (job, index, True) for key in keys}
+            self._where |= dict.fromkeys(keys, (job, index, True))
         return batch
 
     def _grouped(self, tasks: Sequence[Task]) -> list[tuple[tuple[str, ...], list[Task]]]:

@@ -11,7 +11,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.sampling import production
 from lj_vae_hpc.scan.campaign import Campaign, open_campaign
 from lj_vae_hpc.scan.collect import collect
-from lj_vae_hpc.scan.status import overview
+from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
 from tests.conftest import TINY
 
@@ -55,7 +55,7 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     }
     assert {"gamma_3", "soft", "uniform"} < set(scores["suite"].to_pylist())
     assert all(0 <= row["auroc_low"] <= row["auroc"] <= row["auroc_high"] <= 1 for row in scores.to_pylist())
-    assert "3 done" in overview(campaign)
+    assert "3 done" in Status(campaign).text()
     capfd.readouterr()
     Work(World(), campaign, call).run(list(campaign.tasks.values()))
     assert not capfd.readouterr().out
@@ -107,11 +107,11 @@ def test_a_failure_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(UserError, match=r"2 of 4 tasks are not done: γ = 0.5: equilibrium was not proved; data"):
         sample(campaign)
     assert missing(campaign) == ["γ = 0.5", "data set of 3 γ x 60"]
-    assert "2 done, 0 running, 1 failed" in overview(campaign)
-    assert "failed: γ = 0.5: equilibrium was not proved" in overview(campaign)
+    assert "2 done, 1 failed" in Status(campaign).text()
+    assert "failed: γ = 0.5: equilibrium was not proved" in Status(campaign).text()
     monkeypatch.setattr(production, "_produce", produce)
     sample(campaign)
-    assert not missing(campaign) and "failed:" not in overview(campaign)
+    assert not missing(campaign) and "failed:" not in Status(campaign).text()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,186 @@
+"""Submission and status of a campaign, against a seeded scheduler with failures, requeues and limits."""
+
+from pathlib import Path
+
+import pytest
+
+from lj_vae_hpc.config.load import validated
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.scan.batches import Batches
+from lj_vae_hpc.scan.campaign import Campaign
+from lj_vae_hpc.scan.cost import Costs
+from lj_vae_hpc.scan.plan import check_time_limit, describe_plan
+from lj_vae_hpc.scan.resources import Resources, resources_of
+from lj_vae_hpc.scan.simulation import SimulatedSlurm
+from lj_vae_hpc.scan.slurm import Limits, Slurm
+from lj_vae_hpc.scan.status import Status
+from lj_vae_hpc.scan.submit import Submission, Submitter
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def campaign_in(folder: Path, gammas: int = 40, **scan: object) -> Campaign:
+    """A campaign that is never computed."""
+    values = [round(0.1 * k, 1) for k in range(1, gammas + 1)]
+    tree = {"sampling": {"protocol": "reference", "gammas": values, "configurations": 100},
+            "evaluation": {"unseen_gammas": []}, "scan": scan}  # fmt: skip
+    return Campaign(folder, validated(tree, "test"))
+
+
+def submitted(campaign: Campaign, slurm: SimulatedSlurm, tasks: int = 3) -> Submission:
+    """What a submission does, with so many ensembles per element."""
+    slurm.campaign = campaign
+    return Submitter(campaign, slurm, {"sample": tasks}).submit()
+
+
+def drained(slurm: SimulatedSlurm) -> None:
+    """Until the queue is empty."""
+    while not slurm.is_empty:
+        slurm.step()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_lost_or_done_twice(tmp_path: Path, seed: int) -> None:
+    """With submissions while jobs run, a full queue, and a campaign that grows meanwhile."""
+    models = [{"gammas": [0.1 * k, 0.1 * k + 0.1]} for k in (1, 2, 3)]
+    models = [{"gammas": [round(g, 1) for g in model["gammas"]]} for model in models]
+    few = campaign_in(tmp_path, 300, grid={"seed": [1, 2, 3]}, models=models)
+    many = campaign_in(tmp_path, 420, grid={"seed": [1, 2, 3, 4, 5]}, models=models)
+    slurm = SimulatedSlurm(few, slots=20, allowed=Limits(25, 60), failing=0.03, stopping=0.1, seed=seed)
+    calls = 0
+    while len(many.done()) < len(many.tasks):
+        submitted(few if calls < 5 else many, slurm)
+        for _ in range(7):
+            slurm.step()
+        calls += 1
+        assert calls < 300
+    drained(slurm)
+    assert set(slurm.runs.values()) == {1} and many.tasks.keys() <= slurm.runs.keys()
+    assert slurm.failed and slurm.stopped and slurm.cancelled and not slurm.refused
+    assert set(Status(many, slurm).states.values()) == {"done"}
+
+
+def test_what_waits_and_what_does_not_fit(tmp_path: Path) -> None:
+    campaign = campaign_in(tmp_path, 40, models=[{}])
+    slurm = SimulatedSlurm(campaign, slots=2, allowed=Limits(8, 12), failing=0, stopping=0)
+    first = submitted(campaign, slurm)  # 14 elements of three γ, and 12 may be in the queue
+    assert [len(batch.elements) for batch in first.arrays] == [8, 4] and (first.tasks, first.left) == (36, 6)
+    assert submitted(campaign, slurm).tasks == 0
+    slurm.step()
+    states = Status(campaign, slurm).states
+    assert sorted(set(states.values())) == ["done", "not submitted", "running", "waiting"]
+    assert (list(states.values()).count("done"), list(states.values()).count("running")) == (2, 4)
+    drained(slurm)
+    second = submitted(campaign, slurm)
+    assert (second.tasks, second.left, second.done) == (6, 0, 36)
+    assert [len(batch.elements) for batch in second.arrays] == [2, 1, 1]  # γ, the data set, the model
+    drained(slurm)
+    assert not Submitter(campaign, slurm, {}).submit().arrays and not campaign.tasks.keys() - campaign.done()
+
+
+def test_a_failure_holds_up_only_what_needs_it(tmp_path: Path) -> None:
+    """Two models over other γ are trained though the data set of all γ is not to be had."""
+    campaign = campaign_in(tmp_path, 40, models=[{"gammas": [0.1, 0.2]}, {"gammas": [0.3, 0.4]}, {}])
+    slurm = SimulatedSlurm(campaign, slots=50, allowed=Limits(1001, None), failing=0, stopping=0)
+    submitted(campaign, slurm, tasks=1)
+    bad = campaign.samples[20].key
+    slurm.dies_at.add(bad)
+    drained(slurm)
+    left = [task.kind for key, task in campaign.tasks.items() if key not in campaign.done()]
+    assert left == ["sample", "data", "model"]
+    status = Status(campaign, slurm)
+    log = campaign.state / "logs" / f"{Batches(campaign).name(Batches(campaign).all[0])}-20.out"
+    log.parent.mkdir()
+    log.write_text("starting\nslurmstepd: error: killed\n\n")
+    assert status.states[bad] == "failed"
+    assert f"failed: γ = 2.1: job 1_20 ended as FAILED; {log.name}: slurmstepd: error: killed" in status.text()
+    slurm.dies_at.clear()
+    assert submitted(campaign, slurm).tasks == 3
+    drained(slurm)
+    assert len(campaign.done()) == len(campaign.tasks)
+
+
+def test_a_submission_that_was_killed_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After sbatch and before its answer was noted: the name in the queue says what is there."""
+    campaign = campaign_in(tmp_path)
+    slurm = SimulatedSlurm(campaign, slots=5, allowed=Limits(1001, None), failing=0, stopping=0)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "submitted", killed)
+        with pytest.raises(KeyboardInterrupt):
+            submitted(campaign, slurm)
+    assert submitted(campaign, slurm).queued == 40
+    drained(slurm)
+    assert set(slurm.runs.values()) == {1} and len(campaign.done()) == len(campaign.tasks)
+
+
+def test_a_refused_submission_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = campaign_in(tmp_path)
+    slurm = SimulatedSlurm(campaign, slots=5, allowed=Limits(1001, None), failing=0, stopping=0)
+    submit = Submitter(campaign, slurm, {})
+    slurm.allowed = Limits(1, None)
+    with pytest.raises(UserError, match="sbatch refused"):
+        submit.submit()
+    assert not Batches(campaign).all and set(Status(campaign, slurm).states.values()) == {"not submitted"}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), (8, 3600)),
+        (("-n", "64", "-t5"), (64, 300)),
+        (("--ntasks=4", "--time", "1-02"), (4, 93600)),
+        (("--nodes=64", "--ntasks-per-node=64", "--time=2:30:00"), (4096, 9000)),
+        (("--time=0", "--account=x", "-p", "long"), (8, None)),
+    ],
+)
+def test_resources(options: tuple[str, ...], expected: tuple[int, float | None]) -> None:
+    assert resources_of(CHECKOUT / "jobs/scan.slurm", options) == Resources(*expected)
+
+
+def test_bad_resources(tmp_path: Path) -> None:
+    script = CHECKOUT / "jobs/scan.slurm"
+    with pytest.raises(UserError, match="--time=soon: expected minutes"):
+        resources_of(script, ("--time=soon",))
+    with pytest.raises(UserError, match="whole numbers"):
+        resources_of(script, ("--ntasks=many",))
+    campaign = campaign_in(tmp_path, 3)
+    costs = Costs(campaign)
+    costs.__dict__["rate"] = 1000.0  # a slow machine: 100 x 30 x 1000 moves take 3000 s
+    check_time_limit(campaign, costs, Resources(1, 3600))
+    check_time_limit(campaign, costs, Resources(8, 500))
+    with pytest.raises(UserError, match=r"time limit of a job is 10:00, and one segment .* 50:00 on 1 ranks"):
+        check_time_limit(campaign, costs, Resources(1, 600))
+
+
+def test_a_plan(tmp_path: Path) -> None:
+    campaign = campaign_in(tmp_path, 40, models=[{}, {"seed": 2}])
+    costs = Costs(campaign)
+    costs.__dict__["rate"], costs.__dict__["per_epoch"] = 1e6, 1e-3
+    text = describe_plan(campaign, costs, Resources(10, 3600), at_once=1, minutes=0.5)
+    lines = [line.split() for line in text.splitlines()]
+    # 40 x 3 s of sampling, 2 x 40 x 100 x 40 epochs at 1 ms; 10 ranks x 30 s a job: 100 γ
+    assert lines[2] == ["sample", "40", "0", "0.03", "1"] and lines[4] == ["model", "2", "0", "0.09", "2"]
+    assert "time: 00:44" in text and "files: 40 segments" in text
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("missing", ["site.sh", "scan.slurm"])
+def test_a_missing_file_of_jobs(tmp_path: Path, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jobs").mkdir()
+    for file in (CHECKOUT / "jobs").iterdir():
+        if file.name != missing:
+            (tmp_path / "jobs" / file.name).symlink_to(file)
+    monkeypatch.setenv("LJ_VAE_ROOT", str(tmp_path))
+    with pytest.raises(UserError, match=f"jobs/{missing} is missing"):
+        Slurm(tmp_path)
+
+
+def test_no_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bash").symlink_to("/bin/bash")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=r"no sbatch on this machine: .* `mpirun -n RANKS lj-vae scan run"):
+        Slurm(tmp_path)
