@@ -100,6 +100,21 @@ def test_a_failure_holds_up_only_what_needs_it(tmp_path: Path) -> None:
     assert len(campaign.done()) == len(campaign.tasks)
 
 
+def test_what_is_left_of_an_array_is_waited_for_element_by_element(tmp_path: Path) -> None:
+    """One of its elements has failed, and all of the array will never have succeeded."""
+    campaign = campaign_in(tmp_path)
+    slurm = SimulatedSlurm(campaign, slots=1, allowed=Limits(1001, None), failing=0, stopping=0)
+    submitted(campaign, slurm, tasks=1)
+    slurm.dies_at.add(campaign.samples[0].key)
+    slurm.step()
+    slurm.dies_at.clear()
+    slurm.step()
+    again = submitted(campaign, slurm, tasks=1)
+    assert (again.tasks, again.queued) == (2, 39 - len(campaign.done()))
+    drained(slurm)
+    assert len(campaign.done()) == len(campaign.tasks)
+
+
 def test_a_submission_that_was_killed_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After sbatch and before its answer was noted: the name in the queue says what is there."""
     campaign = campaign_in(tmp_path)
