@@ -1,6 +1,8 @@
 """The command line: arguments to one command, whose module is loaded when it runs."""
 
 import math
+import os
+import unicodedata
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +30,23 @@ Examples:
 Exit status: 0 done, 2 bad configuration or input, 75 stopped early (resubmit the same
 command to continue), anything else is a fault.
 """
+
+
+class FileName(click.Path):
+    """A path that fits in one line of a message or a table."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path.
+
+        Raises:
+            BadParameter: its name has a line feed or another control character.
+        """
+        if any(unicodedata.category(character) == "Cc" for character in os.fsdecode(value)):
+            self.fail(f"{os.fsdecode(value)!r:.200}: names with line feeds or control characters are not accepted")
+        return super().convert(value, param, ctx)
 
 
 class InOrder(click.Group):
@@ -61,11 +80,11 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
         "-s", "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Changes one key; repeatable."
     )(command)
     command = click.option(
-        "-o", "--output", type=click.Path(path_type=Path), envvar="LJ_VAE_OUTPUT", show_envvar=True, metavar="RUN_DIR",
+        "-o", "--output", type=FileName(), envvar="LJ_VAE_OUTPUT", show_envvar=True, metavar="RUN_DIR",
         help="Folder of the run.  [default: runs/NAME-OF-CONFIG]",
     )(command)  # fmt: skip
     return click.option(
-        "-c", "--config", "config_file", type=click.Path(path_type=Path), envvar="LJ_VAE_CONFIG", show_envvar=True,
+        "-c", "--config", "config_file", type=FileName(), envvar="LJ_VAE_CONFIG", show_envvar=True,
         metavar="FILE.yaml", help="Configuration.  [default: the one in RUN_DIR, else the built-in defaults]",
     )(command)  # fmt: skip
 
@@ -85,7 +104,7 @@ max_hours = click.option(
 )  # fmt: skip
 
 other_data = click.option(
-    "--data", type=click.Path(path_type=Path), metavar="OTHER_RUN_DIR",
+    "--data", type=FileName(), metavar="OTHER_RUN_DIR",
     help="Uses the data set of another run, which is only read. Later commands on RUN_DIR remember it.",
 )  # fmt: skip
 
@@ -162,26 +181,46 @@ def tune(
     call("tune", world, RunDir(_run_path(output, config_file)), config_file, overrides, data)
 
 
-@cli.command(epilog="\b\nExamples:\n  lj-vae score other/data/dataset.h5 -o runs/quick --to scores.h5")
-@click.argument("data", type=click.Path(path_type=Path), metavar="DATA.h5")
-@click.option("--to", "target", type=click.Path(path_type=Path), default=Path("scores.h5"), show_default=True,
-              metavar="FILE.h5", help="Where the scores are written.")  # fmt: skip
+force = click.option("--force", is_flag=True, help="Replaces the file of --to if it exists.")
+center = click.option(
+    "--center", is_flag=True, help="Coordinates lie in [-L/2, L/2], as those of GSD do without being told."
+)
+
+
+@cli.command(
+    epilog="\b\nExamples:\n  lj-vae score mine.npy -o runs/quick\n"
+    "  lj-vae score first.gsd second.xyz -o runs/quick --to scores.csv\n"
+    "  zcat mine.txt.gz | lj-vae score - -o runs/quick --to scores.h5"
+)
+@click.argument("files", required=True, nargs=-1, type=FileName(), metavar="FILE...")
+@click.option(
+    "--to", "target", type=FileName(), metavar="FILE", help="A new file, .csv or .h5: a row per configuration."
+)
+@force
+@center
 @options
 @click.pass_obj
 def score(
-    world: World, data: Path, target: Path, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
-) -> None:
-    """Scores the configurations of any data set with the model trained in RUN_DIR."""
+    world: World, files: tuple[Path, ...], target: Path | None, force: bool, center: bool, config_file: Path | None,
+    output: Path | None, overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Scores configurations of your own with the model trained in RUN_DIR: how odd is each of them?
+
+    FILE may be a dataset.h5, .npz with an array positions (n, N, 2), .npy (n, N, 2), .xyz, .gsd, or text with one
+    configuration per line, x1 y1 x2 y2 ... in units of sigma; - is the standard input. Gamma need not be known. The
+    columns file, row, score, p_value and odd_particles come first: p_value is the share of normal configurations that
+    are at least as odd, odd_particles are more likely out of place than not.
+    """
     path = _run_path(output, config_file)
     run, config = open_run(world, path, config_file, overrides, writing=False, needs_data=True)
-    call("score", world, run, config, data, target)
+    call("score", world, run, config, files, target, center, force)
 
 
 def data_command(name: str, text: str, examples: str) -> None:
     """Adds a command that looks at a data set and changes nothing."""
 
     @cli.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")
-    @click.argument("data", required=False, type=click.Path(path_type=Path), metavar="[DATA.h5]")
+    @click.argument("data", required=False, type=FileName(), metavar="[DATA.h5]")
     @options
     @click.pass_obj
     def command(
@@ -216,18 +255,19 @@ data_command(
 
 
 @cli.command(epilog="\b\nExamples:\n  lj-vae export -o runs/quick --to quick.gsd")
-@click.argument("data", required=False, type=click.Path(path_type=Path), metavar="[DATA.h5]")
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, metavar="FILE",
+@click.argument("data", required=False, type=FileName(), metavar="[DATA.h5]")
+@click.option("--to", "target", type=FileName(), required=True, metavar="FILE",
               help="A new file: .xyz or .extxyz, .gsd or .npz.")  # fmt: skip
+@force
 @options
 @click.pass_obj
 def export(
-    world: World, data: Path | None, target: Path, config_file: Path | None, output: Path | None,
+    world: World, data: Path | None, target: Path, force: bool, config_file: Path | None, output: Path | None,
     overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Writes a data set, RUN_DIR's or the file given, as extended XYZ, GSD or NumPy archive."""
     path, config = _data_of(world, data, config_file, output, overrides)
-    call("export", world, path, target, config)
+    call("export", world, path, target, config, force)
 
 
 @cli.command(
@@ -235,19 +275,21 @@ def export(
     epilog="\b\nExamples:\n  lj-vae import g01.txt g04.txt -o runs/mine -s sampling.gammas=[0.1,0.4]\n"
     "  lj-vae import mine.xyz -o runs/mine -s system.n_particles=60 -s system.box_side=14",
 )
-@click.argument("files", required=True, nargs=-1, type=click.Path(path_type=Path), metavar="FILE...")
+@click.argument("files", required=True, nargs=-1, type=FileName(), metavar="FILE...")
+@center
 @options
 @click.pass_obj
 def import_files(
-    world: World, files: tuple[Path, ...], config_file: Path | None, output: Path | None, overrides: tuple[str, ...]
-) -> None:
-    """Makes the data set of a new run from configurations of other programs: text, extended XYZ, NumPy archive.
+    world: World, files: tuple[Path, ...], center: bool, config_file: Path | None, output: Path | None,
+    overrides: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Makes the data set of a new run from configurations of other programs: text, .xyz, .gsd, .npz, .npy, dataset.h5.
 
     Text holds one configuration per line, x1 y1 x2 y2 ... in units of sigma, and one file per value of sampling.gammas,
     in their order. The other formats may tell gamma themselves.
     """
     path = _run_path(output, config_file)
-    call("import_files", world, files, path, config_file, overrides, module="import_data")
+    call("import_files", world, files, path, config_file, overrides, center, module="import_data")
 
 
 @cli.command(epilog="\b\nExamples:\n  lj-vae doctor\n  mpirun -n 2 lj-vae doctor -o /scratch/runs/test")

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.store.writer import write_small_hdf5
 
@@ -46,6 +48,11 @@ class Kept:
     def write(self, columns: Arrays) -> None:
         """Keeps the scores; one rank calls this."""
         write_small_hdf5(self.path, _Group({"": columns}, {"facts": json.dumps(self.facts)}))
+
+    def write_if_possible(self, columns: Arrays) -> None:
+        """Keeps what only saves time; in a folder of somebody else's it is computed anew every time."""
+        with suppress(UserError):
+            self.write(columns)
 
     def read(self) -> Arrays:
         """The scores."""

@@ -54,20 +54,26 @@ def collect(world: "World", training: Source, size: int, function: Callable[[Con
     return np.concatenate([part for rank in world.gather(mine) for part in rank])
 
 
-def learn(
-    world: "World", network: Network, training: Source, size: int, conditional: ConditionalModel
-) -> tuple[Learned, Floats]:
-    """What the first rows of the training split teach, and their γ; the same on any number of ranks.
+def training_codes(world: "World", network: Network, training: Source, size: int) -> Floats:
+    """(n, d + 1) latent mean and γ of the first rows of the training split, on every rank.
 
     Args:
         world: the ranks.
         network: with its weights.
         training: the training split.
         size: configurations at once.
-        conditional: its conditional model.
     """
-    known = collect(world, training, size, lambda part: np.c_[Pass(network, part).latent_mean, part.gamma])
-    latent_mean, gamma = known[:, :-1], known[:, -1]
+    return collect(world, training, size, lambda part: np.c_[Pass(network, part).latent_mean, part.gamma])
+
+
+def learn(codes: Floats, conditional: ConditionalModel) -> tuple[Learned, Floats]:
+    """What the first rows of the training split teach, and their γ; the same on any number of ranks.
+
+    Args:
+        codes: as of training_codes.
+        conditional: the conditional model of the split.
+    """
+    latent_mean, gamma = codes[:, :-1], codes[:, -1]
     with threadpool_limits(1):  # sums are rounded the same whatever the number of cores
         return Learned(OrderParameter(latent_mean, gamma), conditional), gamma
 

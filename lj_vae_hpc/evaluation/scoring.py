@@ -9,7 +9,8 @@ from threadpoolctl import threadpool_limits
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
-from lj_vae_hpc.evaluation.learned import Learned, collect, learn
+from lj_vae_hpc.evaluation.kept import Kept
+from lj_vae_hpc.evaluation.learned import Learned, collect, learn, training_codes
 from lj_vae_hpc.evaluation.observables import OBSERVABLES, Arrays, observables
 from lj_vae_hpc.evaluation.passes import Pass
 from lj_vae_hpc.evaluation.scores.displacement import log_ratio
@@ -52,18 +53,27 @@ class Scorer:
         self._widths: list[int] = []
         self.learned: Learned
 
-    def fit(self, world: "World", training: Source, conditional: ConditionalModel) -> None:
+    def fit(self, world: "World", training: Source, conditional: ConditionalModel, kept: Kept | None = None) -> None:
         """Learns from the training split, divided over ranks, the same on any number of them.
 
         Args:
             world: the ranks.
             training: the training split of the γ that the network was trained on.
             conditional: its conditional model.
+            kept: where the codes and features of the training split are kept, so that they are computed once.
         """
+        stored = world.on_root(lambda: kept.read() if kept and kept.path.exists() else None)
         size = batch_size(training.n_particles)
-        self.learned, gamma = learn(world, self._network, training, size, conditional)
-        features = collect(world, training, size, self._features)
-        widths = next(each for each in world.gather(self._widths) if each)  # a rank may have had nothing to do
+        codes = stored["codes"] if stored else training_codes(world, self._network, training, size)
+        self.learned, gamma = learn(codes, conditional)
+        if stored:
+            features, widths = stored["features"], stored["widths"].tolist()
+        else:
+            features = collect(world, training, size, self._features)
+            widths = next(each for each in world.gather(self._widths) if each)  # a rank may have had nothing to do
+            if kept:
+                columns = {"codes": codes, "features": features, "widths": np.array(widths)}
+                world.on_root(lambda: kept.write_if_possible(columns))
         with threadpool_limits(1):
             start = 0
             for score, width in zip(self.scores, widths, strict=True):
@@ -144,7 +154,9 @@ class Scoring:
         for part in batches(self.world, total, batch_size(source.n_particles)):
             configurations = suite.read(source, part)
             culprits = suite.culprits(source, part, configurations)
-            columns = self.scorer(configurations, suite.claims, particles=culprits is not None)
+            columns = self.scorer(
+                configurations, suite.claims, particles=suite.scores_particles or culprits is not None
+            )
             if culprits is not None:
                 columns["moved"] = culprits
             density = suite.log_density(configurations.positions, columns)

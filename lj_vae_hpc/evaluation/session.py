@@ -17,6 +17,7 @@ from lj_vae_hpc.evaluation.ceilings import NormalMixture, fit_mixture
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
 from lj_vae_hpc.evaluation.examples import first_example
 from lj_vae_hpc.evaluation.kept import Kept
+from lj_vae_hpc.evaluation.learned import VERSION as CONDITIONAL_VERSION
 from lj_vae_hpc.evaluation.learned import learn_conditional
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.scoring import Scorer, Scoring, batch_size
@@ -72,6 +73,7 @@ class Session:
         weights: which they are.
         data: the run's own configurations.
         sources: of every split that is scored and of every suite, the test split first.
+        quiet: says only what has to be computed.
     """
 
     world: "World"
@@ -81,6 +83,7 @@ class Session:
     weights: Weights
     data: RunData
     sources: dict[Suite, AnySource]
+    quiet: bool = False
 
     def score_suites(self) -> dict[str, Arrays]:
         """The columns of every split and suite by name, on rank 0; only those that are not kept are computed.
@@ -125,7 +128,7 @@ class Session:
     def fitted_scorer(self) -> Scorer:
         """The scorer after it has learned from the training split; all ranks call this."""
         if not self._scorer.is_fitted:
-            self._scorer.fit(self.world, self.data.training, self.conditional())
+            self._scorer.fit(self.world, self.data.training, self.conditional(), self._kept_learned())
         return self._scorer
 
     def context(self, suites: Path) -> Context:
@@ -148,6 +151,13 @@ class Session:
         }  # fmt: skip
         return Kept(self.folder, suite.name, facts)
 
+    def _kept_learned(self) -> Kept:
+        facts = {
+            "weights": self.weights.sha256, "scores": self._scorer.versions, "splits": self.data.facts,
+            "conditional": CONDITIONAL_VERSION,
+        }  # fmt: skip
+        return Kept(self.folder.parent / "learned", "training", facts)
+
     def _announce(self, missing: dict[str, str | None]) -> None:
         """Says what is computed and why."""
         if not self.world.is_root:
@@ -157,7 +167,7 @@ class Session:
             names = ", ".join(name for name, why in missing.items() if why == reason)
             print(f"evaluation: to be scored, as {reason}: {names}", flush=True)
         same = [name for name, reason in missing.items() if not reason]
-        if same:
+        if same and not self.quiet:
             print(f"evaluation: the scores of {', '.join(same)} are kept", flush=True)
 
     def _score_missing(self, todo: list[Suite], kept: dict[Suite, Kept], scorer: Scorer) -> None:
@@ -203,7 +213,7 @@ def open_sources(
     sources: dict[Suite, AnySource] = {split: splits[split.name] for split in Split.of(config)}
     for suite in suites:
         if suite.file:
-            sources[suite] = own_configurations(suite.file, config.system.n_particles, files)
+            sources[suite] = own_configurations(suite.file, config.system, files)
         elif suite.ensembles:
             sources[suite] = everything(files.enter_context(Dataset(suite_file(run, suite))))
         else:

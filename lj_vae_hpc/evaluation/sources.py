@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.store.formats import read_configurations
+from lj_vae_hpc.store.foreign import read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Layout
 from lj_vae_hpc.training.batches import Configurations, read_rows
@@ -69,9 +70,11 @@ class Given:
 
     Attributes:
         positions: (n, N, 2), in σ.
+        gamma: (n,) γ of each, where it is known.
     """
 
     positions: NDArray[np.float32]
+    gamma: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -82,8 +85,9 @@ class Given:
         return int(self.positions.shape[1])
 
     def read(self, part: range) -> Configurations:
-        """Some of them; γ is not known."""
-        return Configurations(self.positions[part.start : part.stop], np.full(len(part), np.nan))
+        """Some of them; γ is NaN where it is not known."""
+        gamma = np.full(len(part), np.nan) if self.gamma is None else self.gamma[part.start : part.stop]
+        return Configurations(self.positions[part.start : part.stop], gamma)
 
     def origins(self, part: range) -> NDArray[np.int64]:
         """(n, 3) their numbers."""
@@ -95,29 +99,32 @@ class Given:
 AnySource = Source | Given
 
 
-def own_configurations(path: Path, n_particles: int, files: ExitStack) -> AnySource:
+def own_configurations(path: Path, system: System, files: ExitStack) -> AnySource:
     """The configurations of a file of the user's.
 
     Args:
         path: the file.
-        n_particles: N of the model.
+        system: the fluid of the model.
         files: closes what stays open.
 
     Raises:
-        UserError: the file cannot be read, or one of them has another number of particles.
+        UserError: the file cannot be read, one of them has another number of particles, or is not finite.
     """
+    n_particles = system.n_particles
     if path.suffix == ".h5":
         data = files.enter_context(Dataset(path))
         if data.n_particles != n_particles:
             raise UserError(f"{path} holds {data.n_particles} particles; the model was trained on {n_particles}")
         return everything(data)
     positions = []
-    for configuration in read_configurations(path):
+    for configuration in read_configurations(path, system.box_side):
         if configuration.positions.shape != (n_particles, 2):
             raise UserError(
                 f"{path}, {configuration.place}: positions have shape {configuration.positions.shape}; the model was "
                 f"trained on {n_particles} particles in two dimensions"
             )
+        if not np.isfinite(configuration.positions).all():
+            raise UserError(f"{path}, {configuration.place}: a coordinate is not finite")
         positions.append(configuration.positions.astype(np.float32))
     return Given(np.stack(positions))
 

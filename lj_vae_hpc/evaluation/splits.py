@@ -41,6 +41,8 @@ class Split(Suite):
 class Asked(Suite):
     """Configurations of which nothing is known."""
 
+    scores_particles: ClassVar[bool] = True
+
     @classmethod
     def of(cls, config: RunConfig) -> list[Self]:
         """None: no configuration of a run asks for them."""

@@ -2,7 +2,13 @@
 
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from lj_vae_hpc.errors import UserError
+
+NO_FILES = ("/dev", "/proc", "/sys")  # what appears there is no file that stays
 
 
 def unfinished(path: Path) -> Path:
@@ -46,3 +52,68 @@ def why_unwritable(error: BaseException, folder: Path) -> str:
     if not os.access(folder, os.W_OK):
         return f"no permission to write in {folder}"
     return " ".join(text.split())
+
+
+def check_regular(path: Path) -> None:
+    """Whether a path given by the user is a regular file.
+
+    Raises:
+        UserError: it is missing, a folder, a device or a pipe.
+    """
+    try:
+        if not path.exists():
+            raise UserError(f"{path} does not exist")
+        if path.is_dir():
+            raise UserError(f"{path} is a folder, not a file")
+        if not path.is_file():
+            raise UserError(f"{path} is no regular file; `-` reads the standard input")
+    except OSError as error:
+        raise UserError(f"cannot read {path!s:.200}: {error.strerror}") from None
+
+
+def check_target(path: Path, overwrite: bool) -> None:
+    """Whether a file that the user names with --to may be written.
+
+    Args:
+        path: the file.
+        overwrite: whether a file that exists may be replaced.
+
+    Raises:
+        UserError: it exists, is not a regular file, or is a device.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"--to {path} is no regular file; choose another")
+        if path.exists() and not overwrite:
+            raise UserError(f"--to {path} exists; choose another file, or replace it with --force")
+        if any(path.resolve().is_relative_to(folder) for folder in NO_FILES):
+            raise UserError(f"--to {path}: {path.parent} holds devices, not files; choose another folder")
+    except OSError as error:
+        raise UserError(f"--to {path!s:.200}: {error.strerror}") from None
+
+
+@contextmanager
+def new_file(path: Path, overwrite: bool) -> Iterator[Path]:
+    """Gives an empty file to write in, which gets the name that the user has given with --to when it is complete.
+
+    Args:
+        path: the file.
+        overwrite: whether a file that exists may be replaced.
+
+    Raises:
+        UserError: as check_target; it cannot be written.
+    """
+    check_target(path, overwrite)
+    partial = unfinished(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        yield partial
+        check_target(path, overwrite)  # it may have come meanwhile
+        publish(partial, path)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+        raise

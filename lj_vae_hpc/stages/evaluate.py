@@ -3,6 +3,7 @@
 import json
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from lj_vae_hpc.config.run import RunConfig
@@ -61,7 +62,8 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         world.on_root(lambda: _write(run, summarize(suites, results, mixture) | facts, results | examples))
         if world.is_root:
             print(f"evaluation: {accuracy}" + f"\nevaluation: warning: {accuracy.warning}" * bool(accuracy.warning))
-    world.on_root(lambda: remove_outdated(run.evaluation / "scores", weights.sha256))
+    for kept in ("scores", "learned"):
+        world.on_root(partial(remove_outdated, run.evaluation / kept, weights.sha256))
 
 
 def _accuracy(network: Network, config: RunConfig, data: RunData) -> Accuracy:

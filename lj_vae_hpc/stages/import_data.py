@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
@@ -21,7 +20,7 @@ from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of
 from lj_vae_hpc.sampling.production import assemble, divide, together
-from lj_vae_hpc.store.formats import Configuration, read_configurations
+from lj_vae_hpc.store.foreign import Configuration, find_problem, read_configurations
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.segments import SegmentWriter
 
@@ -29,8 +28,9 @@ PARTICLES_AT_ONCE = 1 << 17  # of the configurations in memory
 
 
 def import_files(
-    world: World, files: tuple[Path, ...], path: Path, config_file: Path | None, overrides: tuple[str, ...]
-) -> None:
+    world: World, files: tuple[Path, ...], path: Path, config_file: Path | None, overrides: tuple[str, ...],
+    center: bool = False,
+) -> None:  # fmt: skip
     """The command: makes the data set of a new run from files of configurations.
 
     Checked configurations wait in the temporary folder (TMPDIR), sorted by γ; the run
@@ -40,7 +40,7 @@ def import_files(
         UserError: the run has data, or a configuration is not one of the run's system; names file and place.
     """
     with tempfile.TemporaryDirectory(prefix="lj-vae-import-") as scratch:
-        count = world.on_root(lambda: _collect(files, RunDir(path), config_file, overrides, Path(scratch)))
+        count = world.on_root(lambda: _collect(files, center, RunDir(path), config_file, overrides, Path(scratch)))
         found = ("sampling.protocol=imported", f"sampling.configurations={count}")
         run, config = open_run(world, path, config_file, (*overrides, *found))
         world.on_root(lambda: _write(run, config, Path(scratch)))
@@ -57,8 +57,9 @@ def _record(n_particles: int) -> np.dtype[np.void]:
 
 
 def _collect(
-    files: tuple[Path, ...], run: RunDir, config_file: Path | None, overrides: tuple[str, ...], scratch: Path
-) -> int:
+    files: tuple[Path, ...], center: bool, run: RunDir, config_file: Path | None, overrides: tuple[str, ...],
+    scratch: Path,
+) -> int:  # fmt: skip
     """Checks every configuration and adds it to its ensemble's file; returns the number per γ."""
     _check_new(run)
     config = load(config_file or (run.config if run.config.exists() else None), overrides)
@@ -68,7 +69,7 @@ def _collect(
     with Progress("importing", len(files), "files", True) as progress:
         for k, path in enumerate(files):
             default = gammas[k] if len(files) == len(gammas) else None
-            configurations = read_configurations(path)
+            configurations = read_configurations(path, config.system.box_side, center)
             while block := list(islice(configurations, at_once)):
                 ensembles, records = _checked(path, block, default, config)
                 counts += np.bincount(ensembles, minlength=len(gammas))
@@ -95,7 +96,7 @@ def _checked(
     ensembles = np.empty(len(block), np.intp)
     records = np.empty(len(block), _record(system.n_particles))
     for k, c in enumerate(block):
-        if problem := _problem(c, system):
+        if problem := find_problem(c, system.n_particles, system.box_side):
             raise UserError(f"{path}, {c.place}: {problem}")
         gamma = default if c.gamma is None else c.gamma
         if gamma is None:
@@ -110,21 +111,6 @@ def _checked(
     for k in np.flatnonzero(~np.isfinite(records["energy"]))[:1]:
         raise UserError(f"{path}, {block[k].place}: the energy is not finite: two particles at the same point")
     return ensembles, records
-
-
-def _problem(configuration: Configuration, system: System) -> str | None:
-    """Why a configuration is not one of a system, if it is not."""
-    r, side, n, box = configuration.positions, configuration.box_side, system.n_particles, system.box_side
-    if r.shape != (n, 2):
-        return f"positions have shape {r.shape}, not ({n}, 2); system.n_particles is {n}"
-    if not np.isfinite(r).all():
-        return "a coordinate is not finite"
-    if side is not None and not math.isclose(side, box, rel_tol=1e-6):
-        return f"the box has side {side}, system.box_side is {box:g}"
-    stored = r.astype(np.float32)  # as which a coordinate at the wall may be a little more than L
-    for k in np.flatnonzero(((stored < 0) | (stored > np.float32(box))).any(axis=1))[:1]:
-        return f"particle {k} at ({r[k, 0]:g}, {r[k, 1]:g}) is outside the box [0, {box:g}], system.box_side"
-    return None
 
 
 def _write(run: RunDir, config: RunConfig, scratch: Path) -> None:

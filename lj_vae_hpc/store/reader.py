@@ -1,5 +1,6 @@
 """Reads data sets, and says what is wrong with those that cannot be read."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, Columns, Layout
+from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, Columns, Layout, row_checksums
 
 ROWS_AT_ONCE = 16_384
 
@@ -82,6 +83,25 @@ class Dataset:
             raise UserError(f"{self.path} is a segment of an ensemble; name the dataset.h5 of a run")
         gammas = tuple(map(float, self._file["ensembles/gamma"][:]))
         return Layout(gammas, int(self.attributes["configurations"]), int(self.attributes["samples_per_chain"]))
+
+    @property
+    def box_side(self) -> float | None:
+        """L in σ of the system that it was sampled from, if it says so."""
+        if "system" not in self.attributes:
+            return None
+        return float(json.loads(self.attributes["system"])["box_side"])
+
+    def checked_blocks(self) -> Iterator[tuple[range, Columns]]:
+        """Every column of all rows in blocks, compared with their checksums.
+
+        Raises:
+            UserError: a row is damaged.
+        """
+        for block, columns in self.blocks(range(self.rows), (*COLUMNS, "checksum")):
+            bad = np.flatnonzero(row_checksums(columns) != columns["checksum"])
+            if len(bad):
+                raise UserError(f"{self.path}, row {block.start + bad[0]}: damaged, it differs from its checksum")
+            yield block, columns
 
     def read(self, rows: range, names: tuple[str, ...] = tuple(COLUMNS)) -> Columns:
         """The named columns of a contiguous range of rows."""

@@ -121,7 +121,7 @@ def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
         fill(file)
         file.flush()
         image = file.id.get_file_image()
-    partial = path.with_name(path.name + ".partial")
+    partial = unfinished(path)  # others may write the same at this time
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_bytes(image)

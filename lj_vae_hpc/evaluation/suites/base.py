@@ -32,6 +32,8 @@ class Suite(ABC):
     """Whether configuration k is made from normal configuration k."""
     claims: ClassVar[bool] = False
     """Whether its configurations claim a trained γ, which is then part of what is scored."""
+    scores_particles: ClassVar[bool] = False
+    """Whether every particle is scored as well, though it is not known which are to blame."""
 
     @classmethod
     @abstractmethod

@@ -1,0 +1,254 @@
+"""Data of the user's own, scored with a trained model."""
+
+import csv
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import gsd.hoomd
+import h5py
+import numpy as np
+import pytest
+
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, open_run
+from lj_vae_hpc.stages.export import export
+from lj_vae_hpc.stages.score import score
+from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.store.reader import Dataset
+from tests.conftest import sampled_run
+
+N, SIDE, ROWS = 8, 5.0, 12
+WORLD = World()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny run with a model, not evaluated."""
+    run = sampled_run(tmp_path_factory.mktemp("own") / "run")
+    train(WORLD, RunDir(run), load(run / "config.yaml"))
+    return run
+
+
+@pytest.fixture(scope="module")
+def mine(trained: Path) -> np.ndarray:
+    """Normal configurations, the last of which has a particle on top of another."""
+    with Dataset(trained / "data" / "dataset.h5") as data:
+        positions = data.read(range(ROWS))["positions"].astype(np.float64)
+    positions[-1, 3] = positions[-1, 5] + 0.01
+    return positions
+
+
+def scored(run: Path, *files: Path, to: Path, center: bool = False) -> list[dict[str, str]]:
+    score(WORLD, RunDir(run), load(run / "config.yaml"), files, to, center)
+    with to.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def write_xyz(path: Path, positions: np.ndarray) -> None:
+    with path.open("w") as file:
+        for frame in positions:
+            file.write(f"{len(frame)}\nProperties=species:S:1:pos:R:3\n")
+            file.writelines(f"A {x:.9g} {y:.9g} 0\n" for x, y in frame)
+
+
+def write_gsd(path: Path, positions: np.ndarray) -> None:
+    with gsd.hoomd.open(path, "w", precision="double") as file:
+        for given in positions:
+            frame = gsd.hoomd.Frame()
+            frame.configuration.box = [SIDE, SIDE, 0, 0, 0, 0]
+            frame.particles.N = len(given)
+            frame.particles.position = np.c_[given - SIDE / 2, np.zeros(len(given))]
+            file.append(frame)
+
+
+def write_text(path: Path, positions: np.ndarray) -> None:
+    np.savetxt(path, positions.reshape(len(positions), -1), fmt="%.9g", header="x1 y1 x2 y2 ...")
+
+
+WRITE: dict[str, Callable[[Path, np.ndarray], None]] = {
+    "a.npy": np.save,
+    "fortran.npy": lambda path, positions: np.save(path, np.asfortranarray(positions)),
+    "a.npz": lambda path, positions: np.savez_compressed(path, positions=positions),
+    "a.xyz": write_xyz,
+    "a.gsd": write_gsd,
+    "a.txt": write_text,
+    "a.csv": lambda path, positions: np.savetxt(path, positions.reshape(ROWS, -1), fmt="%.9g", delimiter=", "),
+    "no_suffix": write_text,
+    "wrong_suffix.txt": lambda path, positions: np.save(path.open("wb"), positions),
+}
+
+
+@pytest.mark.parametrize("name", WRITE)
+def test_every_kind_of_file_gives_the_same_scores(trained: Path, mine: np.ndarray, tmp_path: Path, name: str) -> None:
+    np.save(tmp_path / "plain.npy", mine.astype(np.float32))
+    WRITE[name](tmp_path / name, mine)
+    rows = scored(trained, tmp_path / "plain.npy", tmp_path / name, to=tmp_path / "scores.csv")
+    assert [(Path(r["file"]).name, int(r["row"])) for r in rows] == [
+        (file, row) for file in ("plain.npy", name) for row in range(ROWS)
+    ]
+    for column in ("score", "p_value", "rmse", "pair_energy"):
+        found = np.array([float(r[column]) for r in rows])
+        np.testing.assert_allclose(found[ROWS:], found[:ROWS], rtol=1e-4, err_msg=column)
+
+
+def test_what_is_odd_is_found(trained: Path, mine: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    np.save(tmp_path / "mine.npy", mine)
+    rows = scored(trained, tmp_path / "mine.npy", to=tmp_path / "scores.csv")
+    score_of = [float(r["score"]) for r in rows]
+    assert np.argmax(score_of) == ROWS - 1
+    assert set(rows[-1]["odd_particles"].split()) >= {"3", "5"}
+    shown = capsys.readouterr().out
+    assert "p < 0.01: 0 configurations; 0.12 expected by chance" in shown
+    assert "no p-value can be below 0.077: there are 12 normal configurations" in shown
+    first = next(line for line in shown.splitlines() if line.startswith("     1  "))
+    assert first.split()[2] == str(ROWS - 1) and "3" in first.split()[5:]
+
+
+def test_p_values_count_normal_configurations(trained: Path, tmp_path: Path) -> None:
+    """Of the calibration split itself: the k-th oddest of m has p = k / (m + 1) + 1 / (m + 1)."""
+    from lj_vae_hpc.training.splits import Splits
+
+    config = load(trained / "config.yaml")
+    with Dataset(trained / "data" / "dataset.h5") as data:
+        rows = np.sort(Splits.of(data.layout, config.training).calibration[0:])
+        positions = data.read(range(data.rows))["positions"][rows]
+    np.save(tmp_path / "calibration.npy", positions)
+    found = scored(trained, tmp_path / "calibration.npy", to=tmp_path / "scores.csv")
+    values = np.array([float(r["score"]) for r in found])
+    p_value = np.array([float(r["p_value"]) for r in found])
+    wanted = [((values >= one).sum() + 1) / (len(values) + 1) for one in values]
+    np.testing.assert_allclose(p_value, wanted, rtol=1e-12)
+
+
+def test_a_table_in_hdf5(trained: Path, mine: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "mine.npy", mine)
+    rows = scored(trained, tmp_path / "mine.npy", to=tmp_path / "scores.csv")
+    score(WORLD, RunDir(trained), load(trained / "config.yaml"), (tmp_path / "mine.npy",), tmp_path / "scores.h5")
+    with h5py.File(tmp_path / "scores.h5") as file:
+        assert file["file"].asstr()[0] == str(tmp_path / "mine.npy") and file["row"][:].tolist() == list(range(ROWS))
+        assert file["particle_score"].shape == (ROWS, N) and file["latent_mean"].shape == (ROWS, 4)
+        for name in set(rows[0]) - {"file", "odd_particles"}:
+            assert [float(r[name]) for r in rows] == pytest.approx(file[name][:].tolist(), rel=1e-7), name
+
+
+def test_boxes_centred_on_the_origin(trained: Path, mine: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "corner.npy", mine)
+    np.save(tmp_path / "centred.npy", mine - SIDE / 2)
+    corner = scored(trained, tmp_path / "corner.npy", to=tmp_path / "1.csv")
+    centred = scored(trained, tmp_path / "centred.npy", to=tmp_path / "2.csv", center=True)
+    for a, b in zip(corner, centred, strict=True):
+        assert float(a["score"]) == pytest.approx(float(b["score"]), rel=1e-4)
+    with pytest.raises(UserError, match=r"centred.npy, row 0: .* outside the box \[0, 5\].*--center"):
+        scored(trained, tmp_path / "centred.npy", to=tmp_path / "3.csv")
+
+
+def test_standard_input(trained: Path, mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for k, name in enumerate(("a.txt", "a.npz", "a.xyz")):
+        WRITE[name](tmp_path / name, mine)
+        wanted = scored(trained, tmp_path / name, to=tmp_path / f"{k}.csv")
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((tmp_path / name).read_bytes())))
+        found = scored(trained, Path("-"), to=tmp_path / f"{k}-.csv")
+        assert [r | {"file": ""} for r in found] == [r | {"file": ""} for r in wanted]
+        assert found[0]["file"] == "-"
+
+
+def test_two_ranks_write_the_same_bytes(
+    trained: Path, mine: np.ndarray, tmp_path: Path, lj_vae: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "mine.npy", np.repeat(mine, 60, axis=0))  # several batches
+    for name in ("2.csv", "2.h5", "1.csv", "1.h5"):
+        done = lj_vae(
+            "score", tmp_path / "mine.npy", "-o", trained, "--to", tmp_path / name, ranks=2 * (name[0] == "2")
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "1.csv").read_bytes() == (tmp_path / "2.csv").read_bytes()
+    assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
+
+
+def test_a_run_with_the_data_of_another(trained: Path, mine: np.ndarray, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    run, config = open_run(WORLD, other, None, ("model.latent_dim=3",), data=trained, needs_data=True)
+    train(WORLD, run, config)
+    np.save(tmp_path / "mine.npy", mine)
+    assert len(scored(other, tmp_path / "mine.npy", to=tmp_path / "scores.csv")) == ROWS
+    assert (other / "evaluation" / "learned").is_dir()
+
+
+def test_what_is_learned_is_kept(
+    trained: Path, mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "mine.npy", mine)
+    first = scored(trained, tmp_path / "mine.npy", to=tmp_path / "1.csv")
+    monkeypatch.setattr("lj_vae_hpc.evaluation.scoring.collect", None)  # would learn it again
+    assert scored(trained, tmp_path / "mine.npy", to=tmp_path / "2.csv") == first
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "words"),
+    [
+        ("a.npy", lambda path, r: np.save(path, r[:, :7]), "row 0: it has 7 particles, system.n_particles is 8"),
+        ("a.npy", lambda path, r: np.save(path, np.where(r == r[4, 2], np.nan, r)), "row 4: a coordinate is not finite"),
+        ("a.npy", lambda path, r: np.save(path, r + 0.5), r"row \d+: particle \d .* outside the box \[0, 5\], system.box"),
+        ("a.npy", lambda path, r: np.save(path, r.astype(complex)), "holds complex128, not numbers"),
+        ("a.npy", lambda path, r: np.save(path, r.reshape(-1)), r"has shape \(192,\), expected \(n, N, 2\)"),
+        ("a.npz", lambda path, r: np.savez(path, x=r), "no array positions, only: x; accepted are"),
+        ("a.npz", lambda path, r: path.write_text("mine"), "a.npz is not a NumPy archive, or is damaged; accepted are"),
+        ("a.h5", lambda path, r: path.write_text("mine"), "a.h5 is not HDF5, or is damaged; accepted are"),
+        ("a.gsd", lambda path, r: write_gsd(path, r * 1.1), r"row \d+: .* outside the box"),
+        ("a", lambda path, r: path.write_text("root:x:0:0::/root:/bin/sh\n"), "row 0, line 1: .*'root:x.*accepted are"),
+        ("a.png", lambda path, r: path.write_bytes(b"\x89PNG\r\n\0\0"), "of no kind that lj-vae reads; accepted are"),
+        ("a.txt", lambda path, r: path.touch(), "a.txt is empty; accepted are"),
+        ("a.txt", lambda path, r: path.mkdir(), "a.txt is a folder"),
+        ("a.txt", lambda path, r: os.mkfifo(path), "a.txt is no regular file"),
+        ("a.txt", lambda path, r: path.symlink_to("/dev/zero"), "a.txt is no regular file"),
+        ("a.txt", lambda path, r: None, "a.txt does not exist"),
+    ],
+)  # fmt: skip
+def test_files_that_are_refused(
+    trained: Path, mine: np.ndarray, tmp_path: Path, name: str, write: Callable, words: str
+) -> None:
+    write(tmp_path / name, mine)
+    with pytest.raises(UserError, match=words) as raised:
+        scored(trained, tmp_path / name, to=tmp_path / "scores.csv")
+    assert str(raised.value).startswith(str(tmp_path / name)) and "delete" not in str(raised.value)
+    assert not (tmp_path / "scores.csv").exists()
+
+
+def test_nothing_is_overwritten_unasked(trained: Path, mine: np.ndarray, tmp_path: Path, lj_vae: Callable) -> None:
+    np.save(tmp_path / "mine.npy", mine)
+    for command, to in (("score", "a.csv"), ("export", "a.xyz")):
+        (tmp_path / to).write_text("mine")
+        files = [tmp_path / "mine.npy"] if command == "score" else []
+        done = lj_vae(command, *files, "-o", trained, "--to", tmp_path / to)
+        assert done.returncode == 2 and "exists; choose another file, or replace it with --force" in done.stderr
+        assert (tmp_path / to).read_text() == "mine"
+        assert lj_vae(command, *files, "-o", trained, "--to", tmp_path / to, "--force").returncode == 0
+        assert (tmp_path / to).read_text() != "mine"
+
+
+@pytest.mark.parametrize("target", ["/dev/null.csv", "/dev/null", "x" * 300 + ".csv", "a.txt", "folder.csv"])
+def test_targets_that_are_refused(trained: Path, mine: np.ndarray, tmp_path: Path, target: str) -> None:
+    np.save(tmp_path / "mine.npy", mine)
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match="--to .*(devices|no regular|too long|suffix)"):
+        scored(trained, tmp_path / "mine.npy", to=tmp_path / target)
+    assert not Path("/dev/null.csv").exists()
+
+
+def test_a_device_is_no_target_of_an_export(trained: Path) -> None:
+    with pytest.raises(UserError, match="/dev holds devices"):
+        export(WORLD, trained / "data" / "dataset.h5", Path("/dev/null.xyz"))
+    assert not Path("/dev/null.xyz").exists()
+
+
+def test_messages_of_a_run_without_model_and_of_odd_names(tmp_path: Path, mine: np.ndarray, lj_vae: Callable) -> None:
+    np.save(tmp_path / "mine.npy", mine)
+    run = sampled_run(tmp_path / "run")
+    done = lj_vae("score", tmp_path / "mine.npy", "-o", run)
+    assert done.returncode == 2 and "run `lj-vae train" in done.stderr and done.stderr.count("\n") == 1
+    done = lj_vae("score", f"{tmp_path}/a\nb.npy", "-o", run)
+    assert done.returncode == 2 and "line feeds" in done.stderr and "Traceback" not in done.stderr
