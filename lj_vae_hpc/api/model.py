@@ -1,13 +1,9 @@
 """The trained model of a run."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import cached_property
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,16 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.evaluation.calibration import DEFAULT_SCORE, Calibration
+from lj_vae_hpc.evaluation.detector import Detector, folder_to_keep_in, odd_particles
 from lj_vae_hpc.evaluation.generator import Generator, decode_positions
-from lj_vae_hpc.evaluation.learned import learn, learn_conditional
+from lj_vae_hpc.evaluation.learned import learn, learn_conditional, training_codes
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.scores.displacement import ODD
-from lj_vae_hpc.evaluation.scoring import Scorer, batch_size
-from lj_vae_hpc.evaluation.session import Session
-from lj_vae_hpc.evaluation.sources import AnySource, RunData
-from lj_vae_hpc.evaluation.splits import Split
-from lj_vae_hpc.evaluation.suites.base import Suite
+from lj_vae_hpc.evaluation.scoring import batch_size
+from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.representation.ordering import particle_order
@@ -173,13 +165,9 @@ class Model:
             UserError: the run's training data are missing.
         """
         parts = list(self._parts(positions, gamma))
-        scorer, calibration = self._scoring
-        scored = [scorer(part, claims=False, particles=True) for part in parts]
-        columns = {name: np.concatenate([one[name] for one in scored]) for name in scored[0]}
-        columns = calibration.add(columns)
-        return {"score": columns[DEFAULT_SCORE]} | {
-            k: v for k, v in columns.items() if k not in ("gamma", "latent_mean")
-        }
+        places, values = (np.concatenate(each) for each in zip(*parts, strict=True))
+        columns = self._detector.score(places, values)
+        return {name: values for name, values in columns.items() if name != "latent_mean"}
 
     def odd_particles(self, positions: ArrayLike, gamma: ArrayLike | None = None) -> list[NDArray[np.int64]]:
         """Numbers of the particles of each configuration that are more likely out of place than not, the oddest first.
@@ -187,29 +175,23 @@ class Model:
         One particle in ten counts as out of place beforehand, as in the score `displacement`. Arguments and errors as
         of `score`.
         """
-        ratios = self.score(positions, gamma)["particle_score"]
-        return [(order := np.argsort(-row, kind="stable"))[row[order] > ODD] for row in ratios]
+        return [odd_particles(ratio) for ratio in self.score(positions, gamma)["particle_score"]]
 
     @cached_property
-    def _scoring(self) -> tuple[Scorer, Calibration]:
+    def _detector(self) -> Detector:
         """What scores, after it has learned from the training split."""
-        with self._own_data() as data, self._evaluation() as folder, redirect_stdout(StringIO()):
-            splits: dict[Suite, AnySource] = {
-                Split(self._config, "validation"): data.validation,
-                Split(self._config, "calibration"): data.calibration,
-            }
-            session = Session(self._world, folder / "scores", self._config, self._network, self._weights, data, splits)
-            normal = session.score_suites()
-            return session.fitted_scorer(), Calibration(normal["validation"], normal["calibration"])
+        with self._own_data() as data, folder_to_keep_in(self._folder) as folder, redirect_stdout(StringIO()):
+            return Detector.of(self._world, folder, self._config, self._network, self._weights, data)
 
     @cached_property
     def _generator(self) -> Generator:
-        with self._own_data() as data, self._evaluation() as folder, redirect_stdout(StringIO()):
+        with self._own_data() as data, folder_to_keep_in(self._folder) as folder, redirect_stdout(StringIO()):
             conditional = learn_conditional(
                 self._world, folder / "conditional", data.training, data.gammas, data.facts, self.box_side
             )
             size = batch_size(self.n_particles)
-            learned = learn(self._world, self._network, data.training, size, conditional)[0]
+            codes = training_codes(self._world, self._network, data.training, size)
+            learned = learn(codes, conditional)[0]
             return Generator.of(self._network, learned.order, conditional, data.training)
 
     @contextmanager
@@ -218,20 +200,6 @@ class Model:
         check_data(self._folder, self._config, 1)
         with Dataset(self._folder.dataset) as data:
             yield RunData.of(data, self._config, self.gammas)
-
-    @contextmanager
-    def _evaluation(self) -> Iterator[Path]:
-        """The folder in which what is learned is kept; one for the time being where the run cannot be written."""
-        folder = self._folder.evaluation
-        existing = folder if folder.exists() else self._folder.path
-        if os.access(existing, os.W_OK | os.X_OK):
-            yield folder
-            return
-        with tempfile.TemporaryDirectory() as scratch:
-            for part in ("scores", "conditional"):
-                if (folder / part).exists():
-                    shutil.copytree(folder / part, Path(scratch) / part)
-            yield Path(scratch)
 
     def _check_known(self, generator: Generator, gamma: float) -> None:
         """Whether the training split tells of a γ.

@@ -1,5 +1,10 @@
 """Scores any configurations with a trained network, calibrated on the normal configurations of its run."""
 
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +22,7 @@ from lj_vae_hpc.evaluation.sources import AnySource, Given, RunData
 from lj_vae_hpc.evaluation.splits import Asked, Split
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.weights import Weights
+from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.training.network import Network
 
 if TYPE_CHECKING:
@@ -106,3 +112,18 @@ def odd_particles(ratio: NDArray[np.float32]) -> NDArray[np.int64]:
     """
     order = np.argsort(-ratio, kind="stable")
     return order[ratio[order] > ODD]
+
+
+@contextmanager
+def folder_to_keep_in(run: RunDir) -> Iterator[Path]:
+    """The folder in which what is learned is kept; one for the time being where the run cannot be written."""
+    folder = run.evaluation
+    existing = folder if folder.exists() else run.path
+    if os.access(existing, os.W_OK | os.X_OK):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        for part in ("scores", "conditional", "learned"):
+            if (folder / part).exists():
+                shutil.copytree(folder / part, Path(scratch) / part)
+        yield Path(scratch)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.calibration import DEFAULT_SCORE
-from lj_vae_hpc.evaluation.detector import Detector, odd_particles
+from lj_vae_hpc.evaluation.detector import Detector, folder_to_keep_in, odd_particles
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.evaluation.weights import load_network
@@ -54,9 +54,9 @@ def score(
     network, weights = load_network(world, run, config)
     given = Given(files)
     rows = world.on_root(lambda: given.read(config, center))
-    with Dataset(run.dataset) as data:
+    with Dataset(run.dataset) as data, folder_to_keep_in(run) as folder:
         own = RunData.of(data, config, weights.gammas)
-        detector = Detector.of(world, run.evaluation, config, network, weights, own)
+        detector = Detector.of(world, folder, config, network, weights, own)
         parts = []
         with Progress("scoring", rows, "configurations", world.is_root) as progress:
             for start in range(0, rows, AT_ONCE):

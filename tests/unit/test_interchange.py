@@ -291,7 +291,7 @@ def test_files_that_do_not_fit_gamma_or_are_missing(tmp_path: Path, files: tuple
 def test_bad_input_ends_with_status_2_and_one_line(tmp_path: Path, lj_vae: Callable) -> None:
     (tmp_path / "a.txt").write_text(GOOD[:-2])
     done = lj_vae("import", tmp_path / "a.txt", "-o", tmp_path / "run", "-s", "sampling.gammas=[1]", ranks=2)
-    assert "a.txt, line 1: 15 numbers" in done.stderr and "Traceback" not in done.stderr
+    assert "a.txt, row 0, line 1: 15 numbers" in done.stderr and "Traceback" not in done.stderr
     assert done.returncode == 2 and done.stderr.count("lj-vae: error") == 1
     done = lj_vae("export", "-o", tmp_path / "run", "--to", tmp_path / "a.pdb")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
