@@ -1,5 +1,6 @@
 """The Python interface on small trained runs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.folder import open_run as make_run
 from lj_vae_hpc.stages.score import score
 from lj_vae_hpc.stages.train import train
-from tests.conftest import sampled_run
+from tests.conftest import ROOT, sampled_run
 
 N, SIDE = 8, 5.0
 
@@ -238,6 +239,20 @@ def test_folders_that_are_no_runs_or_not_complete(folder: Path, tmp_path: Path) 
         empty.model  # noqa: B018
     with pytest.raises(UserError, match="run `lj-vae evaluate"):
         empty.summary  # noqa: B018
+
+
+def test_the_tour_runs_and_is_stored_without_output(folder: Path) -> None:
+    tour = ROOT / "docs/tour.ipynb"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbmake", str(tour)],
+        capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"LJ_VAE_OUTPUT": str(folder)},
+    )  # fmt: skip
+    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-3000:]
+    cells = json.loads(tour.read_text(encoding="utf-8"))["cells"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells if cell["cell_type"] == "code")
+    asked = "".join(line for cell in cells if cell["cell_type"] == "code" for line in cell["source"])
+    for name in ("energy", "model.encode", "model.decode", "model.sample", "model.score", "model.odd_particles"):
+        assert f"run.{name}" in asked
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
