@@ -7,9 +7,8 @@ to all three, and so to lj-vae.
 
 Environment:
   SBATCH_OPTIONS    options of sbatch for all three jobs, divided at blanks: "--ntasks=64 --partition=long"
-  LJ_VAE_CONFIG     the configuration, where -c is not given   [default: configs/equilibrated.yaml]
-  LJ_VAE_OUTPUT     the run folder, where -o is not given      [default: runs/NAME-OF-CONFIG]
-  LJ_VAE_LAUNCHER   how ranks start: srun or mpirun            [default: srun]
+  LJ_VAE_CONFIG     the configuration, where -c is not given
+  LJ_VAE_OUTPUT     the run folder, where -o is not given
 
 What a site needs for every job stands in jobs/site.sh. If a job fails, call the same command again: what is finished is
 kept.
@@ -18,21 +17,20 @@ Examples:
   jobs/pipeline.sh
   SBATCH_OPTIONS="--nodes=4 --ntasks=256" jobs/pipeline.sh -c configs/scan.yaml -o runs/scan'
 
+set -euo pipefail
 case " $* " in
     *" -h "* | *" --help "*) echo "$usage"; exit 0 ;;
 esac
 command -v sbatch >/dev/null || { echo "pipeline: error: no sbatch on this machine" >&2; exit 2; }
-root="" run="" # set by launch.sh
-. "$(dirname "${BASH_SOURCE[0]}")/launch.sh"
-export LJ_VAE_ROOT=$root # so that it can be called from any folder
-choose "$@"
+jobs=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$jobs/site.sh"
 read -ra options <<<"${SBATCH_OPTIONS:-}"
 
 ids=()
 for stage in generate train evaluate; do
     after=()
     [ ${#ids[@]} -eq 0 ] || after=(--dependency="afterok:${ids[-1]}" --kill-on-invalid-dep=yes)
-    id=$(sbatch --parsable "${after[@]}" "${options[@]}" "$root/jobs/$stage.slurm" "$@") || {
+    id=$(sbatch --parsable "${after[@]}" "${options[@]}" "$jobs/$stage.slurm" "$@") || {
         echo "pipeline: error: sbatch refused $stage${ids:+; the jobs before it are cancelled}" >&2
         [ ${#ids[@]} -eq 0 ] || scancel "${ids[@]}"
         exit 2
@@ -42,4 +40,3 @@ for stage in generate train evaluate; do
     printf '%-9s job %s, log %s\n' "$stage" "${ids[-1]}" "$log"
 done
 echo "watch:    squeue --jobs=$(IFS=, && echo "${ids[*]}")"
-echo "page:     $run/report/index.html"

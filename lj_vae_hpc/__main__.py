@@ -13,7 +13,8 @@ try:
     from lj_vae_hpc.parallel.stop import stop_at_once
     from lj_vae_hpc.parallel.world import World
 except ModuleNotFoundError as missing:
-    print(f"lj-vae: error: the Python package {missing.name} is missing; run bin/bootstrap first", file=sys.stderr)
+    if os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        print(f"lj-vae: error: the Python package {missing.name} is missing; run bin/bootstrap first", file=sys.stderr)
     sys.exit(2)
 
 
@@ -46,6 +47,8 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
             world.fail(error)
         world.fail(UserError(f"cannot write {error.filename or 'a file'}: {error.strerror}"))
+    except ModuleNotFoundError as missing:
+        world.fail(UserError(f"the Python package {missing.name} is missing; run bin/bootstrap first"))
     except Exception as error:
         world.fail(error)
 

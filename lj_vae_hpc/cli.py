@@ -81,7 +81,7 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     )(command)
     command = click.option(
         "-o", "--output", type=FileName(), envvar="LJ_VAE_OUTPUT", show_envvar=True, metavar="RUN_DIR",
-        help="Folder of the run.  [default: runs/NAME-OF-CONFIG]",
+        help="Folder of the run.  [default: runs/NAME-OF-CONFIG; LJ_VAE_RUNS may name another folder than runs]",
     )(command)  # fmt: skip
     return click.option(
         "-c", "--config", "config_file", type=FileName(), envvar="LJ_VAE_CONFIG", show_envvar=True,
@@ -374,5 +374,5 @@ scan_command(
 
 
 def _run_path(output: Path | None, config_file: Path | None) -> Path:
-    """The run folder: as given, else named after the configuration."""
-    return output or Path("runs") / (config_file.stem if config_file else "equilibrated")
+    """The run folder: as given, else named after the configuration in LJ_VAE_RUNS or runs/."""
+    return output or Path(os.environ.get("LJ_VAE_RUNS", "runs")) / (config_file.stem if config_file else "equilibrated")

@@ -152,10 +152,14 @@ class World:
             self.barrier()
 
     def threads_per_rank(self) -> int:
-        """Cores this rank may use, divided among the ranks of its node that may use the same ones."""
+        """Cores this rank may use, divided among the ranks of its node that may use the same ones.
+
+        At most what a Slurm job has for each task, since not every Slurm binds tasks to their cores.
+        """
         cores = frozenset(os.sched_getaffinity(0))
         everyone = self.gather((socket.gethostname(), cores))
-        return max(1, len(cores) // everyone.count((socket.gethostname(), cores)))
+        share = max(1, len(cores) // everyone.count((socket.gethostname(), cores)))
+        return min(share, int(os.environ.get("SLURM_CPUS_PER_TASK", share)))
 
     def fail(self, error: BaseException) -> NoReturn:
         """Ends every rank: one message for a UserError (status 2), a traceback for anything else (status 1)."""

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,8 @@ class Cluster:
     def submit(self, folder: Path, stage: str, *arguments: str | Path, nodes: int = 0, **env: str | Path) -> Job:
         """Submits from a folder, with two tasks and the environment changed, and waits for the job.
 
-        Logs appear in the folder. The tasks are spread over all nodes, or over as many as are given.
+        The script is that of the folder, if it has jobs/. Logs appear in the folder. The tasks are spread over all
+        nodes, or over as many as are given.
         """
         return self.finish(self.start(folder, stage, *arguments, nodes=nodes, **env), folder, stage)
 
@@ -68,7 +69,8 @@ class Cluster:
     ) -> int:
         """The same without waiting, with fewer tasks if so wished; the job's number."""
         spread = f"--nodes={nodes or min(tasks, len(self.nodes))}"
-        script = CHECKOUT / "jobs" / f"{stage}.slurm"
+        own = folder / "jobs" / f"{stage}.slurm"
+        script = own if own.exists() else CHECKOUT / "jobs" / f"{stage}.slurm"
         # Not `sbatch --wait`, which looks only after 2, 10 and 42 seconds.
         done = self.run("sbatch", "--parsable", f"--ntasks={tasks}", spread, script, *arguments, folder=folder, **env)
         if done.returncode != 0:
@@ -88,14 +90,14 @@ class Cluster:
             pytest.fail(f"job {number} left no {path.name}: {self.show(number)}\n{self.logs()}")
         return path.read_text(encoding="utf-8")
 
-    def show(self, number: int) -> dict[str, str]:
+    def show(self, number: int | str) -> dict[str, str]:
         """The controller's fields of a job: JobState, ExitCode, NumTasks, ..."""
         done = self.run("scontrol", "--oneliner", "show", "job", str(number))
         if done.returncode != 0:
             pytest.fail(f"no answer about job {number}: {done.stderr}\n{self.logs()}")
         return dict(word.split("=", 1) for word in done.stdout.split() if "=" in word)
 
-    def wait(self, numbers: list[int]) -> None:
+    def wait(self, numbers: Sequence[int | str]) -> None:
         """Until none of the jobs is waiting or running; the test's own time limit ends it otherwise."""
         try:
             while any(self.show(number)["JobState"] in UNFINISHED for number in numbers):

@@ -29,7 +29,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 # A job that is requeued waits for as long as a credential lives.
-AuthInfo=cred_expire=10
+AuthInfo=cred_expire=5
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none

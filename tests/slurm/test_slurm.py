@@ -1,6 +1,8 @@
 """The job templates under a real Slurm, with two tasks each."""
 
 import json
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,13 +52,10 @@ evaluation:
 
 @pytest.fixture(scope="module")
 def reference(cluster: "Cluster", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose configs/equilibrated.yaml is small, after `sbatch jobs/generate.slurm` without arguments."""
-    folder = tmp_path_factory.mktemp("checkout")
-    (folder / "bin").symlink_to(CHECKOUT / "bin")
-    (folder / "jobs").symlink_to(CHECKOUT / "jobs")
-    (folder / "configs").mkdir()
-    (folder / "configs" / "equilibrated.yaml").write_text(CONFIG, encoding="utf-8")
-    job = cluster.submit(folder, "generate")
+    """A folder with a small configuration, after `sbatch jobs/generate.slurm` without arguments."""
+    folder = tmp_path_factory.mktemp("user")
+    (folder / "equilibrated.yaml").write_text(CONFIG, encoding="utf-8")
+    job = cluster.submit(folder, "generate", LJ_VAE_CONFIG="equilibrated.yaml")
     assert job.status == 0, job.log
     assert cluster.show(job.id)["NumTasks"] == "2"
     return folder
@@ -81,8 +80,8 @@ def check_data(run: Path) -> None:
 
 
 def check_training(run: Path, log: str) -> None:
-    """One epoch, really on two ranks."""
-    assert "2 ranks x" in log, log
+    """One epoch, really on two ranks, each with the CPU that the job has for it and not with all that it finds."""
+    assert "2 ranks x 1 threads" in log, log
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1]
 
@@ -96,7 +95,7 @@ def check_evaluation(run: Path) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_jobs_without_arguments_run_the_default_configuration(cluster: "Cluster", reference: Path) -> None:
+def test_jobs_from_sampling_to_the_page(cluster: "Cluster", reference: Path) -> None:
     run = reference / "runs" / "equilibrated"
     check_data(run)
     before = [node.sent() for node in cluster.nodes if len(cluster.nodes) > 1]
@@ -114,9 +113,9 @@ def test_jobs_without_arguments_run_the_default_configuration(cluster: "Cluster"
 
 @pytest.mark.timeout(150)
 def test_mpirun_srun_and_a_single_rank_make_the_same_data(cluster: "Cluster", reference: Path, tmp_path: Path) -> None:
-    """Launched by mpirun, told by the environment which run, and submitted from outside the checkout."""
+    """Launched by mpirun, and told by the environment which run."""
     (tmp_path / "small.yaml").write_text(CONFIG, encoding="utf-8")
-    env = {"LJ_VAE_ROOT": CHECKOUT, "LJ_VAE_LAUNCHER": "mpirun", "LJ_VAE_CONFIG": "small.yaml", "LJ_VAE_OUTPUT": "mine"}
+    env = {"LJ_VAE_LAUNCHER": "mpirun", "LJ_VAE_CONFIG": "small.yaml", "LJ_VAE_OUTPUT": "mine"}
     job = cluster.submit(tmp_path, "generate", **env)
     assert job.status == 0, job.log
     done = cluster.run(CHECKOUT / "bin" / "lj-vae", "generate", "-c", "small.yaml", "-o", "single", folder=tmp_path)
@@ -134,7 +133,7 @@ def signal_in_time(cluster: "Cluster", folder: Path, **env: str) -> int:
     """Starts a long job and signals it, as `#SBATCH --signal` does before the time limit: its steps, not its shell."""
     settings = ("-s", "sampling.configurations=4000", "-s", "sampling.segment_rows=500", "-o", "long")
     (folder / "small.yaml").write_text(CONFIG.replace("sweeps: 50", "sweeps: 2000"), encoding="utf-8")
-    number = cluster.start(folder, "generate", "-c", "small.yaml", *settings, LJ_VAE_ROOT=CHECKOUT, **env)
+    number = cluster.start(folder, "generate", "-c", "small.yaml", *settings, **env)
     while not list(folder.glob("long/data/ensembles/*/*-*.h5")):
         assert cluster.show(number)["JobState"] in ("PENDING", "CONFIGURING", "RUNNING")
         time.sleep(0.1)
@@ -165,17 +164,33 @@ def test_a_job_that_is_stopped_early_goes_back_into_the_queue(cluster: "Cluster"
     assert len(columns(tmp_path / "long")["energy"]) == 8000
 
 
+SAYS = """\
+#!/bin/sh
+[ "$SLURM_PROCID" != 0 ] || echo "$1 in element $SLURM_ARRAY_TASK_ID has $LJ_VAE_MAX_HOURS hours"
+sleep 2
+[ "$1-$SLURM_ARRAY_TASK_ID-$SLURM_RESTART_COUNT" != evaluate-1- ] || exit 75
+"""
+
+
 @pytest.mark.timeout(150)
-def test_every_command_of_a_job_gets_the_time_that_is_left(cluster: "Cluster", tmp_path: Path) -> None:
+def test_elements_of_an_array_know_their_time_and_are_requeued_alone(cluster: "Cluster", tmp_path: Path) -> None:
+    """Every command gets the time that is left; the last element, whose number is that of the array, stops early."""
     (tmp_path / "jobs").symlink_to(CHECKOUT / "jobs")
     (tmp_path / "bin").mkdir()
-    said = tmp_path / "bin" / "lj-vae"
-    said.write_text('#!/bin/sh\n[ "$SLURM_PROCID" != 0 ] || echo "$1 has $LJ_VAE_MAX_HOURS hours"; sleep 4\n')
-    said.chmod(0o755)
-    job = cluster.submit(tmp_path, "evaluate", "-o", "run")
-    hours = {words[0]: float(words[2]) for words in map(str.split, job.log.splitlines()) if words[-1] == "hours"}
-    assert job.status == 0 and set(hours) == {"evaluate", "report"}, job.log
-    assert 0.95 < hours["evaluate"] <= 1 and 3 <= 3600 * (hours["evaluate"] - hours["report"]) < 60
+    (tmp_path / "bin" / "lj-vae").write_text(SAYS, encoding="utf-8")
+    (tmp_path / "bin" / "lj-vae").chmod(0o755)
+    array = cluster.start(tmp_path, "evaluate", SBATCH_ARRAY_INX="0-1", SBATCH_OUTPUT="%a.out")
+    elements = [f"{array}_{k}" for k in range(2)]
+    cluster.wait(elements)
+    assert [cluster.show(name)["JobState"] for name in elements] == ["COMPLETED"] * 2, cluster.logs()
+    said = [[line.split() for line in (tmp_path / f"{k}.out").read_text().splitlines()] for k in range(2)]
+    hours = [[(words[0], float(words[-2])) for words in lines if words[-1] == "hours"] for lines in said]
+    assert [[name for name, _ in part] for part in hours] == [
+        ["evaluate", "report"], ["evaluate", "evaluate", "report"],
+    ], said  # fmt: skip
+    for part in hours:
+        (_, first), (_, second) = part[-2:]
+        assert 0.95 < first <= 1 and 1 <= 3600 * (first - second) < 60
 
 
 @pytest.mark.timeout(150)
@@ -193,7 +208,13 @@ def test_two_jobs_share_a_search(cluster: "Cluster", reference: Path) -> None:
 
 def pipeline(cluster: "Cluster", folder: Path, *arguments: str, **env: str) -> tuple[list[int], str]:
     """Job ids and output of jobs/pipeline.sh, after all of them have ended."""
-    done = cluster.run(CHECKOUT / "jobs" / "pipeline.sh", *arguments, folder=folder, SBATCH_OPTIONS="-n 2", **env)
+    done = cluster.run(
+        CHECKOUT / "jobs" / "pipeline.sh",
+        *arguments,
+        folder=folder,
+        SBATCH_OPTIONS=f"-n 2 -N {len(cluster.nodes)}",
+        **env,
+    )
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()[:3]]
     assert [line[0] for line in lines] == ["generate", "train", "evaluate"], done.stdout
@@ -211,7 +232,6 @@ def test_pipeline_runs_from_sampling_to_the_page(cluster: "Cluster", tmp_path: P
         job = cluster.show(number)
         assert (job["JobState"], job["NumTasks"]) == ("COMPLETED", "2"), cluster.log(tmp_path, stage, number)
     assert f"squeue --jobs={ids[0]},{ids[1]},{ids[2]}" in output
-    assert "runs/small/report/index.html" in output
     assert "seed: 7\n" in (tmp_path / "runs" / "small" / "config.yaml").read_text(encoding="utf-8")
     check_data(tmp_path / "runs" / "small")
     check_evaluation(tmp_path / "runs" / "small")
@@ -233,19 +253,36 @@ def test_bad_configuration_ends_every_job_of_a_pipeline(cluster: "Cluster", tmp_
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({}, "jobs/launch.sh; submit from the checkout"),
-        (
-            {"LJ_VAE_ROOT": CHECKOUT, "LJ_VAE_LAUNCHER": "rsh", "LJ_VAE_CONFIG": "missing.yaml"},
-            "it can be srun or mpirun",
-        ),
-        ({"LJ_VAE_ROOT": CHECKOUT, "LJ_VAE_LAUNCHER": "mpirun", "LJ_VAE_CONFIG": "missing.yaml"}, "missing.yaml"),
+        ({"LJ_VAE_LAUNCHER": "rsh -x"}, "LJ_VAE_LAUNCHER is 'rsh -x'"),
+        ({"LJ_VAE_LAUNCHER": "mpirun", "LJ_VAE_CONFIG": "missing.yaml"}, "missing.yaml"),
     ],
-    ids=["no checkout", "unknown launcher", "no configuration"],
+    ids=["no such launcher", "no configuration"],
 )
 def test_a_job_that_cannot_start_says_why(
     cluster: "Cluster", tmp_path: Path, env: dict[str, str | Path], message: str
 ) -> None:
-    job = cluster.submit(tmp_path, "generate", **env)
+    check_refusal(cluster, tmp_path, message, **env)
+
+
+def check_refusal(cluster: "Cluster", folder: Path, message: str, **env: str | Path) -> None:
+    """A job ends with status 2 and one message."""
+    job = cluster.submit(folder, "generate", **env)
     assert job.status == 2, job.log
     assert cluster.show(job.id)["ExitCode"] == "2:0"
     assert job.log.count("lj-vae: error:") == 1 and message in job.log and "Traceback" not in job.log, job.log
+
+
+@pytest.mark.timeout(150)
+def test_a_checkout_that_is_not_set_up(cluster: "Cluster", tmp_path: Path) -> None:
+    """No environment, then no site file."""
+    for name in ("bin", "jobs"):
+        shutil.copytree(CHECKOUT / name, tmp_path / name)
+    (tmp_path / "lj_vae_hpc").symlink_to(CHECKOUT / "lj_vae_hpc")
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n', encoding="utf-8")  # without installed packages
+    python.chmod(0o755)
+    check_refusal(cluster, tmp_path, "run bin/bootstrap first", PATH=f"{tmp_path}:{cluster.env['PATH']}")
+    (tmp_path / "jobs" / "site.sh").unlink()
+    for log in tmp_path.glob("*.out"):
+        log.unlink()
+    check_refusal(cluster, tmp_path, "no " + str(tmp_path / "jobs" / "site.sh"))
