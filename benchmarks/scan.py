@@ -7,13 +7,25 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
+from lj_vae_hpc.config.base import to_yaml
 from lj_vae_hpc.config.load import validated
-from lj_vae_hpc.scan.campaign import Campaign
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.scan.campaign import Campaign, open_campaign
+from lj_vae_hpc.scan.collect import collect
+from lj_vae_hpc.scan.cost import Costs
+from lj_vae_hpc.scan.plan import describe_plan
+from lj_vae_hpc.scan.resources import Resources
 from lj_vae_hpc.scan.simulation import SimulatedSlurm
 from lj_vae_hpc.scan.slurm import Limits
+from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.submit import Submitter
+from lj_vae_hpc.scan.work import Work
+from lj_vae_hpc.stages.inspect import inspect
 
 
 def simulate(tasks: int = 10_000) -> None:
@@ -46,6 +58,49 @@ def simulate(tasks: int = 10_000) -> None:
         )
 
 
+def many(gammas: int = 2_000) -> None:
+    """Short chains of few particles, so that what grows with the number of γ is all there is to see."""
+    for number in (gammas // 8, gammas // 4, gammas // 2, gammas):
+        tree = {
+            "system": {"n_particles": 8, "box_side": 5.0},
+            "sampling": {"protocol": "reference", "gammas": {"start": 0.01, "stop": 4.0, "num": number},
+                         "configurations": 10, "sweeps": 10},
+        }  # fmt: skip
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "campaign"
+            config = path.parent / "many.yaml"
+            config.write_text(to_yaml(tree), encoding="utf-8")
+            taken: dict[str, float] = {}
+            with step("tasks", taken):
+                campaign = open_campaign(path, config)
+            with step("plan", taken), redirect_stdout(StringIO()):
+                describe_plan(campaign, Costs(campaign), Resources(8, 3600.0), None, 15.0)
+            work = Work(World(), campaign, print)
+            with step("sample", taken), redirect_stdout(StringIO()):
+                work.run(campaign.samples)
+            with step("data set", taken), redirect_stdout(StringIO()):
+                work.run([campaign.data])
+            with step("again", taken), redirect_stdout(StringIO()):
+                work.run(list(campaign.tasks.values()))
+            with step("status", taken):
+                Status(campaign).text()
+            with step("collect", taken):
+                collect(campaign)
+            with step("inspect", taken), redirect_stdout(StringIO()):
+                inspect(World(), campaign.run.dataset)
+            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            shown = "  ".join(f"{name} {seconds:.2f} s" for name, seconds in taken.items())
+            print(f"{number:5} γ: {shown}  largest memory {memory:.0f} MB", flush=True)
+
+
+@contextmanager
+def step(name: str, taken: dict[str, float]) -> Iterator[None]:
+    """Measures one step."""
+    started = time.monotonic()
+    yield
+    taken[name] = time.monotonic() - started
+
+
 if __name__ == "__main__":
-    {"simulate": simulate}[sys.argv[1]](*map(int, sys.argv[2:]))
+    {"simulate": simulate, "many": many}[sys.argv[1]](*map(int, sys.argv[2:]))
     print(f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")

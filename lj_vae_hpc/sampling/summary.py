@@ -66,8 +66,9 @@ def summarize(
         attributes: the data set's.
         ensembles: what is stored of each ensemble.
     """
-    for k, gamma in enumerate(np.unique(columns["gamma"])):
-        here = columns["gamma"] == gamma
+    order = np.argsort(columns["gamma"], kind="stable")  # one look at every row, however many γ there are
+    gammas, first = np.unique(columns["gamma"][order], return_index=True)
+    for k, (gamma, here) in enumerate(zip(gammas, np.split(order, first[1:]), strict=True)):
         watched = np.stack([columns["energy"][here], columns["height"][here]])
         # Chains are independent, the configurations of one chain are not.
         _, chain, sizes = np.unique(columns["chain"][here], return_inverse=True, return_counts=True)
@@ -82,7 +83,7 @@ def summarize(
             judged = verdict(attributes["protocol"], converged, pilot, (mean, error), len(sizes))
         yield EnsembleSummary(
             gamma=float(gamma),
-            count=int(here.sum()),
+            count=len(here),
             mean=mean,
             error=error,
             deviation=float(watched[0].std()),
