@@ -65,13 +65,14 @@ class Status:
         """By what was measured in this campaign, on the cores that work now."""
         costs = Costs(self.campaign, measures=False)
         left = [task for key, task in self.campaign.tasks.items() if self.states[key] != "done"]
-        unknown = [task for task in left if task.kind != "data" and not costs.of(task)]
-        seconds, cores = costs.total(left), sum(one.cpus for one in self._own if one.running)
-        if not left or not seconds:
+        known = [task for task in left if task.kind == "data" or costs.of(task)]
+        unknown = len(left) - len(known)
+        seconds, cores = costs.total(known), sum(one.cpus for one in self._own if one.running)
+        if all(task.kind == "data" for task in known):
             return []
         line = f"left: {seconds / 3600:.2f} core hours"
         line += f", {tqdm.format_interval(seconds / cores)} on the {cores} cores that work now" if cores else ""
-        return [line + (f"; {len(unknown)} tasks of unknown length are not in it" if unknown else "")]
+        return [line + (f"; {unknown} tasks of unknown length are not in it" if unknown else "")]
 
     @cached_property
     def _batches(self) -> Batches:

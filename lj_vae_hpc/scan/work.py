@@ -72,6 +72,8 @@ class Work:
                 self._busy += [tasks[k] for k in busy]
                 return
             else:
+                if self._world.is_root and time.monotonic() - waiting_since < 1:
+                    print(f"scan: waiting for another lj-vae, which does {len(busy)} tasks", flush=True)
                 time.sleep(1.0)
 
     def _divide(self, tasks: list[Task]) -> tuple[list[int], list[int]]:

@@ -1,5 +1,8 @@
 """A campaign: what its tasks are, that it grows, and what is left of it."""
 
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
 from tests.conftest import TINY
 
+ROOT = Path(__file__).parents[2]
 MODELS = "scan.models=[{model.latent_dim: 3}, {approach: beta, gammas: [0.1, 1.0]}]"
 
 
@@ -112,6 +116,31 @@ def test_a_failure_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(production, "_produce", produce)
     sample(campaign)
     assert not missing(campaign) and "failed:" not in Status(campaign).text()
+
+
+def test_another_process_goes_on_where_one_was_stopped(tmp_path: Path) -> None:
+    """The first is told to stop while the second waits for it; the data are those of one that was not disturbed."""
+    settings = ("sampling.protocol=reference", "sampling.sweeps=4000", "sampling.configurations=4000",
+                "sampling.segment_rows=100")  # fmt: skip
+    undisturbed = campaign_in(tmp_path / "undisturbed", *settings)
+    sample(undisturbed)
+    campaign = campaign_in(tmp_path / "c", *settings)
+    command = [ROOT / "bin/lj-vae", "scan", "run", "-o", tmp_path / "c"]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("c/data/ensembles/*/*-*.h5")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert second.stdout and second.stdout.readline().startswith("scan: 4 tasks")
+    assert "waiting for another lj-vae, which does 3 tasks" in second.stdout.readline()
+    first.send_signal(signal.SIGUSR2)
+    assert "resubmit the same command to continue" in first.communicate(timeout=60)[0] and first.returncode == 75
+    before = {path: path.stat().st_ino for path in tmp_path.glob("c/data/ensembles/*/*-*.h5")}
+    said = second.communicate(timeout=100)[0]
+    assert second.returncode == 0, said
+    after = {path: path.stat().st_ino for path in tmp_path.glob("c/data/ensembles/*/*-*.h5")}
+    assert len(before) < len(after) == 120 and before.items() <= after.items()
+    assert campaign.run.dataset.read_bytes() == undisturbed.run.dataset.read_bytes()
 
 
 @pytest.mark.parametrize(
