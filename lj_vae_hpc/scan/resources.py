@@ -32,6 +32,8 @@ def resources_of(script: Path, options: Sequence[str]) -> Resources:
     Raises:
         UserError: an option that sbatch would not understand.
     """
+    if options and not options[0].startswith("-"):
+        raise UserError(f"{options[0]}: expected options of sbatch after --, such as -- --ntasks=64")
     lines = re.findall(r"^#SBATCH\s+(.*)$", script.read_text(encoding="utf-8"), re.M)
     found = _parse([word for line in lines for word in line.split()])
     if "SBATCH_TIMELIMIT" in os.environ:

@@ -162,6 +162,8 @@ def test_bad_resources(tmp_path: Path) -> None:
         resources_of(script, ("--time=soon",))
     with pytest.raises(UserError, match="whole numbers"):
         resources_of(script, ("--ntasks=many",))
+    with pytest.raises(UserError, match="runs/x: expected options of sbatch after --"):
+        resources_of(script, ("runs/x",))
     campaign = campaign_in(tmp_path, 3)
     costs = Costs(campaign)
     costs.__dict__["rate"] = 1000.0  # a slow machine: 100 x 30 x 1000 moves take 3000 s
