@@ -50,7 +50,7 @@ class Run:
 
     @property
     def positions(self) -> NDArray[np.float32]:
-        """(n, N, 2) float32 in σ, mapped from data/dataset.h5: a slice reads only what it contains.
+        """(n, N, 2) float32 in σ, mapped from data/dataset.h5. A slice reads only what it contains.
 
         This holds also for `energy` and `gamma`. The three behave like any NumPy array that must not be written to;
         `numpy.array(run.positions[:100])` is a copy of your own. Rows are in the order of the file: by γ, then by

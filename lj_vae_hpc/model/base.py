@@ -9,7 +9,7 @@ from lj_vae_hpc.config.representation import Representation
 
 
 class Encoder(nn.Module):
-    """A network from samples (B, *shape) to (B, features).
+    """A network from samples `(B, *shape)` to `(B, features)`.
 
     Args:
         shape: of one sample.
@@ -35,7 +35,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A network from (B, inputs) to the entries of samples (B, *shape), or to coordinates (B, n_particles, 2).
+    """A network from `(B, inputs)` to the entries of samples `(B, *shape)`, or to coordinates `(B, n_particles, 2)`.
 
     Args:
         inputs: latent dimensions and conditions.

@@ -1,0 +1,18 @@
+"""The documentation as a site: Sphinx over the Markdown of this folder; bin/docs builds it."""
+
+from lj_vae_hpc import __version__
+
+project = "lj_vae_hpc"
+release = __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+exclude_patterns = ["*.py"]
+html_theme = "furo"
+html_title = f"lj_vae_hpc {__version__}"
+html_extra_path: list[str] = []
+default_role = "code"  # single backquotes in docstrings
+myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath"]
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+napoleon_google_docstring = True
+napoleon_use_rtype = False
