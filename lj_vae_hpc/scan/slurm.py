@@ -150,13 +150,15 @@ class Slurm:
         return done.stdout
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command after site.sh, which may load modules and name the account."""
-        environment = os.environ | {"LJ_VAE_ROOT": str(self._site.parents[1])}
-        shell = shutil.which("bash") or "bash"
-        return subprocess.run(
-            [shell, "-c", '. "$0" >/dev/null && "$@"', str(self._site), *command],
-            capture_output=True, text=True, env=environment, check=False,
-        )  # fmt: skip
+        return run_on_site(self._site, *command)
+
+
+def run_on_site(site: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command after site.sh, which may load modules and name the account."""
+    return subprocess.run(
+        [shutil.which("bash") or "bash", "-c", '. "$0" >/dev/null && "$@"', str(site), *command],
+        capture_output=True, text=True, env=os.environ | {"LJ_VAE_ROOT": str(site.parents[1])}, check=False,
+    )  # fmt: skip
 
 
 def jobs_file(name: str) -> Path:

@@ -1,6 +1,8 @@
 """Looks at the machine and tells what each stage will find."""
 
+import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -9,6 +11,8 @@ from pathlib import Path
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.lock import NAME, holder, lock
+from lj_vae_hpc.scan.readiness import describe_site, describe_slurm
 
 REMEDY = "bin/bootstrap sets everything up"
 
@@ -21,36 +25,73 @@ def doctor(world: World, output: Path, config: RunConfig) -> None:
     """
     parent = next(p for p in [output, *output.absolute().parents] if p.exists())
     checks: list[tuple[str, Callable[[], str]]] = [
-        ("ranks", lambda: f"{world.size}, {world.local_size} on this node, {world.threads_per_rank()} threads each"),
+        ("ranks", lambda: _ranks(world)),
         ("python", lambda: sys.version.split()[0]),
         ("MPI", world.mpi_library),
+        ("output folder", lambda: _folder(world, parent)),
         ("parallel HDF5", lambda: _hdf5(world, parent)),
         ("sampler", lambda: _sampler(world, config)),
         ("torch", lambda: _torch(world, config)),
-        ("output folder", lambda: f"{parent}, {shutil.disk_usage(parent).free / 1e9:.0f} GB free"),
-        ("Slurm", lambda: shutil.which("sbatch") or "no sbatch here: jobs/ cannot be submitted from this machine"),
+        ("network", lambda: _network(world)),
+        ("site file", lambda: world.on_root(describe_site)),
+        ("Slurm", lambda: world.on_root(describe_slurm)),
     ]
     failed = []
     for name, check in checks:
         try:
             outcome = check()
         except Exception as error:
-            text = " ".join(str(error).split())
+            text = " ".join(str(error).split()) + ("" if isinstance(error, UserError) else f"; {REMEDY}")
             if world.size > 1:  # the others may wait for this rank
-                raise UserError(f"not ready: {name}: {text}; {REMEDY}", getattr(error, "everywhere", False)) from None
+                raise UserError(f"not ready: {name}: {text}", getattr(error, "everywhere", False)) from None
             outcome = f"FAILED: {text}"
             failed.append(name)
         world.barrier()
         if world.is_root:
             print(f"{name:>14}: {outcome}", flush=True)
     if failed:
-        raise UserError(f"not ready: {', '.join(failed)}; {REMEDY}", everywhere=True)
+        raise UserError(f"not ready: {', '.join(failed)}", everywhere=True)
+
+
+def _ranks(world: World) -> str:
+    nodes = sorted(set(world.gather(socket.gethostname())))
+    return f"{world.size} on {', '.join(nodes)}, {world.threads_per_rank()} threads each"
+
+
+def _network(world: World) -> str:
+    """After training's process group has been made: it has chosen the interface."""
+    if world.local_size == world.size:
+        return "one node, none needed"
+    return f"nodes reach each other over {', '.join(sorted(set(world.gather(os.environ['GLOO_SOCKET_IFNAME']))))}"
+
+
+def _folder(world: World, folder: Path) -> str:
+    """Whether every rank sees a new folder, and is told who writes there."""
+    made = world.on_root(lambda: Path(tempfile.mkdtemp(prefix=".lj-vae-doctor-", dir=folder)))
+    world.on_root(lambda: lock(made))
+    here = socket.gethostname()
+    blind = [node for node, seen in world.gather((here, made.exists())) if not seen]
+    unlocked = [node for node, seen in world.gather((here, world.is_root or bool(holder(made)))) if not seen]
+    world.barrier()
+    if world.is_root:
+        (made / NAME).unlink()
+        made.rmdir()
+    if blind:
+        raise UserError(
+            f"{', '.join(blind)} see nothing of {folder}; choose a folder that all nodes share with -o", True
+        )
+    if unlocked:
+        raise UserError(
+            f"{', '.join(unlocked)} see no file locks in {folder}; choose another file system with -o", True
+        )
+    locks = f", shared with its locks by {world.size} ranks" if world.size > 1 else ""
+    return f"{folder}, {shutil.disk_usage(folder).free / 1e9:.0f} GB free{locks}"
 
 
 def _hdf5(world: World, folder: Path) -> str:
     import h5py
 
-    world.agree(None if h5py.get_config().mpi else "h5py was built without MPI")
+    world.agree(None if h5py.get_config().mpi else f"h5py was built without MPI; {REMEDY}")
     path = Path(world.broadcast(tempfile.mktemp(prefix=".lj-vae-doctor-", dir=folder)))
     with h5py.File(path, "w", **world.hdf5()) as file:
         file.create_dataset("x", (world.size,), "i4")[world.rank] = world.rank

@@ -304,7 +304,7 @@ def test_doctor(lj_vae: Run, tmp_path: Path) -> None:
     assert done.returncode == 0 and "2 ranks wrote one file in" in done.stdout and "training on" in done.stdout
     assert not list(tmp_path.iterdir())
     done = lj_vae("doctor", "-o", "/proc/none", ranks=2)
-    assert done.returncode == 2 and "not ready: parallel HDF5" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "not ready: output folder" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_generate_never_loads_torch() -> None:
