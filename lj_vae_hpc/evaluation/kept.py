@@ -11,6 +11,7 @@ import h5py
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.store.plain import Damaged, PlainFile
 from lj_vae_hpc.store.writer import write_small_hdf5
 
 
@@ -55,9 +56,16 @@ class Kept:
             self.write(columns)
 
     def read(self) -> Arrays:
-        """The scores."""
-        with h5py.File(self.path, "r") as file:
-            return read_group(file)
+        """The scores.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        try:
+            with PlainFile(self.path) as file:
+                return {name: file.read(name) for name in file.arrays}
+        except (OSError, Damaged) as error:
+            raise UserError(f"cannot read {self.path}: {error}; delete it and run the command again") from None
 
 
 def remove_outdated(folder: Path, weights: str) -> None:
@@ -77,18 +85,6 @@ def write_columns(path: Path, groups: dict[str, Arrays]) -> None:
     write_small_hdf5(path, _Group(groups, {}))
 
 
-def read_group(group: h5py.Group) -> Arrays:
-    """Every column of a group; those of groups in it as GROUP/NAME."""
-    columns: Arrays = {}
-
-    def collect(name: str, item: h5py.Dataset | h5py.Group) -> None:
-        if isinstance(item, h5py.Dataset):
-            columns[name] = item[:]
-
-    group.visititems(collect)
-    return columns
-
-
 @dataclass(frozen=True)
 class _Group:
     """Puts groups of columns and attributes into an open file."""
@@ -104,9 +100,12 @@ class _Group:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    with h5py.File(path, "r") as file:
-        facts: dict[str, Any] = json.loads(file.attrs.get("facts", "{}"))
-        return facts
+    try:
+        with PlainFile(path) as file:
+            facts: dict[str, Any] = json.loads(file.attributes.get("facts", "{}"))
+            return facts
+    except (OSError, Damaged, ValueError):
+        return {}
 
 
 def _age(path: Path) -> float:

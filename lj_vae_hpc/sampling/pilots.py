@@ -15,6 +15,7 @@ from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot
 from lj_vae_hpc.sampling.pilot import PilotState, Team, may_continue, run_pilot
+from lj_vae_hpc.store.plain import Damaged, PlainFile
 from lj_vae_hpc.store.segments import finished_segments
 from lj_vae_hpc.store.writer import write_small_hdf5
 
@@ -123,10 +124,10 @@ def needs_pilot(ensemble: Ensemble, folder: Path) -> bool:
 def _read(path: Path, ensemble: Ensemble) -> dict[str, NDArray[np.generic]] | None:
     """What was kept of a pilot, if it is this one."""
     try:
-        with h5py.File(path, "r") as file:
-            if file.attrs["pilot"] == ensemble.pilot_identity:
-                return {name: np.asarray(data) for name, data in file.items()}
-    except (OSError, KeyError):
+        with PlainFile(path) as file:
+            if file.attributes.get("pilot") == ensemble.pilot_identity:
+                return {name: file.read(name) for name in file.arrays}
+    except (OSError, Damaged):
         pass
     return None
 

@@ -13,7 +13,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.physics.energies import height_sum
 from lj_vae_hpc.sampling.equilibration import verdict
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.store.schema import COLUMNS, Columns
+from lj_vae_hpc.store.schema import Columns
 
 WATCHED = ("energy", "gamma", "chain", "acceptance")
 
@@ -22,7 +22,10 @@ def system_of(data: Dataset) -> System:
     """The fluid that a data set was sampled from; a data set of a suite has its own, unlike its run."""
     if "system" not in data.attributes:
         raise UserError(f"{data.path} does not say which system it was sampled from")
-    return System.model_validate_json(data.attributes["system"])
+    try:
+        return System.model_validate_json(data.attributes["system"])
+    except ValueError:
+        raise UserError(f"cannot read {data.path}: its attribute system is damaged") from None
 
 
 def check_system(data: Dataset, config: RunConfig | None) -> None:
@@ -32,9 +35,9 @@ def check_system(data: Dataset, config: RunConfig | None) -> None:
 
 
 def watch(data: Dataset, seen: Callable[[Columns], None] = lambda block: None) -> Columns:
-    """The columns that summarize needs; the whole data set is read in blocks, which `seen` is shown."""
+    """The columns that summarize needs; the whole data set is read and checked in blocks, which `seen` is shown."""
     parts: list[Columns] = []
-    for _, block in data.blocks(range(data.rows), tuple(COLUMNS)):
+    for _, block in data.checked_blocks():
         seen(block)
         parts.append({name: block[name] for name in WATCHED} | {"height": height_sum(block["positions"])})
     return {name: np.concatenate([part[name] for part in parts]) for name in (*WATCHED, "height")}

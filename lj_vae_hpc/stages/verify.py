@@ -58,8 +58,7 @@ def _pieces(
 def _conclude(problems: list[tuple[Path, str | None]], rows: int, path: Path) -> None:
     if problems:
         text = "\n".join(f"damaged file {file}: {problem}" for file, problem in problems)
-        raise UserError(
-            f"{text}\nif lj-vae wrote them, delete the damaged files and run `lj-vae generate` again: only they are "
-            "made again"
-        )
+        made_here = (path.parent / "ensembles").is_dir()
+        hint = f"\ndelete them and run `lj-vae generate -o {path.parent.parent}`: only they are made again"
+        raise UserError(text + hint * made_here)
     print(f"verified: {rows} configurations in {path}, checksums and energies agree")

@@ -30,7 +30,7 @@ def write_extxyz(path: Path, data: Dataset, box_side: float, advance: Advance) -
     head += "Properties=species:S:1:pos:R:3 " + " ".join(f"{name}={{}}" for name in SCALARS) + "\n"
     atoms = "X %.9g %.9g 0\n" * data.n_particles
     with path.open("w", encoding="utf-8") as file:
-        for block, columns in data.blocks(range(data.rows)):
+        for block, columns in data.checked_blocks():
             scalars = zip(*(columns[name].tolist() for name in SCALARS), strict=True)
             for positions, values in zip(columns["positions"], scalars, strict=True):
                 file.write(head.format(*values) + atoms % tuple(positions.ravel().tolist()))
@@ -48,7 +48,7 @@ def write_gsd(path: Path, data: Dataset, box_side: float, advance: Advance) -> N
     frame.configuration.box, frame.configuration.dimensions = [box_side, box_side, 0, 0, 0, 0], 2
     frame.particles.N, frame.particles.types = data.n_particles, ["A"]
     with gsd.hoomd.open(path, "w", precision="double") as file:
-        for block, columns in data.blocks(range(data.rows)):
+        for block, columns in data.checked_blocks():
             for k, row in enumerate(block):
                 frame.configuration.step = row
                 frame.particles.position = np.zeros((data.n_particles, 3))
@@ -63,6 +63,8 @@ def write_npz(path: Path, data: Dataset, box_side: float, advance: Advance) -> N
 
     The columns are mapped, not read, so that memory does not grow with the data set.
     """
+    for _ in data.checked_blocks():
+        pass
     with path.open("wb") as file:
         arrays: dict[str, Any] = {**data.mapped(), "box_side": np.array(box_side)}
         np.savez(file, **arrays)

@@ -1,7 +1,9 @@
 """What a data set holds."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,23 @@ COLUMNS = {
     "acceptance": Column("<f4", "1", "share of accepted trial moves"),
 }
 CHECKSUM = Column("<u4", "1", "CRC-32 of the configuration over the columns above")
+OBSERVABLES = 3  # that pilots watch
+ATTRIBUTES = {
+    "schema_version": "iu", "metadata_checksum": "iu", "first_row": "iu", "identity": "U", "config": "U", "system": "U",
+    "protocol": "U", "fingerprint": "U", "content": "U", "seed": "iu", "configurations": "iu",
+    "samples_per_chain": "iu",
+}  # fmt: skip
+"""Kind of each attribute as NumPy names it: text, or an integer."""
+PER_ENSEMBLE: dict[str, tuple[str, tuple[int | None, ...]]] = {
+    "gamma": ("f", ()), "ensemble": ("i", ()), "key": ("S", ()), "step": ("f", ()), "sweeps": ("i", ()),
+    "interval": ("i", ()), "pilot/mean": ("f", (OBSERVABLES,)), "pilot/error": ("f", (OBSERVABLES,)),
+    "pilot/converged": ("b", ()), "pilot/rhat": ("f", (OBSERVABLES,)), "pilot/ess": ("f", (OBSERVABLES,)),
+    "pilot/tau": ("f", (OBSERVABLES,)), "pilot/difference": ("f", (OBSERVABLES,)),
+    "pilot/difference_error": ("f", (OBSERVABLES,)), "pilot/acceptance": ("f", ()), "pilot/burn_in": ("i", ()),
+    "pilot/interval": ("i", ()), "pilot/length": ("i", ()), "pilot/step": ("f", ()),
+    "pilot/trace_sweeps": ("i", (None,)), "pilot/traces": ("f", (None, OBSERVABLES, None)),
+}  # fmt: skip
+"""Kind, and shape after the first axis, of what is stored of each ensemble."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,16 @@ class Layout:
 def shape(name: str, rows: int, n_particles: int) -> tuple[int, ...]:
     """Shape of a column."""
     return (rows, n_particles, 2) if name == "positions" else (rows,)
+
+
+def metadata_checksum(attributes: Mapping[str, Any], ensembles: Mapping[str, NDArray[Any]]) -> np.uint32:
+    """CRC-32 over attributes, without the one that holds it, and over what is stored of each ensemble."""
+    crc = 0
+    for name, value in sorted({**attributes, **{f"ensembles/{name}": v for name, v in ensembles.items()}}.items()):
+        if name != "metadata_checksum":
+            data = value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes()
+            crc = zlib.crc32(data, zlib.crc32(name.encode(), crc))
+    return np.uint32(crc)
 
 
 def row_checksums(columns: Columns) -> NDArray[np.uint32]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
-from lj_vae_hpc.store.schema import CHECKSUM, COLUMNS, SCHEMA_VERSION, Columns, row_checksums, shape
+from lj_vae_hpc.store.schema import CHECKSUM, COLUMNS, SCHEMA_VERSION, Columns, metadata_checksum, row_checksums, shape
 
 NAME = re.compile(r"(\d{10})-(\d{10})\.h5")
 
@@ -77,7 +77,8 @@ class SegmentWriter:
         file = self._step(partial, lambda: h5py.File(partial, "w", **self._hdf5))
 
         def create() -> None:
-            file.attrs.update(schema_version=SCHEMA_VERSION, first_row=rows.start, **attributes)
+            known = {"schema_version": SCHEMA_VERSION, "first_row": rows.start, **attributes}
+            file.attrs.update(known | {"metadata_checksum": metadata_checksum(known, {})})
             create_columns(file, len(rows), n_particles)
             if rows.start in mine:  # all the space, before anything is written: MPI-IO does not handle a full disk well
                 reserve(partial, file.id.get_filesize())

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
-from lj_vae_hpc.store.reader import ROWS_AT_ONCE, open_hdf5
-from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION
+from lj_vae_hpc.store.reader import ROWS_AT_ONCE, Dataset
+from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import (
     Together,
     create_columns,
@@ -78,7 +78,8 @@ def _create(
         for leftover in target.parent.glob(f"{target.name}.*.partial*"):  # of a run that was killed
             leftover.unlink()
         with h5py.File(partial, "w") as file:
-            file.attrs.update(schema_version=SCHEMA_VERSION, **attributes)
+            known = {"schema_version": SCHEMA_VERSION, **attributes}
+            file.attrs.update(known | {"metadata_checksum": metadata_checksum(known, ensembles)})
             for name, values in ensembles.items():
                 file.create_dataset(f"ensembles/{name}", data=values)
             create_columns(file, rows, n_particles)
@@ -98,11 +99,12 @@ def _copy(folder: Path, rows: range, file: h5py.File, first: int) -> None:
         part = range(max(held.start, rows.start), min(held.stop, rows.stop))
         if not len(part):
             continue
-        with open_hdf5(segment_path(folder, held)) as segment:
+        with Dataset(segment_path(folder, held)) as segment:
+            if segment.rows != len(held):
+                raise UserError(f"{segment.path} holds {segment.rows} configurations, not the {len(held)} of its name")
             for start in range(part.start, part.stop, ROWS_AT_ONCE):
                 stop = min(start + ROWS_AT_ONCE, part.stop)
-                for name in COPIED:
-                    block = segment[name][start - held.start : stop - held.start]
+                for name, block in segment.read(range(start - held.start, stop - held.start), COPIED).items():
                     file[name][first + start : first + stop] = block
 
 

@@ -22,7 +22,7 @@ from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.import_data import import_files
 from lj_vae_hpc.stages.verify import verify
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.store.schema import COLUMNS, Columns
+from lj_vae_hpc.store.schema import COLUMNS, Columns, row_checksums
 from tests.conftest import TINY
 
 N, SIDE, GAMMAS, CHAINS = 8, 5.0, (0.1, 1.0), 60
@@ -40,6 +40,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         file["positions"][0, 0] = 1e-7 / 3, np.nextafter(np.float32(SIDE), np.float32(0))
         file["acceptance"][1], file["chain"][2] = np.nan, 2**40
         file["energy"][:1] = total_energy(file["positions"][:1], file["gamma"][:1], config.system.pair_potential)
+        file["checksum"][:3] = row_checksums({name: file[name][:3] for name in COLUMNS})
     return folder
 
 
