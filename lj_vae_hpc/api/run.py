@@ -110,6 +110,9 @@ class Run:
         """
         from lj_vae_hpc.api.model import Model  # late: it loads torch
 
+        models = sorted(self.path.glob("models/*/config.yaml"))
+        if models and not self._folder.has_model:
+            raise UserError(f"{self.path} is a campaign; open one of its {len(models)} models, as {models[0].parent}")
         return Model(self._folder, self.config)
 
     @cached_property

@@ -242,6 +242,10 @@ def test_folders_that_are_no_runs_or_not_complete(folder: Path, tmp_path: Path) 
         empty.model  # noqa: B018
     with pytest.raises(UserError, match="run `lj-vae evaluate"):
         empty.summary  # noqa: B018
+    (tmp_path / "models/abc").mkdir(parents=True)
+    (tmp_path / "models/abc/config.yaml").write_text("")
+    with pytest.raises(UserError, match=r"is a campaign; open one of its 1 models, as .*/models/abc$"):
+        lj_vae_hpc.open_run(tmp_path).model  # noqa: B018
 
 
 def test_the_tour_runs_and_is_stored_without_output(folder: Path) -> None:
