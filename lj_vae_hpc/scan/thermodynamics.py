@@ -1,0 +1,217 @@
+"""Thermodynamics over γ: energy, heat capacity, height and free energy as curves, with two checks.
+
+All of it is configurational: momenta add N k_B to the heat capacity and a constant in γ to F.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from lj_vae_hpc.scan.reweighting import AT_ONCE, Floats, Observed, Reweighting, bridges
+
+FEWEST = 25  # configurations that neighbouring γ share, and that count at a point of a curve
+ENOUGH = 50  # configurations of one γ in a half for a check of it
+BETWEEN = 4  # points of a curve between one sampled γ and the next
+MOST_POINTS = 400  # of a curve in all, besides the sampled γ
+FALSE_ALARMS = 1e-3  # of each check
+
+Row = dict[str, float | int | bool | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """Two estimates of one quantity at K values of γ, from different chains.
+
+    Attributes:
+        name: what is compared.
+        gamma: (K,) γ.
+        left, left_error: (K,) by reweighting one half of the chains of all γ.
+        right, right_error: (K,) from the other half of the chains of this γ alone.
+    """
+
+    name: str
+    gamma: Floats
+    left: Floats
+    left_error: Floats
+    right: Floats
+    right_error: Floats
+
+    @property
+    def pulls(self) -> Floats:
+        """(K,) difference over its standard error; standard normal, though not independent of each other."""
+        return np.asarray((self.left - self.right) / np.hypot(self.left_error, self.right_error))
+
+    @property
+    def p_value(self) -> float:
+        """Bonferroni's p-value of the largest pull, which holds however they depend on each other."""
+        return float(min(1.0, len(self.gamma) * 2 * norm.sf(np.abs(self.pulls).max())))
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        if not len(self.gamma):
+            return f"{self.name}: too few configurations of every γ to check"
+        worst = int(np.abs(self.pulls).argmax())
+        verdict = "holds" if self.p_value >= FALSE_ALARMS else "FAILS"
+        return (
+            f"{self.name}: {verdict} at {len(self.gamma)} γ; χ²/{len(self.gamma)} = {(self.pulls**2).mean():.2f}, "
+            f"largest pull {self.pulls[worst]:+.2f} at γ = {self.gamma[worst]:g}, p = {self.p_value:.2g} "
+            f"(false alarms {FALSE_ALARMS:g})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Thermodynamics:
+    """What the configurations of many γ say.
+
+    Attributes:
+        rows: a point of the curves each, in order of γ (as `curves`).
+        gammas: γ that entered.
+        shared: (K − 1,) configurations that each of them shares with the next.
+        configurations: those that entered, of how many.
+        checks: dF/dγ = ⟨Σy⟩ and C = var U / T².
+    """
+
+    rows: list[Row]
+    gammas: Floats
+    shared: Floats
+    configurations: tuple[int, int]
+    checks: Sequence[Check]
+
+    @property
+    def gaps(self) -> list[tuple[float, float]]:
+        """Neighbouring γ that do not overlap: F across them is not known."""
+        return [
+            (float(self.gammas[k]), float(self.gammas[k + 1]))
+            for k in np.flatnonzero(self.shared < FEWEST)
+        ]  # fmt: skip
+
+    @property
+    def text(self) -> str:
+        """What entered, the overlap, its gaps and the checks."""
+        used, total = self.configurations
+        lines = [f"thermodynamics: {used} of {total} configurations at {len(self.gammas)} γ"]
+        if len(self.shared):
+            k = int(self.shared.argmin())
+            lines.append(
+                f"overlap: neighbouring γ share at least {self.shared[k]:.0f} configurations (γ = "
+                f"{self.gammas[k]:g} and {self.gammas[k + 1]:g})"
+            )
+        for low, high in self.gaps:
+            lines.append(f"gap: γ = {low:g} and {high:g} share fewer than {FEWEST}; F starts anew at {high:g}, and "
+                         "values between need a γ between or more configurations")  # fmt: skip
+        return "\n".join([*lines, *(check.text for check in self.checks)])
+
+
+def thermodynamics(observed: Observed, n_particles: int) -> Thermodynamics:
+    """Curves over γ, the overlap and the checks.
+
+    Args:
+        observed: configurations of many γ in equilibrium.
+        n_particles: N.
+    """
+    thinned = observed.thinned()
+    shared = bridges(thinned)
+    rows: list[Row] = []
+    for group, gammas in enumerate(connected(thinned.gammas, shared)):
+        part = thinned.take(np.isin(thinned.gamma, gammas))
+        rows += curves(Reweighting(part), points_of(gammas, len(observed.gammas)), n_particles, observed.temperature,
+                       group, gammas)  # fmt: skip
+    return Thermodynamics(
+        rows, thinned.gammas, shared, (len(thinned), len(observed)), checks(thinned, shared)
+    )  # fmt: skip
+
+
+def connected(gammas: Floats, shared: Floats) -> list[Floats]:
+    """The values of γ, divided where neighbours share fewer than FEWEST configurations."""
+    return np.split(gammas, np.flatnonzero(shared < FEWEST) + 1)
+
+
+def points_of(gammas: Floats, count: int) -> Floats:
+    """The sampled γ and BETWEEN points between each and the next, fewer for many of them.
+
+    Args:
+        gammas: (K,) ascending.
+        count: number of γ of all groups.
+    """
+    between = min(BETWEEN, MOST_POINTS // max(1, count))
+    steps = np.arange(between + 1) / (between + 1)
+    inner = (gammas[:-1, None] + np.diff(gammas)[:, None] * steps).ravel()
+    return np.append(inner, gammas[-1])
+
+
+def curves(
+    reweighting: Reweighting, points: Floats, n_particles: int, temperature: float, group: int, sampled: Floats
+) -> Iterator[Row]:
+    """Rows with gamma, sampled, group, effective, and NAME and NAME_error of each quantity; None where unknown.
+
+    The quantities: energy ⟨U⟩ in ε, heat_capacity in k_B, height ⟨y⟩ in σ, and free_energy F − F(first γ of the group)
+    in ε. `effective` is the number of configurations that count at a point; below FEWEST nothing is known.
+
+    Args:
+        reweighting: of the configurations of a group.
+        points: (L,) γ; the first one is where F is 0.
+        n_particles: N.
+        temperature: T.
+        group: number of the group.
+        sampled: γ that were sampled.
+    """
+    for start in range(0, len(points), AT_ONCE):
+        chunk = np.r_[points[0], points[start : start + AT_ONCE]]
+        found = reweighting.averages(chunk)
+        for k in range(1, len(chunk)):
+            gamma, covariance = float(chunk[k]), found.covariance
+            (energy, variance), gradient = reweighting.energy_moments(gamma, found.values[k])
+            errors = np.sqrt(np.einsum("ai,ij,aj->a", gradient, covariance[k, :, k], gradient))
+            spread = covariance[k, 0, k, 0] + covariance[0, 0, 0, 0] - 2 * covariance[k, 0, 0, 0]
+            known = found.effective[k] >= FEWEST
+            quantities = {
+                "energy": (energy, errors[0]),
+                "heat_capacity": (variance / temperature**2, errors[1] / temperature**2),
+                "height": (found.values[k, 2] / n_particles, np.sqrt(covariance[k, 2, k, 2]) / n_particles),
+                "free_energy": (
+                    temperature * (found.values[k, 0] - found.values[0, 0]),
+                    temperature * np.sqrt(max(spread, 0.0)) if gamma != points[0] else 0.0,
+                ),
+            }
+            row: Row = {"gamma": gamma, "sampled": gamma in sampled, "group": group,
+                        "effective": float(found.effective[k])}  # fmt: skip
+            for name, (value, error) in quantities.items():
+                row |= {name: float(value) if known else None, f"{name}_error": float(error) if known else None}
+            yield row
+
+
+def checks(observed: Observed, shared: Floats) -> list[Check]:
+    """Two laws of thermodynamics, each between independent halves of the chains.
+
+    The left sides come from all γ of the first half by differences: dF/dγ of the free energy, and C = d⟨U⟩/dT by
+    reweighting in T. The right sides, ⟨Σy⟩ and var U / T², are plain averages over the second half of one γ. Where
+    configurations are not in equilibrium, or the γ of a row is wrong, they disagree.
+
+    Args:
+        observed: thinned configurations.
+        shared: configurations that neighbouring γ share.
+    """
+    _, order = np.unique(observed.chain, return_inverse=True)
+    left, right = observed.take(order % 2 == 0), observed.take(order % 2 == 1)
+    rows = []
+    for gammas in connected(observed.gammas, shared):
+        here = left.take(np.isin(left.gamma, gammas))
+        testable = [g for g in gammas if min(len(here.at(g)), len(right.at(g))) >= ENOUGH]
+        if not testable:
+            continue
+        reweighting, chosen = Reweighting(here), np.array(testable)
+        slopes, capacities = reweighting.free_energy_slopes(chosen), reweighting.heat_capacities(chosen)
+        for k, gamma in enumerate(testable):
+            own = right.at(gamma)
+            inflation = np.sqrt(reweighting.inefficiency / len(own))
+            squares = (own.energy - own.energy.mean()) ** 2
+            rows.append((
+                gamma, slopes[0][k], slopes[1][k], own.height_sum.mean(), own.height_sum.std(ddof=1) * inflation,
+                capacities[0][k], capacities[1][k], squares.sum() / (len(own) - 1) / own.temperature**2,
+                squares.std() * inflation / own.temperature**2,
+            ))  # fmt: skip
+    table = np.array(rows).reshape(-1, 9).T
+    return [Check("dF/dγ = ⟨Σy⟩", table[0], *table[1:5]), Check("C = var U / T²", table[0], *table[5:9])]
