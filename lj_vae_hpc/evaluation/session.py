@@ -42,6 +42,12 @@ def suite_file(run: RunDir, suite: Suite) -> Path:
     return run.evaluation / "suites" / f"{suite.name}.h5"
 
 
+def with_seed_of_data(run: RunDir, config: RunConfig) -> RunConfig:
+    """The configuration that suites follow from: models of any seed on the same data have the same anomalies."""
+    with Dataset(run.dataset) as data:
+        return config.model_copy(update={"seed": int(data.attributes["seed"])})
+
+
 def sample_suites(world: "World", run: RunDir, config: RunConfig, suites: Sequence[Suite]) -> None:
     """Samples what is missing of the suites' ensembles, and writes the file of each.
 

@@ -68,8 +68,17 @@ def produce(world: World, ensembles: Sequence[Ensemble], configurations: int, st
             process samples.
         Stopped: a signal or deadline came; finished segments are kept.
     """
-    with claimed(world, ensembles, store):
+    lacking = world.on_root(lambda: [k for k, e in enumerate(ensembles) if _lacks(e, configurations, store / e.key)])
+    if not lacking:
+        return False
+    with claimed(world, [ensembles[k] for k in lacking], store):
         return _produce(world, ensembles, configurations, store, label)
+
+
+def _lacks(ensemble: Ensemble, configurations: int, folder: Path) -> bool:
+    """Whether configurations of an ensemble are missing, or its pilot."""
+    rows = missing_rows(finished_segments(folder), configurations)
+    return bool(rows) or (has_pilot(ensemble) and needs_pilot(ensemble, folder))
 
 
 def _produce(world: World, ensembles: Sequence[Ensemble], configurations: int, store: Path, label: str) -> bool:
@@ -274,9 +283,10 @@ def _prepare(
     """Checks everything that can be checked before any work; returns the missing rows of each ensemble."""
     missing = [missing_rows(finished_segments(folder), configurations) for folder in folders]
     try:
-        for folder in folders:
+        for folder, gaps in zip(folders, missing, strict=True):
             folder.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(folder)
+            if gaps:  # else another process may be adding to it
+                remove_unfinished(folder)
         free = shutil.disk_usage(store).free
     except OSError as error:
         raise UserError(f"cannot write {store}: {error.strerror}") from None

@@ -7,6 +7,7 @@ What lies where:
     CAMPAIGN/data/dataset.h5      all γ, once they are sampled
     CAMPAIGN/sets/KEY/            a run folder with the data set of models over other γ or fewer configurations
     CAMPAIGN/models/NAME/         a run folder for each model, with a relative link to its data
+    CAMPAIGN/suites/              the ensembles of the anomaly suites, which the models share
     CAMPAIGN/scan/                what Slurm was given, logs, failures, measured rates
     CAMPAIGN/tables/              what `collect` writes
 """
@@ -44,6 +45,11 @@ class Campaign:
     def run(self) -> RunDir:
         """The folder as that of a run, whose data are all γ."""
         return RunDir(self.path)
+
+    @property
+    def suites(self) -> Path:
+        """Folder of the ensembles of the models' anomaly suites."""
+        return self.path / "suites"
 
     @property
     def state(self) -> Path:

@@ -22,6 +22,7 @@ from lj_vae_hpc.scan.tasks import FINISHED, KINDS, DataTask, ModelTask, SampleTa
 Stage = Callable[..., None]
 """Runs the command of a name on (world, run, config)."""
 SECONDS_TO_WAIT = 60.0  # for another process that does a task and may be about to end
+SECONDS_FOR_SUITES = 3600.0  # for another model's job that samples the suites of both
 
 
 class Work:
@@ -35,7 +36,7 @@ class Work:
 
     def __init__(self, world: World, campaign: Campaign, stage: Stage) -> None:
         self._world, self._campaign, self._stage = world, campaign, stage
-        self._failures: dict[str, str] = {}
+        self._failures: dict[str, tuple[Task, str]] = {}
         self._busy: list[Task] = []
 
     def run(self, tasks: Sequence[Task]) -> None:
@@ -47,7 +48,7 @@ class Work:
         """
         for kind in KINDS:
             self._run_kind([task for task in tasks if task.kind == kind])
-        problems = [f"{self._campaign.tasks[key].title}: {why}" for key, why in self._failures.items()]
+        problems = [f"{task.title}: {why}" for task, why in self._failures.values()]
         problems += [f"{task.title}: another lj-vae does it; run the same command when that has ended"
                      for task in self._busy]  # fmt: skip
         if problems:
@@ -57,7 +58,8 @@ class Work:
                 everywhere=self._world.size > 1,
             )
 
-    def _run_kind(self, tasks: list[Task]) -> None:
+    def _run_kind(self, tasks: Sequence[Task], patience: float = SECONDS_TO_WAIT) -> None:
+        """Does tasks of one kind; waits for another process that does some of them for so many seconds at most."""
         started = waiting_since = time.monotonic()
         while True:
             free, busy = self._world.on_root(bind(self._divide, tasks))
@@ -68,7 +70,7 @@ class Work:
             if free:
                 self._do([tasks[k] for k in free])
                 waiting_since = time.monotonic()
-            elif self._world.broadcast(time.monotonic() - waiting_since > SECONDS_TO_WAIT):
+            elif self._world.broadcast(time.monotonic() - waiting_since > patience):
                 self._busy += [tasks[k] for k in busy]
                 return
             else:
@@ -76,12 +78,12 @@ class Work:
                     print(f"scan: waiting for another lj-vae, which does {len(busy)} tasks", flush=True)
                 time.sleep(1.0)
 
-    def _divide(self, tasks: list[Task]) -> tuple[list[int], list[int]]:
+    def _divide(self, tasks: Sequence[Task]) -> tuple[list[int], list[int]]:
         """Numbers of the tasks that are to be done here, and of those that another process does."""
         todo = [k for k, task in enumerate(tasks) if task.key not in self._failures and not task.is_done()]
         if not todo:
             return [], []
-        ours = free_tasks([tasks[k] for k in todo], self._campaign.run.ensembles)
+        ours = free_tasks([tasks[k] for k in todo])
         divided = list(zip(todo, ours, strict=True))
         return [k for k, own in divided if own], [k for k, own in divided if not own]
 
@@ -89,8 +91,10 @@ class Work:
         """Does free tasks of one kind."""
         for task in tasks:
             self._world.on_root(bind(forget_failure, self._campaign, task))
-        if isinstance(tasks[0], SampleTask):
-            self._sample(tasks)
+        samples = [task for task in tasks if isinstance(task, SampleTask)]
+        for count in dict.fromkeys(task.configurations for task in samples):
+            self._sample([task for task in samples if task.configurations == count])
+        if samples:
             return
         for number, task in enumerate(tasks):
             if number and self._world.should_stop():
@@ -105,19 +109,21 @@ class Work:
             except UserError as error:
                 self._fail(task, error)
 
-    def _sample(self, tasks: list[Task]) -> None:
+    def _sample(self, samples: list[SampleTask]) -> None:
         """All at once, so that every rank has something to do; if any fails, each by itself."""
-        samples = [task for task in tasks if isinstance(task, SampleTask)]
         started = time.monotonic()
-        ensembles, count = [task.ensemble for task in samples], samples[0].configurations
+        ensembles, count, store = [task.ensemble for task in samples], samples[0].configurations, samples[0].store
+        label = "sampling" if store == self._campaign.run.ensembles else "suites"
         try:
-            produce(self._world, ensembles, count, self._campaign.run.ensembles, "sampling")
+            produce(self._world, ensembles, count, store, label)
         except UserError as error:
             if len(samples) == 1 or (self._world.size > 1 and not error.everywhere):
                 self._fail(samples[0], error)
                 return
             for task in samples:
                 self._sample([task])
+            return
+        if label != "sampling":
             return
         seconds = (time.monotonic() - started) * self._world.size
         measured = {"gammas": len(samples), "configurations": count, "core_seconds": round(seconds, 2)}
@@ -131,9 +137,11 @@ class Work:
 
     def _train(self, task: ModelTask) -> None:
         started = time.monotonic()
-        self._world.on_root(bind(prepare_model, task))
+        self._world.on_root(bind(prepare_model, task, self._campaign.suites))
         run, config = open_run(self._world, task.run.path, None, needs_data=True)
-        for name in ("train", "evaluate", "report"):
+        self._stage("train", self._world, run, config)
+        self._run_kind(suite_tasks(task, self._campaign), patience=SECONDS_FOR_SUITES)
+        for name in ("evaluate", "report"):
             self._stage(name, self._world, run, config)
         seconds = (time.monotonic() - started) * self._world.size
         self._world.on_root(lambda: finish_model(task, seconds))
@@ -142,16 +150,18 @@ class Work:
         """Records a failure that all ranks know of; one that only this rank knows of ends all of them."""
         if self._world.size > 1 and not error.everywhere:
             raise error
-        self._failures[task.key] = str(error)
+        self._failures[task.key] = (task, str(error))
         self._world.on_root(lambda: write_text(failure_file(self._campaign, task), f"{error}\n"))
         if self._world.is_root:
             print(f"scan: {task.title} failed: {error}", flush=True)
 
 
-def free_tasks(tasks: Sequence[Task], store: Path) -> list[bool]:
-    """Whether no other process does a task; ensembles that are free are claimed."""
-    claimed = iter(claim_free([task.ensemble for task in tasks if isinstance(task, SampleTask)], store))
-    return [next(claimed) if isinstance(task, SampleTask) else holder(task.run.path) is None for task in tasks]
+def free_tasks(tasks: Sequence[Task]) -> list[bool]:
+    """Whether no other process does a task, of one kind and store; ensembles that are free are claimed."""
+    samples = [task for task in tasks if isinstance(task, SampleTask)]
+    if samples:
+        return claim_free([task.ensemble for task in samples], samples[0].store)
+    return [holder(task.run.path) is None for task in tasks if not isinstance(task, SampleTask)]
 
 
 def failure_file(campaign: Campaign, task: Task) -> Path:
@@ -182,8 +192,22 @@ def prepare_data(task: DataTask, store: Path) -> None:
         write_text(task.run.config, task.config.to_yaml())
 
 
-def prepare_model(task: ModelTask) -> None:
-    """Locks the folder of a model, and gives it its configuration and a relative link to its data.
+def suite_tasks(task: ModelTask, campaign: Campaign) -> list[SampleTask]:
+    """The ensembles of the suites that a model is evaluated on; models on the same data share them."""
+    from lj_vae_hpc.evaluation.suites.registry import suites_of  # late: sampling needs none of it
+
+    config = task.config.model_copy(update={"seed": campaign.config.seed})
+    suites, _ = suites_of(config, tuple(sample.ensemble.gamma for sample in task.data.samples))
+    tasks = [
+        SampleTask(ensemble, config.evaluation.configurations // len(suite.ensembles), campaign.suites)
+        for suite in suites
+        for ensemble in suite.ensembles
+    ]
+    return list({one.key: one for one in tasks}.values())
+
+
+def prepare_model(task: ModelTask, suites: Path) -> None:
+    """Locks the folder of a model, and gives it its configuration and relative links to its data and to the suites.
 
     The link may have to change: what was the campaign's data set is one of several after the campaign has grown.
 
@@ -198,6 +222,11 @@ def prepare_model(task: ModelTask) -> None:
     if run.config.exists():
         check_unchanged(run.path, load(run.config), task.config, False, run.has_model)
     point(run.data, task.data.run.data)
+    suites.mkdir(exist_ok=True)
+    run.evaluation.mkdir(exist_ok=True)
+    own = run.evaluation / "ensembles"
+    if own.is_symlink() or not own.exists():
+        point(own, suites)
     write_text(run.config, task.config.to_yaml())
 
 

@@ -10,7 +10,7 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.conditional.physics import learned_physics
 from lj_vae_hpc.evaluation.kept import remove_outdated, write_columns
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.session import Session, calibrated, open_sources, sample_suites
+from lj_vae_hpc.evaluation.session import Session, calibrated, open_sources, sample_suites, with_seed_of_data
 from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.evaluation.studies.registry import chosen_studies
 from lj_vae_hpc.evaluation.study import run_studies
@@ -35,7 +35,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     """
     world.on_root(lambda: check_data(run, config, 1))
     network, weights = load_network(world, run, config)
-    suites, left_out = suites_of(config, weights.gammas)
+    suites, left_out = suites_of(world.on_root(lambda: with_seed_of_data(run, config)), weights.gammas)
     studies = chosen_studies(config.evaluation.studies)
     if world.is_root:
         for name, reason in left_out.items():

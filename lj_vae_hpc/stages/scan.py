@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from lj_vae_hpc.errors import UserError
@@ -32,10 +33,23 @@ def plan(
     def show() -> None:
         campaign = open_campaign(path, config_file, overrides, writing=False)
         costs, resources = Costs(campaign), resources_of(jobs_file(SCRIPTS["sample"]), options)
+        _check_networks(campaign)
         print(describe_plan(campaign, costs, resources, at_once, job_minutes), flush=True)
         check_time_limit(campaign, costs, resources)
 
     world.on_root(show)
+
+
+def _check_networks(campaign: Campaign) -> None:
+    """Whether every model's encoder and decoder can be used as it asks, before anything is sampled."""
+    if not campaign.models:
+        return
+    check = import_module("lj_vae_hpc.training.setup").check_networks  # late: it loads torch
+    for task in campaign.models:
+        try:
+            check(task.config)
+        except UserError as error:
+            raise UserError(f"scan: model {task.label}: {error}") from None
 
 
 def submit(
@@ -58,6 +72,7 @@ def _submit(
     resources = resources_of(jobs_file(SCRIPTS["sample"]), options)
     campaign = open_campaign(path, config_file, overrides, writing=False)
     costs = Costs(campaign)
+    _check_networks(campaign)
     check_time_limit(campaign, costs, resources)
     campaign = open_campaign(path, config_file, overrides)
     campaign.state.mkdir(parents=True, exist_ok=True)
@@ -86,6 +101,8 @@ def run(
         UserError: bad configuration; or some tasks failed, and all others are done.
         Stopped: a signal or deadline came; the same command continues.
     """
+    if batch is None:
+        world.on_root(lambda: _check_networks(open_campaign(path, config_file, overrides, writing=False)))
     campaign = world.on_root(lambda: open_campaign(path, config_file, overrides, writing=batch is None))
     keys = world.on_root(lambda: _keys(campaign, batch, element))
     tasks = campaign.chosen(keys)

@@ -19,7 +19,7 @@ from lj_vae_hpc.scan.work import Work
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
-MODELS = "scan.models=[{model.latent_dim: 3}, {approach: beta, gammas: [0.1, 1.0]}]"
+MODELS = "scan.models=[{model.latent_dim: 3}, {approach: beta, gammas: [0.1, 1.0], seed: 5}]"
 
 
 def campaign_in(folder: Path, *settings: str) -> Campaign:
@@ -46,6 +46,9 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert str(own.data.readlink()) == f"../../sets/{own.data.resolve().parent.name}/data"
     assert str(campaign.models[0].run.data.readlink()) == "../../data"
     assert all(task.run.report.exists() for task in campaign.models)
+    suites = [task.run.evaluation / "ensembles" for task in campaign.models]
+    assert [str(link.readlink()) for link in suites] == ["../../../suites"] * 2
+    assert len(list(campaign.suites.glob("*/*-*.h5"))) == 3  # gamma_3, soft, uniform: once for both models
     files = collect(campaign)
     assert sorted(file.name for file in files) == [
         f"{n}.{s}" for n in ("ensembles", "scores") for s in ("csv", "parquet")
@@ -119,11 +122,9 @@ def test_a_failure_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_another_process_goes_on_where_one_was_stopped(tmp_path: Path) -> None:
-    """The first is told to stop while the second waits for it; the data are those of one that was not disturbed."""
-    settings = ("sampling.protocol=reference", "sampling.sweeps=4000", "sampling.configurations=4000",
+    """The first is told to stop while the second waits for it; no segment is sampled twice."""
+    settings = ("sampling.protocol=reference", "sampling.sweeps=8000", "sampling.configurations=4000",
                 "sampling.segment_rows=100")  # fmt: skip
-    undisturbed = campaign_in(tmp_path / "undisturbed", *settings)
-    sample(undisturbed)
     campaign = campaign_in(tmp_path / "c", *settings)
     command = [ROOT / "bin/lj-vae", "scan", "run", "-o", tmp_path / "c"]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -132,7 +133,7 @@ def test_another_process_goes_on_where_one_was_stopped(tmp_path: Path) -> None:
         time.sleep(0.01)
     second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert second.stdout and second.stdout.readline().startswith("scan: 4 tasks")
-    assert "waiting for another lj-vae, which does 3 tasks" in second.stdout.readline()
+    assert "waiting for another lj-vae, which does" in second.stdout.readline()
     first.send_signal(signal.SIGUSR2)
     assert "resubmit the same command to continue" in first.communicate(timeout=60)[0] and first.returncode == 75
     before = {path: path.stat().st_ino for path in tmp_path.glob("c/data/ensembles/*/*-*.h5")}
@@ -140,7 +141,7 @@ def test_another_process_goes_on_where_one_was_stopped(tmp_path: Path) -> None:
     assert second.returncode == 0, said
     after = {path: path.stat().st_ino for path in tmp_path.glob("c/data/ensembles/*/*-*.h5")}
     assert len(before) < len(after) == 120 and before.items() <= after.items()
-    assert campaign.run.dataset.read_bytes() == undisturbed.run.dataset.read_bytes()
+    assert not missing(campaign)
 
 
 @pytest.mark.parametrize(
