@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -260,6 +261,16 @@ def test_the_tour_runs_and_is_stored_without_output(folder: Path) -> None:
     asked = "".join(line for cell in cells if cell["cell_type"] == "code" for line in cell["source"])
     for name in ("energy", "model.encode", "model.decode", "model.sample", "model.score", "model.odd_particles"):
         assert f"run.{name}" in asked
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/python.md"])
+def test_the_python_that_is_shown_works(folder: Path, page: str) -> None:
+    (shown,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+    shown = shown.replace("runs/demo", str(folder)).replace("gamma == 0.4", "gamma == 0.1")  # the tiny run has no 0.4
+    names: dict[str, np.ndarray] = {}
+    exec(shown, names)
+    assert names["cold"].shape == (60, N, 2) and names["mean"].shape == (60, 4)
+    assert names["new"].shape == (1000, N, 2) and names["odd"].dtype == bool
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may mount")
