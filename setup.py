@@ -14,7 +14,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["lj_vae_hpc", "lj_vae_hpc.*"]),
-    package_data={"lj_vae_hpc": ["py.typed"], "lj_vae_hpc.report": ["page.html"]},
+    package_data={"lj_vae_hpc": ["py.typed"], "lj_vae_hpc.report": ["assets/*"]},
     python_requires=">=3.11",
     install_requires=[
         "arviz-stats>=0.7", "bokeh>=3.6", "click>=8.1", "extxyz>=0.4.2", "gsd>=5", "h5py>=3.10", "jinja2>=3.1",

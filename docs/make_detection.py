@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 
-from lj_vae_hpc.report.figures import learned_physics
+from lj_vae_hpc.report.learned import draw_pair_energy, draw_slope
+from lj_vae_hpc.report.panels import STYLE, svg
 
 Summary = dict[str, Any]
 
@@ -57,5 +60,8 @@ if __name__ == "__main__":
     print("\n".join([*of_default(found), "", *of_all(found)]))
     shares = [summary["false_alarms"]["below"]["0.01"]["share"] for summary in found]
     print(f"\nfalse alarms at p < 0.01: {100 * np.mean(shares):.2f} %; each {[round(100 * x, 2) for x in shares]}")
-    figure = learned_physics(found[0]["learned_physics"])
-    Path(__file__).with_name("learned.svg").write_text(figure, encoding="utf-8")
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 3.2))
+        for axes, draw in zip(figure.subplots(1, 2), (draw_pair_energy, draw_slope), strict=True):
+            draw(axes, found[0]["learned_physics"])
+        Path(__file__).with_name("learned.svg").write_text(svg(figure), encoding="utf-8")

@@ -1,4 +1,6 @@
-"""Configurations beside their reconstructions, for the report."""
+"""Configurations beside their reconstructions, which the page shows."""
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -7,42 +9,115 @@ from torch import Tensor
 
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.sources import AnySource
+from lj_vae_hpc.evaluation.splits import NORMAL, Split
+from lj_vae_hpc.evaluation.studies.base import MOST_PARTICLES
+from lj_vae_hpc.evaluation.studies.reconstruction import classical_scaling
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 
+Floats = NDArray[np.float64]
 
-def first_example(network: Network, suite: Suite, source: AnySource) -> Arrays:
-    """The first configuration of a suite and its reconstruction, as images and, where there are any, as points."""
-    configurations = suite.read(source, range(1))
-    original, reconstruction = reconstruct(network, configurations)
-    example = {"original": original[0], "reconstruction": reconstruction[0]}
-    if network.module.gives_positions:
-        points, reconstructed = place(network, configurations)
-        example |= {"points": points[0], "reconstructed_points": reconstructed[0]}
-    return example
+COUNT, NUMBERS = 1500, 250_000  # configurations of all suites together, and their particles
+NORMAL_SHARE, LEAST = 0.4, 8  # of the configurations that are normal; how many of any suite
+
+
+def examples(network: Network, sources: dict[Suite, AnySource], box_side: float) -> dict[str, Arrays]:
+    """Some configurations of every suite, evenly chosen, with their reconstructions, by `examples/SUITE`.
+
+    Args:
+        network: with its best weights.
+        sources: of every split and suite.
+        box_side: L, in σ.
+
+    Returns:
+        Of each suite: row (k,) in the suite; positions (k, N, 2) in σ, as the network orders the particles; moved
+        (k, N), if it is known which particles make a configuration odd; and what the network makes of them:
+        reconstruction (k, N, 2) in σ, or grid (k, cells, cells) of occupancies, or neither. Where the decoder gives no
+        coordinates, also original and reconstructed, the first configuration as an image.
+    """
+    shown = {suite: source for suite, source in sources.items() if suite.name == NORMAL or not isinstance(suite, Split)}
+    total = max(1, min(COUNT, NUMBERS // next(iter(sources.values())).n_particles))
+    each = max(LEAST, round((1 - NORMAL_SHARE) * total / max(1, len(shown) - 1)))
+    found = {}
+    for suite, source in shown.items():
+        count, wanted = suite.count(source), each
+        if suite.name == NORMAL:
+            wanted = max(LEAST, round(NORMAL_SHARE * total))
+        rows = np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
+        found[f"examples/{suite.name}"] = _examples(network, suite, source, rows, box_side)
+    return found
+
+
+def _examples(network: Network, suite: Suite, source: AnySource, rows: NDArray[np.int64], box_side: float) -> Arrays:
+    unit = box_side * 2**0.5
+    parts = [suite.read(source, range(row, row + 1)) for row in rows.tolist()]
+    some = Configurations(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    count = some.positions.shape[1]
+    ordered = network.points(some).cpu().numpy()[:, -count:] * unit
+    example: Arrays = {"row": rows, "positions": ordered.astype(np.float32)}
+    culprits = [
+        suite.culprits(source, range(row, row + 1), part) for row, part in zip(rows.tolist(), parts, strict=True)
+    ]
+    known = [one for one in culprits if one is not None]
+    if known:
+        example["moved"] = _ordered(np.concatenate(known), some.positions, ordered)
+    if not network.module.gives_positions:
+        original, reconstructed = _images(network, some.part(slice(1)))
+        example |= {"original": original[0], "reconstructed": reconstructed[0]}
+    return example | _reconstructions(network, some, ordered, unit)
 
 
 @torch.no_grad()
-def reconstruct(network: Network, configurations: Configurations) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _reconstructions(network: Network, some: Configurations, ordered: Floats, unit: float) -> Arrays:
+    """Positions, directly or from decoded distances; or decoded grids."""
+    module, matrix, count = network.module, network.encoding.matrix, ordered.shape[1]
+    parts = []
+    for start in range(0, len(ordered), 256):
+        x, condition = network.inputs(some.part(slice(start, start + 256)))
+        z = module.encode(x, condition)[0]
+        truth = ordered[start : start + 256]
+        if module.gives_positions:
+            parts.append(module.positions(z, condition).cpu().numpy() * unit)
+        elif matrix is not None and count <= MOST_PARTICLES:
+            distances = matrix(module.decode(z, condition))[:, -count:, -count:].double().cpu().numpy() * unit
+            parts.append(np.stack([_aligned(classical_scaling(d), t) for d, t in zip(distances, truth, strict=True)]))
+        elif matrix is None and network.encoding.samples == 1:
+            parts.append(module.decode(z, condition).squeeze(1).cpu().numpy())
+    if not parts:
+        return {}
+    name = "reconstruction" if module.gives_positions or matrix is not None else "grid"
+    return {name: np.concatenate(parts).astype(np.float32)}
+
+
+def _aligned(points: Floats, truth: Floats) -> Floats:
+    """Points after the rotation, reflection and translation that bring them closest to the truth."""
+    centre = truth.mean(axis=0)
+    u, _, v = np.linalg.svd(points.T @ (truth - centre))
+    return np.asarray(points @ (u @ v) + centre)
+
+
+def _ordered(of_particles: NDArray[np.bool_], positions: NDArray[np.float32], ordered: Floats) -> NDArray[np.bool_]:
+    """(k, N) what belongs to particles, in the order of the network; its coordinates are those of a particle."""
+    rows: Sequence[NDArray[np.bool_]] = [
+        own[np.argmin(((there[:, None] - here[None]) ** 2).sum(axis=-1), axis=1)]
+        for own, here, there in zip(of_particles, positions, ordered, strict=True)
+    ]
+    return np.stack(rows)
+
+
+@torch.no_grad()
+def _images(network: Network, configurations: Configurations) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Configurations as images (n, ., .), and their reconstructions.
 
     Distance matrices in units of L√2, occupancy grids, or a row per particle of what it sees.
     """
     x, condition = network.inputs(configurations)
     decoded = network.module.decode(network.module.encode(x, condition)[0], condition)
-    return _images(network, x), _images(network, decoded)
+    return _image(network, x), _image(network, decoded)
 
 
-@torch.no_grad()
-def place(network: Network, configurations: Configurations) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Coordinates (n, N, 2) of ordered particles and of their reconstructions, in units of L√2."""
-    x, condition = network.inputs(configurations)
-    found = network.module.positions(network.module.encode(x, condition)[0], condition)
-    return network.points(configurations).cpu().numpy(), found.cpu().numpy()
-
-
-def _images(network: Network, x: Tensor) -> NDArray[np.float32]:
+def _image(network: Network, x: Tensor) -> NDArray[np.float32]:
     encoding = network.encoding
     images = encoding.matrix(x) if encoding.matrix else x.view(len(x) // encoding.samples, -1, encoding.shape[-1])
     return np.asarray(images.cpu().numpy())

@@ -15,14 +15,14 @@ from lj_vae_hpc.errors import Stopped
 from lj_vae_hpc.evaluation.calibration import Calibration
 from lj_vae_hpc.evaluation.ceilings import NormalMixture, fit_mixture
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
-from lj_vae_hpc.evaluation.examples import first_example
+from lj_vae_hpc.evaluation.examples import examples
 from lj_vae_hpc.evaluation.kept import Kept
 from lj_vae_hpc.evaluation.learned import VERSION as CONDITIONAL_VERSION
 from lj_vae_hpc.evaluation.learned import learn_conditional
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.scoring import Scorer, Scoring, batch_size
 from lj_vae_hpc.evaluation.sources import AnySource, RunData, batches, everything, own_configurations
-from lj_vae_hpc.evaluation.splits import NORMAL, SPLITS, Split
+from lj_vae_hpc.evaluation.splits import SPLITS, Split
 from lj_vae_hpc.evaluation.studies.base import Context
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.weights import Weights
@@ -119,12 +119,8 @@ class Session:
         return fit_mixture(height, gamma, self.data.gammas, self.config.system.temperature)
 
     def examples(self) -> dict[str, Arrays]:
-        """The first configuration of every suite with its reconstruction."""
-        return {
-            f"examples/{suite.name}": first_example(self.network, suite, source)
-            for suite, source in self.sources.items()
-            if suite.name == NORMAL or not isinstance(suite, Split)
-        }
+        """Some configurations of every suite with their reconstructions."""
+        return examples(self.network, self.sources, self.config.system.box_side)
 
     def conditional(self) -> ConditionalModel:
         """The conditional model; all ranks call this."""

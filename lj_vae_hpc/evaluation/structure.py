@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,19 +127,19 @@ class Sample:
         """Some of the configurations."""
         return Sample(self.positions[which], self.gamma, self.system)
 
-    def compare(self, reference: "Sample") -> dict[str, dict[str, float]]:
+    def compare(self, reference: "Sample") -> dict[str, dict[str, Any]]:
         """How far it is from another sample.
 
         Returns:
-            Of every scalar: wasserstein in its units, jensen_shannon (the distance, base 2), ks_p, and both medians. Of
-            every curve: rms, the root mean square difference.
+            Of every scalar: wasserstein in its units, jensen_shannon (the distance, base 2), ks_p, and both medians
+            and quartiles. Of every curve: rms, the root mean square difference.
         """
         found = {name: _distances(own, reference.scalars[name]) for name, own in self.scalars.items()}
         squares = {name: np.mean((own - reference.curves[name]) ** 2) for name, own in self.curves.items()}
         return found | {name: {"rms": float(np.sqrt(square))} for name, square in squares.items()}
 
 
-def _distances(a: Floats, b: Floats) -> dict[str, float]:
+def _distances(a: Floats, b: Floats) -> dict[str, Any]:
     a, b = np.minimum(a, HIGHEST), np.minimum(b, HIGHEST)
     low, high = np.percentile(b, [0.1, 99.9])
     high = max(high, low + 1e-12)
@@ -149,4 +150,6 @@ def _distances(a: Floats, b: Floats) -> dict[str, float]:
         "ks_p": float(ks_2samp(a, b, method="asymp").pvalue),
         "median": float(np.median(a)),
         "reference_median": float(np.median(b)),
+        "quartiles": np.percentile(a, (25, 75)).tolist(),
+        "reference_quartiles": np.percentile(b, (25, 75)).tolist(),
     }

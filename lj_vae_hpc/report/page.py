@@ -1,59 +1,151 @@
 """The page: one self-contained HTML file."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import Any
 
+from bokeh.resources import Resources
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
+
+from lj_vae_hpc.report.panels import Panel
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table.
+
+    Attributes:
+        text: what it says.
+        value: what it is sorted by; None for text.
+        note: below it, smaller.
+        shade: of its background, from -1 (below chance) over 0 to 1.
+        best: whether it is the best of its row.
+    """
+
+    text: str
+    value: float | None = None
+    note: str = ""
+    shade: float = 0.0
+    best: bool = False
+
+    @property
+    def style(self) -> str:
+        """The background, legible on light and dark."""
+        return f"background: hsl({150 if self.shade > 0 else 8} 60% 50% / {0.4 * abs(self.shade):.2f})" * bool(
+            self.shade
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that can be sorted by every column.
+
+    Attributes:
+        head: titles of the columns.
+        rows: the first cell of each is its title.
+    """
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+    @classmethod
+    def of(cls, head: Sequence[str], rows: Sequence[Sequence[str | float | None]], form: str = ".3g") -> "Table":
+        """Of texts and numbers; None is a number that there is not."""
+        return cls(head, [[_cell(value, form) for value in row] for row in rows])
+
+
+@dataclass(frozen=True)
+class Card:
+    """A fact at the top."""
+
+    name: str
+    value: str
+    note: str = ""
+    warning: bool = False
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, a sentence that says what to look for, a figure as HTML, and rows of a table, the first its head."""
+    """A part of the page.
+
+    Attributes:
+        title: its heading.
+        text: what is shown.
+        conclusion: what to conclude, from this run's numbers.
+        panels: figures.
+        table: below them.
+        kind: `explorer` or `distributions` for what the page draws by itself.
+        missing: what to do to get it, if it is not there.
+    """
 
     title: str
     text: str
-    figure: str
-    table: tuple[tuple[str, ...], ...] = ()
+    conclusion: str = ""
+    panels: Sequence[Panel] = ()
+    table: Table | None = None
+    kind: str = ""
+    missing: str = ""
 
     @property
-    def markup(self) -> Markup:
-        """The figure, trusted: this program drew it."""
-        return Markup(self.figure)
+    def key(self) -> str:
+        """For links to it."""
+        return "".join(c if c.isalnum() else "-" for c in self.title.lower())
+
+    @property
+    def figures(self) -> list[Markup]:
+        """The figures, trusted: this program drew them, and matplotlib escapes what is written in them."""
+        return [Markup(one.svg) for one in self.panels]
 
 
-def render(
-    title: str, facts: dict[str, str], summary: dict[str, Any], scores: list[str], sections: list[Section],
-    config: str, warning: str | None = None,
-) -> str:  # fmt: skip
-    """The whole page as text.
+@dataclass(frozen=True)
+class Page:
+    """Everything on a page.
 
-    Args:
+    Attributes:
         title: name of the run.
-        facts: short lines at the top.
-        summary: the content of summary.json.
-        scores: those that the table shows.
-        sections: the figures.
-        config: the resolved configuration as YAML.
-        warning: shown above everything else, if there is one.
+        subtitle: what it is.
+        cards: facts.
+        sections: its parts.
+        warnings: above everything else.
+        config: the resolved configuration as YAML, or several by name.
+        data: what the page's program draws, by name.
+        bokeh: the document of interactive figures, or None.
     """
-    environment = Environment(
-        loader=PackageLoader("lj_vae_hpc.report", "."), undefined=StrictUndefined,
-        autoescape=select_autoescape(default=True),
-    )  # fmt: skip
-    return environment.get_template("page.html").render(
-        title=title,
-        facts=facts,
-        summary=summary,
-        scores=scores,
-        sections=sections,
-        config=config,
-        shade=_shade,
-        warning=warning,
-    )
+
+    title: str
+    subtitle: str
+    cards: Sequence[Card]
+    sections: Sequence[Section]
+    warnings: Sequence[str] = ()
+    config: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    bokeh: Mapping[str, Any] | None = None
+
+    @property
+    def panels(self) -> list[Panel]:
+        """All figures."""
+        return [panel for section in self.sections for panel in section.panels]
+
+    def render(self) -> str:
+        """The whole page as text. Nothing in it is loaded from anywhere, and no text of the run becomes markup."""
+        environment = Environment(
+            loader=PackageLoader("lj_vae_hpc.report", "assets"), undefined=StrictUndefined,
+            autoescape=select_autoescape(default=True),
+        )  # fmt: skip
+        environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
+        library = Resources(mode="inline", components=["bokeh"]).js_raw[0] if self.bokeh else ""
+        return environment.get_template("page.html").render(
+            page=self, style=_asset("page.css"), program=_asset("page.js"), library=Markup(library)
+        )
 
 
-def _shade(auroc: float) -> str:
-    """Background of a cell: red below chance, green above."""
-    hue = 140 if auroc >= 0.5 else 8
-    return f"hsl({hue} 55% 50% / {abs(auroc - 0.5):.2f})"
+def _asset(name: str) -> Markup:
+    return Markup(files("lj_vae_hpc.report").joinpath("assets", name).read_text(encoding="utf-8"))
+
+
+def _cell(value: str | float | None, form: str) -> Cell:
+    if isinstance(value, str):
+        return Cell(value)
+    return Cell("–", float("inf")) if value is None else Cell(format(value, form), float(value))

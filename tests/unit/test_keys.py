@@ -128,4 +128,4 @@ def test_every_representation_is_evaluated_and_reported(data: Path, tmp_path: Pa
         run, config = open_run(World(None), folder, None, ())
         evaluate(World(None), run, config)
         report(World(None), run, config)
-        assert "<h2>Reconstructions" in run.report.read_text()
+        assert "<h2>Latent plane" in run.report.read_text()

@@ -31,6 +31,7 @@ class Generation(Study):
     """
 
     name = "generation"
+    version = 2
 
     def __init__(self) -> None:
         self._generator: Generator | None = None
@@ -70,6 +71,10 @@ class Generation(Study):
         if near is not None:
             starts["nearest"] = near
         found: dict[str, Any] = {kind: self._after_sweeps(context, start, sample) for kind, start in starts.items()}
+        found["curves"] = {
+            "monte_carlo": sample.curves,
+            "generated": Sample(starts["descended"], gamma, context.config.system).curves,
+        }
         found["noise_floor"] = sample.part(slice(half)).compare(sample.part(slice(half, None)))
         found["effective_training_configurations"] = 1.0 / float((generator.weights(gamma) ** 2).sum())
         training = context.data.training

@@ -25,6 +25,7 @@ class Reconstruction(Study):
     """Position errors, energies and structure of reconstructed test configurations."""
 
     name = "reconstruction"
+    version = 2
 
     def objection(self, context: Context) -> str | None:
         """It needs distances between all particles."""
@@ -118,9 +119,11 @@ class Reconstruction(Study):
             if min(own.sum(), len(reference)) < 20:
                 continue
             sample = Sample(reference, gamma, system)
+            reconstructed = Sample(absolute[own].astype(np.float32), gamma, system)
             found[f"{gamma:g}"] = {
-                "reconstructed": Sample(absolute[own].astype(np.float32), gamma, system).compare(sample),
+                "reconstructed": reconstructed.compare(sample),
                 "noise_floor": Sample(part.positions[own], gamma, system).compare(sample),
+                "curves": {"monte_carlo": sample.curves, "reconstructed": reconstructed.curves},
             }
         return found
 
