@@ -60,7 +60,7 @@ def simulate(tasks: int = 10_000) -> None:
 
 def many(gammas: int = 2_000) -> None:
     """Short chains of few particles, so that what grows with the number of γ is all there is to see."""
-    for number in (gammas // 8, gammas // 4, gammas // 2, gammas):
+    for number in (gammas // 4, gammas // 2, gammas):
         tree = {
             "system": {"n_particles": 8, "box_side": 5.0},
             "sampling": {"protocol": "reference", "gammas": {"start": 0.01, "stop": 4.0, "num": number},

@@ -59,6 +59,8 @@ class Status:
         lines += [f"failed: {task.title}: {self.why_failed(task)}" for task in failed[:FAILURES_SHOWN]]
         if len(failed) > FAILURES_SHOWN:
             lines.append(f"failed: {len(failed) - FAILURES_SHOWN} more, see {self.campaign.state}")
+        if self._batches.all and not self.scheduler:
+            lines.append("no Slurm on this machine to ask: what was submitted and is not done counts as waiting")
         return "\n".join([*lines, *self._time_left()])
 
     def _time_left(self) -> list[str]:
@@ -99,8 +101,11 @@ class Status:
         where = self._where.get(task.key)
         if where or self._is_locked(task):
             return "waiting" if where and not where.running else "running"
-        tried = task.key in self._batches.latest or failure_file(self.campaign, task).exists()
-        return "failed" if tried else "not submitted"
+        if failure_file(self.campaign, task).exists():
+            return "failed"
+        if task.key not in self._batches.latest:
+            return "not submitted"
+        return "failed" if self.scheduler else "waiting"
 
     def _is_locked(self, task: Task) -> bool:
         if isinstance(task, SampleTask):

@@ -1,6 +1,5 @@
 """A campaign: many ensembles and models in one folder."""
 
-import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -130,8 +129,12 @@ def status(world: World, path: Path, config_file: Path | None, overrides: tuple[
     """The command `scan status`: what is done, running, waiting or failed, and why; the time left."""
 
     def show() -> None:
-        slurm = Slurm(path) if shutil.which("squeue") else None
-        print(Status(open_campaign(path, config_file, overrides, writing=False), slurm).text(), flush=True)
+        campaign = open_campaign(path, config_file, overrides, writing=False)
+        try:
+            slurm = Slurm(path)
+        except UserError:
+            slurm = None
+        print(Status(campaign, slurm).text(), flush=True)
 
     world.on_root(show)
 

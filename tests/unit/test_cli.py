@@ -175,6 +175,12 @@ def test_verify_names_the_damaged_files(lj_vae: Run, tmp_path: Path) -> None:
         (("evaluate",), "no data set in"),
         (("report",), "no data set in"),
         (("inspect",), "does not exist"),
+        (("scan", "status"), "no campaign in"),
+        (
+            ("scan", "run", "-c", str(ROOT / "configs/scan.yaml"), "-s", "scan.models=[{gammas: [9]}]"),
+            "gammas 9 are not sampled",
+        ),
+        (("scan", "plan", "-c", str(ROOT / "configs/scan.yaml"), "--", "--time=soon"), "--time=soon: expected minutes"),
         (("frobnicate",), "No such command"),
         (("generate", "--colour"), "No such option"),
     ],

@@ -93,6 +93,8 @@ def test_a_failure_holds_up_only_what_needs_it(tmp_path: Path) -> None:
     log.parent.mkdir()
     log.write_text("starting\nslurmstepd: error: killed\n\n")
     assert status.states[bad] == "failed"
+    elsewhere = Status(campaign)
+    assert elsewhere.states[bad] == "waiting" and "no Slurm on this machine to ask" in elsewhere.text()
     assert f"failed: γ = 2.1: job 1_20 ended as FAILED; {log.name}: slurmstepd: error: killed" in status.text()
     slurm.dies_at.clear()
     assert submitted(campaign, slurm).tasks == 3
