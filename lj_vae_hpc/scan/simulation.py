@@ -18,7 +18,7 @@ from lj_vae_hpc.scan.slurm import Array, Limits, Queued
 from lj_vae_hpc.scan.tasks import DataTask, ModelTask, SampleTask, Task
 from lj_vae_hpc.scan.work import finish_model
 from lj_vae_hpc.store.schema import SCHEMA_VERSION
-from lj_vae_hpc.store.segments import segment_path
+from lj_vae_hpc.store.segments import create_columns, segment_path
 
 
 @dataclass
@@ -157,7 +157,7 @@ def produce_at_once(task: Task) -> None:
         with h5py.File(task.run.dataset, "w") as file:
             file.attrs["schema_version"] = SCHEMA_VERSION
             file.attrs["fingerprint"] = fingerprint(task.ensembles, task.configurations)
-            file.create_dataset("positions", (0, task.config.system.n_particles, 2), "f4")
+            create_columns(file, 1, task.config.system.n_particles)
     elif isinstance(task, ModelTask):
         write_text(task.run.evaluation / "summary.json", "{}")
         finish_model(task, 0.0)
