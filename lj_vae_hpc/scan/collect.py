@@ -1,9 +1,12 @@
-"""Collects a campaign into two tidy tables, from whatever is finished of it.
+"""Collects a campaign into tidy tables, from whatever is finished of it.
 
 The files:
 
-    tables/ensembles.parquet, .csv   a row per ensemble, in order of γ (ENSEMBLE_COLUMNS)
-    tables/scores.parquet, .csv      a row per model, suite and score (MODEL_COLUMNS and SCORE_COLUMNS)
+    tables/ensembles.parquet, .csv        a row per ensemble, in order of γ (ENSEMBLE_COLUMNS)
+    tables/thermodynamics.parquet, .csv   a row per point of the curves over γ (CURVE_COLUMNS; thermodynamics.curves)
+    tables/profiles.parquet, .csv         a row per γ, quantity and bin (PROFILE_COLUMNS; profiles.profile_rows)
+    tables/order.parquet, .csv            a row per model and γ: the order parameter in its latent space (ORDER_COLUMNS)
+    tables/scores.parquet, .csv           a row per model, suite and score (MODEL_COLUMNS and SCORE_COLUMNS)
 
 In units of ε and σ. `energy` is U and `height` is Σ y of a configuration; `..._error` is the standard error of a mean
 from independent chains, `..._sd` the standard deviation over configurations. `rmse` is that of the validation split at
@@ -14,19 +17,26 @@ data/ensembles/KEY, `model` the folder models/NAME.
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from lj_vae_hpc.run.files import publish, unfinished
 from lj_vae_hpc.sampling.production import describe
 from lj_vae_hpc.sampling.summary import summarize, watch
 from lj_vae_hpc.scan.campaign import Campaign
+from lj_vae_hpc.scan.profiles import MOST, profile_rows
+from lj_vae_hpc.scan.reweighting import Observed, merged, observed_of
 from lj_vae_hpc.scan.tasks import ModelTask, SampleTask
+from lj_vae_hpc.scan.thermodynamics import Thermodynamics, thermodynamics
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.segments import finished_segments, segment_path
 
 Row = dict[str, Any]
@@ -52,25 +62,98 @@ SCORE_COLUMNS = {
     "average_precision": pa.float64(), "fpr_at_95_tpr": pa.float64(),
 }  # fmt: skip
 
+_ERRORS = {f"{name}{suffix}": pa.float64() for name in ("energy", "heat_capacity", "height", "free_energy")
+           for suffix in ("", "_error")}  # fmt: skip
+CURVE_COLUMNS = {
+    "gamma": pa.float64(), "sampled": pa.bool_(), "group": pa.int64(), "effective": pa.float64(),
+} | _ERRORS  # fmt: skip
+PROFILE_COLUMNS = {
+    "gamma": pa.float64(), "quantity": pa.string(), "x": pa.float64(), "value": pa.float64(), "error": pa.float64(),
+}  # fmt: skip
+ORDER_COLUMNS = {
+    "model": pa.string(), "label": pa.string(), "gamma": pa.float64(), "order_mean": pa.float64(),
+    "order_sd": pa.float64(), "configurations": pa.int64(),
+}  # fmt: skip
 
-def collect(campaign: Campaign) -> list[Path]:
-    """Writes both tables; the files. One rank calls this."""
+
+@dataclass(frozen=True, eq=False)
+class Collected:
+    """What is finished of a campaign.
+
+    Attributes:
+        ensembles: rows of ENSEMBLE_COLUMNS.
+        thermodynamics: curves over γ and checks; None if nothing is sampled to equilibrium.
+        left_out: γ that are not in equilibrium, and not part of the curves.
+        profiles, order, scores: rows of PROFILE_COLUMNS, ORDER_COLUMNS, and MODEL_COLUMNS and SCORE_COLUMNS.
+    """
+
+    ensembles: list[Row]
+    thermodynamics: Thermodynamics | None
+    left_out: list[float]
+    profiles: list[Row]
+    order: list[Row]
+    scores: list[Row]
+
+    def write(self, folder: Path) -> list[Path]:
+        """Writes the tables; the files."""
+        curves = self.thermodynamics.rows if self.thermodynamics else []
+        tables = {
+            "ensembles": (self.ensembles, ENSEMBLE_COLUMNS), "thermodynamics": (curves, CURVE_COLUMNS),
+            "profiles": (self.profiles, PROFILE_COLUMNS), "order": (self.order, ORDER_COLUMNS),
+            "scores": (self.scores, MODEL_COLUMNS | SCORE_COLUMNS),
+        }  # fmt: skip
+        return [file for name, (rows, columns) in tables.items() for file in write_table(folder / name, rows, columns)]
+
+    @property
+    def text(self) -> str:
+        """What the thermodynamics are made from, and the checks."""
+        lines = [self.thermodynamics.text] if self.thermodynamics else []
+        if self.left_out:
+            gammas = ", ".join(f"{gamma:g}" for gamma in self.left_out)
+            lines.append(f"left out of the thermodynamics, as their equilibrium is not proved: γ = {gammas}")
+        return "\n".join(lines)
+
+
+def collect(campaign: Campaign) -> Collected:
+    """Everything that is finished. One rank calls this."""
     samples = [task for task in campaign.samples if task.is_done()]
     models = [task for task in campaign.models if task.is_done()]
-    ensembles = write_table(campaign.tables / "ensembles", map(ensemble_row, samples), ENSEMBLE_COLUMNS)
-    rows = (row for task in models for row in score_rows(task))
-    return [*ensembles, *write_table(campaign.tables / "scores", rows, MODEL_COLUMNS | SCORE_COLUMNS)]
+    ensembles: list[Row] = []
+    observed: list[Observed] = []
+    profiles: list[Row] = []
+    left_out: list[float] = []
+    for task in samples:
+        row, columns, positions = read_ensemble(task)
+        ensembles.append(row)
+        profiles += profile_rows(row["gamma"], positions, task.ensemble.system)
+        if row.get("converged", True):
+            own = observed_of(columns, row["temperature"])
+            observed.append(own.thinned(len(samples)))  # memory does not grow with the number of configurations
+        else:
+            left_out.append(row["gamma"])
+    found = thermodynamics(merged(observed), campaign.config.system.n_particles) if observed else None
+    order = [row for task in models for row in order_rows(task)]
+    return Collected(ensembles, found, left_out, profiles, order, [r for task in models for r in score_rows(task)])
 
 
-def ensemble_row(task: SampleTask) -> Row:
-    """What is known of a sampled ensemble. Its segments are read in blocks."""
+def read_ensemble(task: SampleTask) -> tuple[Row, Columns, NDArray[np.float32]]:
+    """What is known of a sampled ensemble, its columns as of `watch`, and the positions of its first configurations.
+
+    Its segments are read in blocks.
+    """
     ensemble, system = task.ensemble, task.ensemble.system
-    parts = []
+    parts: list[Columns] = []
+    positions: list[NDArray[np.float32]] = []
+
+    def keep(block: Columns) -> None:
+        wanted = min(MOST, task.configurations) - sum(map(len, positions))
+        positions.append(block["positions"][: max(0, wanted)].astype(np.float32))
+
     for rows in finished_segments(task.folder):
         with Dataset(segment_path(task.folder, rows)) as segment:
             parts.append({name: values[: max(0, task.configurations - rows.start)]
-                          for name, values in watch(segment).items()})  # fmt: skip
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+                          for name, values in watch(segment, keep).items()})  # fmt: skip
+    columns: Columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     attributes, table = describe([ensemble], [task.folder], task.configurations, "")
     found = next(iter(summarize(columns, attributes, table)))
     row = {
@@ -84,7 +167,17 @@ def ensemble_row(task: SampleTask) -> Row:
     if "pilot/converged" in table:
         row |= {"converged": bool(table["pilot/converged"][0]), "rhat": table["pilot/rhat"][0].max(),
                 "tau": table["pilot/tau"][0].max()}  # fmt: skip
-    return row
+    return row, columns, np.concatenate(positions)
+
+
+def order_rows(task: ModelTask) -> Iterator[Row]:
+    """Mean and standard deviation of the order parameter of the test split, a row per γ."""
+    with h5py.File(task.run.evaluation / "scores.h5", "r") as file:
+        order, gamma = file["normal/order"][:].astype(np.float64), file["normal/gamma"][:]
+    for value in np.unique(gamma):
+        own = order[gamma == value]
+        yield {"model": task.name, "label": task.label, "gamma": value, "order_mean": own.mean(),
+               "order_sd": own.std(), "configurations": len(own)}  # fmt: skip
 
 
 def model_row(task: ModelTask, best_epoch: int) -> Row:

@@ -5,14 +5,13 @@ u(x; γ, T) = (U₀(x) + γ Σy) / T, where U₀ is the pair energy, all configu
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import expit
 
 Floats = NDArray[np.float64]
 
@@ -63,11 +62,15 @@ class Observed:
         """Those of one γ."""
         return self.take(self.gamma == gamma)
 
-    def thinned(self) -> "Observed":
-        """At most MOST_STATES values of γ and MOST_ELEMENTS / K configurations, evenly chosen, in order of γ."""
+    def thinned(self, states: int = 1) -> "Observed":
+        """At most MOST_STATES values of γ and MOST_ELEMENTS / K configurations, evenly chosen, in order of γ.
+
+        Args:
+            states: K, if more γ than these will be reweighted together.
+        """
         count = min(MOST_STATES, len(self.gammas))
         chosen = self.gammas[np.linspace(0, len(self.gammas) - 1, count).round().astype(int)]
-        each = max(1, MOST_ELEMENTS // count**2)
+        each = max(1, MOST_ELEMENTS // min(MOST_STATES, max(states, count)) ** 2)
         rows = [np.flatnonzero(self.gamma == gamma) for gamma in chosen]
         kept = [row[np.linspace(0, len(row) - 1, min(each, len(row))).round().astype(int)] for row in rows]
         return self.take(np.concatenate(kept))
@@ -84,6 +87,24 @@ class Observed:
                 sums = np.bincount(number, values - values.mean())
                 ratios.append((sums**2).sum() / max(((values - values.mean()) ** 2).sum(), 1e-300))
         return max(1.0, float(np.mean(ratios))) if ratios else 1.0
+
+
+def observed_of(columns: dict[str, NDArray[Any]], temperature: float) -> Observed:
+    """Observed configurations from the columns of a data set.
+
+    Args:
+        columns: gamma, chain, energy (U, in ε) and height (Σy, in σ) of every configuration.
+        temperature: T, in ε/k_B.
+    """
+    gamma, height = columns["gamma"], columns["height"]
+    return Observed(gamma, columns["chain"], columns["energy"] - gamma * height, height, temperature)
+
+
+def merged(parts: Sequence[Observed]) -> Observed:
+    """All configurations of some parts of one temperature."""
+    columns = [[p.gamma, p.chain, p.pair_energy, p.height_sum] for p in parts]
+    gamma, chain, pair_energy, height_sum = (np.concatenate(values) for values in zip(*columns, strict=True))
+    return Observed(gamma, chain, pair_energy, height_sum, parts[0].temperature)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +181,17 @@ class Reweighting:
         covariance = (flat @ theta @ flat.T).reshape(len(gamma), 6, len(gamma), 6)
         return Averages(values, covariance, self._effective(reduced))
 
+    @cached_property
+    def shared(self) -> Floats:
+        """(K − 1,) how many configurations the γ up to each and the γ beyond share.
+
+        Every configuration has a probability p to be of one of the γ beyond. The sum of p (1 − p) is the number of
+        shared configurations: the free energy across has an error of at most about k_B T over its square root (as
+        Bennett's between two states). It is 0 where there is a gap.
+        """
+        below = np.cumsum(self._mbar.weights() * self._mbar.N_k, axis=1)[:, :-1]
+        return np.asarray((below * (1 - below)).clip(min=0).sum(axis=0))
+
     def free_energy_slopes(self, gammas: Floats) -> tuple[Floats, Floats]:
         """(K,) dF/dγ by central differences of F, and its standard error, in σ."""
         width = 0.05 * self._temperature / max(float(self._height.std()), 1e-12)
@@ -207,23 +239,6 @@ class Reweighting:
         logs = -reduced - _log_mixture(self._mbar)
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
         return np.asarray(weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1))
-
-
-def bridges(observed: Observed) -> Floats:
-    """(K − 1,) how many configurations two neighbouring γ share.
-
-    With Bennett's estimate of the difference of their free energies, every configuration of the two has a probability
-    p to belong to the second. The sum of p (1 − p) is the number of shared configurations: the difference has an
-    error of at most k_B T over its square root. It is 0 where there is a gap between them.
-    """
-    found = []
-    for low, high in zip(observed.gammas[:-1], observed.gammas[1:], strict=True):
-        below, above = observed.at(low).height_sum, observed.at(high).height_sum
-        work = (high - low) / observed.temperature * np.r_[below, above]
-        # The probabilities add up to the number of configurations of the second γ.
-        difference = brentq(lambda f: expit(f - work).sum() - len(above), work.min() - 100, work.max() + 100)  # noqa: B023
-        found.append(float((expit(difference - work) * expit(work - difference)).sum()))
-    return np.array(found)
 
 
 def _log_mixture(mbar: Any) -> Floats:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from lj_vae_hpc.scan.reweighting import AT_ONCE, Floats, Observed, Reweighting, bridges
+from lj_vae_hpc.scan.reweighting import AT_ONCE, Floats, Observed, Reweighting
 
-FEWEST = 25  # configurations that neighbouring γ share, and that count at a point of a curve
+FEWEST = 25  # configurations that the γ below and above a gap share, and that count at a point of a curve
 ENOUGH = 50  # configurations of one γ in a half for a check of it
 BETWEEN = 4  # points of a curve between one sampled γ and the next
 MOST_POINTS = 400  # of a curve in all, besides the sampled γ
@@ -69,7 +69,7 @@ class Thermodynamics:
     Attributes:
         rows: a point of the curves each, in order of γ (as `curves`).
         gammas: γ that entered.
-        shared: (K − 1,) configurations that each of them shares with the next.
+        shared: (K − 1,) configurations that those up to each share with those beyond.
         configurations: those that entered, of how many.
         checks: dF/dγ = ⟨Σy⟩ and C = var U / T².
     """
@@ -96,8 +96,8 @@ class Thermodynamics:
         if len(self.shared):
             k = int(self.shared.argmin())
             lines.append(
-                f"overlap: neighbouring γ share at least {self.shared[k]:.0f} configurations (γ = "
-                f"{self.gammas[k]:g} and {self.gammas[k + 1]:g})"
+                f"overlap: at least {self.shared[k]:.0f} configurations are shared by the γ up to "
+                f"{self.gammas[k]:g} and those from {self.gammas[k + 1]:g}"
             )
         for low, high in self.gaps:
             lines.append(f"gap: γ = {low:g} and {high:g} share fewer than {FEWEST}; F starts anew at {high:g}, and "
@@ -113,12 +113,14 @@ def thermodynamics(observed: Observed, n_particles: int) -> Thermodynamics:
         n_particles: N.
     """
     thinned = observed.thinned()
-    shared = bridges(thinned)
+    whole = Reweighting(thinned)
+    shared = whole.shared
     rows: list[Row] = []
     for group, gammas in enumerate(connected(thinned.gammas, shared)):
-        part = thinned.take(np.isin(thinned.gamma, gammas))
-        rows += curves(Reweighting(part), points_of(gammas, len(observed.gammas)), n_particles, observed.temperature,
-                       group, gammas)  # fmt: skip
+        undivided = len(gammas) == len(thinned.gammas)
+        part = whole if undivided else Reweighting(thinned.take(np.isin(thinned.gamma, gammas)))
+        points = points_of(gammas, len(observed.gammas))
+        rows += curves(part, points, n_particles, observed.temperature, group, gammas)
     return Thermodynamics(
         rows, thinned.gammas, shared, (len(thinned), len(observed)), checks(thinned, shared)
     )  # fmt: skip
@@ -192,7 +194,7 @@ def checks(observed: Observed, shared: Floats) -> list[Check]:
 
     Args:
         observed: thinned configurations.
-        shared: configurations that neighbouring γ share.
+        shared: configurations that the γ up to each share with those beyond.
     """
     _, order = np.unique(observed.chain, return_inverse=True)
     left, right = observed.take(order % 2 == 0), observed.take(order % 2 == 1)

@@ -9,7 +9,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.lock import lock
 from lj_vae_hpc.scan.batches import element_of
 from lj_vae_hpc.scan.campaign import Campaign, open_campaign
-from lj_vae_hpc.scan.collect import collect as collect_tables
+from lj_vae_hpc.scan.collect import collect as collect_campaign
 from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.plan import check_time_limit, describe_plan, tasks_per_element
 from lj_vae_hpc.scan.resources import resources_of
@@ -140,10 +140,13 @@ def status(world: World, path: Path, config_file: Path | None, overrides: tuple[
 
 
 def collect(world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...]) -> None:
-    """The command `scan collect`: writes the tables of what is finished."""
+    """The command `scan collect`: writes the tables of what is finished, and prints the checks."""
 
     def write() -> None:
-        for file in collect_tables(open_campaign(path, config_file, overrides, writing=False)):
+        campaign = open_campaign(path, config_file, overrides, writing=False)
+        collected = collect_campaign(campaign)
+        print(collected.text, flush=True)
+        for file in collected.write(campaign.tables):
             print(f"scan: wrote {file}", flush=True)
 
     world.on_root(write)

@@ -49,10 +49,25 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     suites = [task.run.evaluation / "ensembles" for task in campaign.models]
     assert [str(link.readlink()) for link in suites] == ["../../../suites"] * 2
     assert len(list(campaign.suites.glob("*/*-*.h5"))) == 3  # gamma_3, soft, uniform: once for both models
-    files = collect(campaign)
-    assert sorted(file.name for file in files) == [
-        f"{n}.{s}" for n in ("ensembles", "scores") for s in ("csv", "parquet")
-    ]
+    collected = collect(campaign)
+    assert [check.name for check in collected.thermodynamics.checks] == ["dF/dγ = ⟨Σy⟩", "C = var U / T²"]
+    names = ("ensembles", "order", "profiles", "scores", "thermodynamics")
+    files = collected.write(campaign.tables)
+    assert sorted(file.name for file in files) == [f"{name}.{s}" for name in names for s in ("csv", "parquet")]
+    curves, profiles, order = (
+        parquet.read_table(campaign.tables / f"{name}.parquet").to_pylist()
+        for name in ("thermodynamics", "profiles", "order")
+    )
+    assert [row["gamma"] for row in curves if row["sampled"]] == [0.1, 0.5, 1.0]
+    particles = campaign.config.system.n_particles
+    for row in profiles:
+        assert row["error"] >= 0 and (row["x"] is None) == (row["quantity"] == "psi6")
+    side = campaign.config.system.box_side
+    density = [row["value"] for row in profiles if row["quantity"] == "density" and row["gamma"] == 0.5]
+    assert sum(density) * side**2 / len(density) == pytest.approx(particles, rel=1e-6)
+    assert {(row["label"], row["gamma"]) for row in order} == {
+        (task.label, g) for task, gs in zip(campaign.models, ((0.1, 0.5, 1.0), (0.1, 1.0)), strict=True) for g in gs
+    }
     ensembles, scores = (parquet.read_table(campaign.tables / f"{name}.parquet") for name in ("ensembles", "scores"))
     assert ensembles["gamma"].to_pylist() == [0.1, 0.5, 1.0] and ensembles["configurations"].to_pylist() == [60] * 3
     assert csv.read_csv(campaign.tables / "scores.csv").num_rows == scores.num_rows

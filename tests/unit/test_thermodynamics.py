@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from lj_vae_hpc.scan.reweighting import Observed, Reweighting, bridges
+from lj_vae_hpc.scan.reweighting import Observed, Reweighting
 from lj_vae_hpc.scan.thermodynamics import FALSE_ALARMS, Thermodynamics, checks, thermodynamics
 
 SIDE, T = 4.0, 0.75
@@ -119,8 +119,8 @@ def test_gaps_are_named_and_no_free_energy_crosses_them() -> None:
 
 def test_shared_configurations() -> None:
     same = ideal_gas(0, [0.5, 0.5 + 1e-9], 100, 3)
-    assert bridges(same)[0] == pytest.approx(50)  # each of 200 belongs to either with probability 1/2
-    assert bridges(ideal_gas(0, [0.1, 30.0], 100, 30))[0] < 1e-6
+    assert Reweighting(same).shared[0] == pytest.approx(50)  # each of 200 belongs to either with probability 1/2
+    assert Reweighting(ideal_gas(0, [0.1, 30.0], 100, 30)).shared[0] < 1e-6
 
 
 def test_thinning_keeps_the_ends_and_bounds_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,13 +140,13 @@ def test_configurations_of_one_chain_widen_the_errors() -> None:
 
 def test_checks_hold_and_tell_wrong_data() -> None:
     good = ideal_gas(3, [0.3, 0.5, 0.8], 1000, 30)
-    assert all(check.p_value > FALSE_ALARMS for check in checks(good, bridges(good)))
+    assert all(check.p_value > FALSE_ALARMS for check in checks(good, Reweighting(good).shared))
     # One γ whose configurations are of another: as of chains that have not relaxed.
     wrong = Observed(np.where(good.gamma == 0.5, 0.6, good.gamma), good.chain, good.pair_energy, good.height_sum, T)
-    slope, _ = checks(wrong, bridges(wrong))
+    slope, _ = checks(wrong, Reweighting(wrong).shared)
     assert slope.p_value < FALSE_ALARMS and "FAILS" in slope.text
     # Too wide a distribution of the energy at one γ, with the right mean.
     mean = good.height_sum[good.gamma == 0.5].mean()
     wide = np.where(good.gamma == 0.5, mean + 1.5 * (good.height_sum - mean), good.height_sum)
-    _, capacity = checks(Observed(good.gamma, good.chain, good.pair_energy, wide, T), bridges(good))
+    _, capacity = checks(Observed(good.gamma, good.chain, good.pair_energy, wide, T), Reweighting(good).shared)
     assert capacity.p_value < FALSE_ALARMS
