@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def _no_bool(value: Any) -> Any:
@@ -13,10 +13,39 @@ def _no_bool(value: Any) -> Any:
     return value
 
 
+def between(least: float, most: float, reason: str) -> AfterValidator:
+    """Bounds of a number, and why it has them."""
+
+    def check(value: Any) -> Any:
+        if not least <= value <= most:
+            raise ValueError(f"{value!s:.40} is not between {least:,g} and {most:,g}: {reason}")
+        return value
+
+    return AfterValidator(check)
+
+
+def at_most(most: int, reason: str) -> AfterValidator:
+    """An upper bound, and why there is one."""
+
+    def check(value: Any) -> Any:
+        if value > most:
+            raise ValueError(f"{value!s:.40} is more than {most:,}: {reason}")
+        return value
+
+    return AfterValidator(check)
+
+
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
 Count = Annotated[int, Field(gt=0, strict=True)]
+SINGLE = "positions are in single precision"
+Length = Annotated[Positive, between(1e-3, 1e4, SINGLE)]
+Displacement = Annotated[Positive, between(1e-6, 1e4, SINGLE)]
+Gamma = Annotated[Number, between(-1e4, 1e4, "beside such weights the energies of pairs are lost in rounding")]
+Temperature = Annotated[Positive, between(1e-4, 1e6, "there, either pairs or everything but pairs is without effect")]
+Weight = Annotated[NotNegative, between(0, 1e6, "the other terms would be lost in rounding")]
+Epochs = Annotated[NotNegative, between(0, 1e6, "no training is that long")]
 
 
 class Section(BaseModel):

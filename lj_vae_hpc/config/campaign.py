@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from lj_vae_hpc.config.load import explain
+from lj_vae_hpc.config.explain import explain
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.scan import Scan, Values
 from lj_vae_hpc.config.tuning import Tuning
@@ -60,7 +60,7 @@ def _entry(config: RunConfig, number: int, values: Values) -> ModelEntry:
     try:
         return ModelEntry(label, RunConfig.model_validate(tree))
     except ValidationError as error:
-        raise UserError(f"{place}: " + "; ".join(explain(one) for one in error.errors())) from None
+        raise UserError(f"{place}: " + explain(error, RunConfig)) from None
 
 
 def _part(tree: dict[str, Any], section: str) -> dict[str, Any]:

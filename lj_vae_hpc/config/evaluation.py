@@ -1,23 +1,57 @@
 """The section `evaluation`: the anomaly suites."""
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, StrictBool, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, model_validator
 
-from lj_vae_hpc.config.base import Count, Number, Positive, Section
+from lj_vae_hpc.config.base import (
+    Count,
+    Displacement,
+    Gamma,
+    Length,
+    Positive,
+    Section,
+    Temperature,
+    at_most,
+    between,
+)
 from lj_vae_hpc.config.system import PotentialKey, check_potential
 
 RESERVED = ("normal", "validation", "calibration", "scores", "uniform", "early", "two_sizes")
 """Names that no suite of the user's may have."""
 
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
+
+
+def _suite_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r:.80} cannot name a suite, which has a file of that name; accepted are 1 to 64 letters, digits "
+            "and _ . + -, the first a letter or a digit"
+        )
+    return name
+
+
+def _printable(path: Path) -> Path:
+    if not str(path).isprintable():
+        raise ValueError(f"{str(path)!r:.80} has characters that no path should have")
+    return path
+
+
+SuiteName = Annotated[str, AfterValidator(_suite_name)]
+FilePath = Annotated[Path, AfterValidator(_printable)]
+
+
 class Corruption(Section):
     """One severity of the corrupted suite."""
 
-    particles: Count = 4
+    particles: Annotated[Count, at_most(100_000, "system.n_particles is at most that")] = 4
     """How many randomly chosen particles are moved."""
-    amplitude: Positive | None
+    amplitude: Displacement | None
     """Largest displacement per component, in σ; null: to anywhere in the box."""
     keep_in_box: StrictBool = True
     """Moves each particle uniformly within what of its square lies in the box; false lets it leave the box, as in the
@@ -33,22 +67,22 @@ class Corruption(Section):
 class Fluid(Section):
     """Another fluid: what is not given is as in the section `system`."""
 
-    gamma: Number = 0.5
+    gamma: Gamma = 0.5
     """γ."""
-    temperature: Positive | None = None
+    temperature: Temperature | None = None
     """Temperature T, in ε/k_B."""
     potential: Annotated[PotentialKey, BeforeValidator(check_potential)] | None = None
     """Pair potential, as in `system`."""
-    cutoff: Positive | None = None
+    cutoff: Length | None = None
     """r_cut in σ; null is as in `system` where the potential is not given, and none where it is."""
 
 
 class Claim(Section):
     """Configurations of one γ that claim to be of another."""
 
-    claimed: Number
+    claimed: Gamma
     """A trained γ."""
-    true: Number
+    true: Gamma
     """The γ that they are of."""
 
 
@@ -68,29 +102,29 @@ def _ladder() -> dict[str, Corruption]:
 class Evaluation(Section):
     """The anomaly suites. Normal is the test split; nothing here influences training or any score."""
 
-    configurations: Annotated[int, Field(ge=2, strict=True)] = 4_000
+    configurations: Annotated[int, Field(ge=2, lt=2**31, strict=True)] = 4_000
     """Configurations per anomaly suite."""
-    unseen_gammas: tuple[Number, ...] = (3.0, 0.55, 0.25, 1.3)
+    unseen_gammas: tuple[Gamma, ...] = (3.0, 0.55, 0.25, 1.3)
     """Values of γ the network was not trained on, one suite each."""
     claims: tuple[Claim, ...] = (
         Claim(claimed=0.4, true=0.55), Claim(claimed=0.7, true=0.55), Claim(claimed=0.1, true=0.25),
         Claim(claimed=0.4, true=0.25), Claim(claimed=1.0, true=1.3),
     )  # fmt: skip
     """Suites of configurations that claim a wrong γ, each told from those that are of the claimed γ."""
-    fluids: dict[str, Fluid] = {  # noqa: RUF012, pydantic copies it
+    fluids: dict[SuiteName, Fluid] = {  # noqa: RUF012, pydantic copies it
         "soft": Fluid(potential="soft"),
         "wca": Fluid(potential="wca"),
         "hot": Fluid(temperature=1.5),
     }
     """Suites of other fluids in the same box, by name."""
-    size_ratio: Positive | None = 1.5
+    size_ratio: Annotated[Positive, between(0.01, 100, "the box holds only one of the sizes")] | None = 1.5
     """Suite `two_sizes`: every other particle of a test configuration shrinks and the others grow, to diameters of this
     ratio and of mean σ, and the fluid relaxes; null: no such suite."""
-    early_sweeps: Count | None = 100
+    early_sweeps: Annotated[Count, Field(lt=2**31)] | None = 100
     """Suite `early`: so many sweeps of the `reference` protocol from a random start, at every trained γ; null: none."""
-    corruptions: dict[str, Corruption] = _ladder()
+    corruptions: dict[SuiteName, Corruption] = _ladder()
     """Suites made from the test split by moving particles, by name. Particles are sorted anew."""
-    files: dict[str, Path] = {}  # noqa: RUF012
+    files: dict[SuiteName, FilePath] = {}  # noqa: RUF012
     """Suites of your own, by name: a dataset.h5, .npz, .xyz or text file of configurations of N particles each."""
     extra_scores: tuple[str, ...] = ()
     """Slow scores to compute besides the others: importance_weighted, likelihood_regret, gradient_norms."""
@@ -100,13 +134,11 @@ class Evaluation(Section):
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         given = (*self.corruptions, *self.fluids, *self.files)
-        if any("/" in name or not name for name in given):
-            raise ValueError(f"corruptions, fluids, files: the names {list(given)} must not be empty or contain /")
         names = [
             *RESERVED, *given, *(f"gamma_{gamma:g}" for gamma in self.unseen_gammas),
             *(f"claimed_{claim.claimed:g}_true_{claim.true:g}" for claim in self.claims),
         ]  # fmt: skip
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(names).items() if count > 1)
         if repeated:
-            raise ValueError(f"more than one suite would be named {', '.join(repeated)}; rename it")
+            raise ValueError(f"more than one suite would be named {', '.join(repeated[:5])}; rename it")
         return self

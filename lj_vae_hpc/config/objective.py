@@ -1,10 +1,10 @@
 """The section `objective`: the loss."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import StrictBool, model_validator
 
-from lj_vae_hpc.config.base import NotNegative, Positive, Section
+from lj_vae_hpc.config.base import Epochs, NotNegative, Positive, Section, Weight, between
 
 
 class Objective(Section):
@@ -17,19 +17,19 @@ class Objective(Section):
     likelihood: Literal["gaussian", "gaussian_learned", "bernoulli", "poisson"] = "gaussian_learned"
     """Of an entry. gaussian has the standard deviation `sigma`, gaussian_learned one that is trained; bernoulli needs
     an occupancy grid whose cells hold at most one particle, poisson one of counts."""
-    sigma: Positive = 0.01
+    sigma: Annotated[Positive, between(1e-6, 1e3, "networks compute in single precision")] = 0.01
     """Standard deviation of the gaussian likelihood, in the units of the entries."""
     distances: StrictBool = True
     """With coordinates, the likelihood is that of the coordinates and of all distances formed from them."""
-    kl_weight: NotNegative = 1.0
+    kl_weight: Weight = 1.0
     """β of elbo and fisher, λ of reference; dimensionless."""
-    warmup_epochs: NotNegative = 0.0
+    warmup_epochs: Epochs = 0.0
     """Epochs over which kl_weight grows linearly from 0."""
     estimator: Literal["analytic", "monte_carlo"] = "analytic"
     """The KL divergence in closed form, or estimated from the one latent sample that is decoded."""
-    fisher_weight: NotNegative = 0.1
+    fisher_weight: Weight = 0.1
     """Weight of the deviation of the Fisher information from its target."""
-    fisher_target: NotNegative = 400.0
+    fisher_target: Annotated[NotNegative, between(0, 1e9, "no precision of q(z|x) reaches it")] = 400.0
     """Fisher information tr J that `fisher` holds q(z|x) at, dimensionless; latent_dim is that of the prior."""
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from lj_vae_hpc.config.evaluation import Evaluation
 from lj_vae_hpc.config.model import AUTO, Model, recommended_latent_dim
 from lj_vae_hpc.config.objective import Objective
 from lj_vae_hpc.config.representation import CLOSEST, Representation
-from lj_vae_hpc.config.sampling import Sampling
+from lj_vae_hpc.config.sampling import Sampling, listed, repeated_gammas
 from lj_vae_hpc.config.scan import Scan
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.config.training import Training
@@ -52,18 +52,23 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        seen = set(self.sampling.gamma_values) & set(self.evaluation.unseen_gammas)
+        trained = self.sampling.gamma_values
+        seen = repeated_gammas([*trained, *set(self.evaluation.unseen_gammas)])
         # Of the built-in values those that are trained are left out by the evaluation.
         if seen and self.evaluation.unseen_gammas != Evaluation().unseen_gammas:
-            raise ValueError(
-                f"evaluation.unseen_gammas: {', '.join(f'{g:g}' for g in sorted(seen))} is also in sampling.gammas"
-            )
+            raise ValueError(f"evaluation.unseen_gammas: {listed(seen)} is also in sampling.gammas")
         t = self.training
         if t.validation_fraction + t.calibration_fraction + t.test_fraction >= 0.9:
             raise ValueError(
                 "training: validation_fraction + calibration_fraction + test_fraction must leave at least 0.1 for "
                 "training"
             )
+        for section, warm_up in (("training", t.warmup_epochs), ("objective", self.objective.warmup_epochs)):
+            if warm_up > t.epochs:
+                raise ValueError(
+                    f"{section}.warmup_epochs: {warm_up:g} epochs of warm-up are longer than the training, which has "
+                    f"training.epochs {t.epochs}"
+                )
         wrong = contradiction(self.system.box_side, self.representation, self.model, self.objective)
         if wrong:
             raise ValueError(wrong)

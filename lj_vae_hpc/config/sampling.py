@@ -1,23 +1,25 @@
 """The section `sampling`: how configurations are drawn."""
 
-from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
-from lj_vae_hpc.config.base import Count, Number, Positive, Section
+from lj_vae_hpc.config.base import Count, Displacement, Gamma, Section, at_most
+
+MOST_GAMMAS = 100_000
 
 
 class GammaRange(Section):
     """A scan over γ."""
 
-    start: Number
+    start: Gamma
     """First γ."""
-    stop: Number
+    stop: Gamma
     """Last γ, included."""
-    num: Count
+    num: Annotated[Count, at_most(MOST_GAMMAS, "each value has an ensemble of its own")]
     """How many values."""
     spacing: Literal["linear", "log"] = "linear"
     """Equal differences, or equal ratios (start and stop must then be positive)."""
@@ -37,9 +39,21 @@ class GammaRange(Section):
 
 
 Gammas = Annotated[
-    Annotated[tuple[Number, ...], Tag("list")] | Annotated[GammaRange, Tag("range")],
+    Annotated[tuple[Gamma, ...], Tag("list")] | Annotated[GammaRange, Tag("range")],
     Discriminator(lambda value: "range" if isinstance(value, dict | GammaRange) else "list"),
 ]
+
+
+def repeated_gammas(values: Sequence[float]) -> list[float]:
+    """Those that are in the list twice, but for rounding."""
+    ordered = np.sort(np.asarray(values, np.float64))
+    same = np.diff(ordered) <= 1e-9 * np.maximum(1e-3, np.abs(ordered[1:]))
+    return [float(gamma) for gamma in np.unique(ordered[1:][same])]
+
+
+def listed(values: Sequence[float]) -> str:
+    """The first few of them."""
+    return ", ".join(f"{value:g}" for value in values[:5]) + ", ..." * (len(values) > 5)
 
 
 class Sampling(Section):
@@ -59,13 +73,13 @@ class Sampling(Section):
     """γ = m g σ / ε: a list of values, or {start, stop, num, spacing}. One ensemble each."""
     configurations: Annotated[int, Field(ge=10, lt=2**31, strict=True)] = 10_000
     """Configurations per γ."""
-    samples_per_chain: Count = 1
+    samples_per_chain: Annotated[Count, at_most(1_000_000, "the chains would never end")] = 1
     """Configurations taken from each Markov chain, twice the autocorrelation time that the pilot measures apart;
     `configurations` must be a multiple."""
     sweeps: Annotated[int, Field(gt=0, lt=2**31, strict=True)] = 1_000
     """Sweeps of a chain from its uniform random start to its first configuration; one sweep is one trial move per
     particle. Under `equilibrated` the least: it becomes the proved burn-in where that is longer."""
-    step: Positive = 0.2
+    step: Displacement = 0.2
     """Largest trial displacement per component, in σ; under `equilibrated` only where the tuning starts."""
     target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.2
     """Share of accepted trial moves that the pilot tunes the step for; 0.2 relaxes fastest (docs/science.md)."""
@@ -79,7 +93,7 @@ class Sampling(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the chains run, with the same result to the bit; auto takes a GPU where numba finds one, for less than 600
     particles. One chain per thread: a GPU wants some 10,000 configurations per rank and segment."""
-    segment_rows: Count = 8192
+    segment_rows: Annotated[Count, at_most(1 << 22, "a segment is held in memory")] = 8192
     """Configurations per segment file, the unit that is written at once and redone after a kill."""
 
     @model_validator(mode="after")
@@ -87,9 +101,13 @@ class Sampling(Section):
         values = self.gamma_values
         if not values:
             raise ValueError("gammas: the list is empty; at least one value of γ is needed")
-        repeated = sorted(g for g, times in Counter(values).items() if times > 1)
+        if len(values) > MOST_GAMMAS:
+            raise ValueError(
+                f"gammas: {len(values):,} values; at most {MOST_GAMMAS:,}, each has an ensemble of its own"
+            )
+        repeated = repeated_gammas(values)
         if repeated:
-            raise ValueError(f"gammas: {', '.join(f'{g:g}' for g in repeated)} given more than once")
+            raise ValueError(f"gammas: {listed(repeated)} given more than once, exactly or but for rounding")
         if self.configurations % self.samples_per_chain or self.configurations < 10 * self.samples_per_chain:
             raise ValueError(
                 f"samples_per_chain: configurations {self.configurations} is not a multiple of {self.samples_per_chain}"

@@ -5,11 +5,12 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, field_validator
 
 from lj_vae_hpc.config.base import Section
+from lj_vae_hpc.config.document import read_document
 from lj_vae_hpc.config.sampling import GammaRange, Gammas
+from lj_vae_hpc.errors import UserError
 
 SECTIONS = ("representation", "model", "objective", "training", "evaluation")
 OWN_KEYS = ("seed", "gammas", "configurations", "approach")
@@ -100,8 +101,8 @@ def _approach(value: Any) -> Values:
     path = Path(str(value))
     path = path if path.suffix else APPROACHES / f"{value}.yaml"
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        tree = read_document(path)
+    except UserError:
         known = ", ".join(sorted(file.stem for file in APPROACHES.glob("*.yaml")))
         raise ValueError(f"approach: cannot read {path}; give the path of a YAML file or one of {known}") from None
     given = {name: section for name, section in (tree or {}).items() if name in SECTIONS}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from lj_vae_hpc.config.base import Positive, Section
+from lj_vae_hpc.config.base import Length, Section, Temperature
 from lj_vae_hpc.physics.potentials import make_potential
 from lj_vae_hpc.physics.potentials.base import REGISTRY, Potential
 
@@ -37,8 +37,8 @@ def _number(name: str, value: Any) -> float:
         number = value if isinstance(value, int) else float(value)  # YAML reads 1e-4 as text
     except (TypeError, ValueError):
         number = math.nan
-    if isinstance(value, bool) or not math.isfinite(number):
-        raise ValueError(f"{name} must be a number, not {value!r}")
+    if isinstance(value, bool) or not abs(number) < 1e6:
+        raise ValueError(f"{name} must be a number below a million, not {value!r:.60}")
     return number
 
 
@@ -52,8 +52,8 @@ def check_potential(value: Any) -> PotentialKey:
         key = value[0], value[1]
     elif not isinstance(name, str) or name not in REGISTRY:
         raise ValueError(
-            f"{value!r} is no pair potential; accepted are {', '.join(sorted(REGISTRY))}, the two exponents [n, m] of "
-            "a Mie potential, or {kind: NAME, PARAMETER: NUMBER, ...}"
+            f"{value!r:.60} is no pair potential; accepted are {', '.join(sorted(REGISTRY))}, the two exponents "
+            "[n, m] of a Mie potential, or {kind: NAME, PARAMETER: NUMBER, ...}"
         )
     elif isinstance(value, Mapping) and len(value) > 1:
         key = ChosenPotential(kind=name, **{k: _number(k, v) for k, v in value.items() if k != "kind"})
@@ -68,14 +68,14 @@ class System(Section):
 
     n_particles: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 30
     """Number of particles N."""
-    box_side: Positive = 10.0
+    box_side: Length = 10.0
     """Side L of the hard-walled square box, in σ."""
-    temperature: Positive = 0.75
+    temperature: Temperature = 0.75
     """Temperature T, in ε/k_B."""
     potential: Annotated[PotentialKey, BeforeValidator(check_potential)] = "lennard_jones"
     """Pair potential: one of the names below; a name with parameters, {kind: NAME, PARAMETER: NUMBER}; or the two
     exponents [n, m] of a Mie potential."""
-    cutoff: Positive | None = Field(default=CUTOFF, validate_default=True)
+    cutoff: Length | None = Field(default=CUTOFF, validate_default=True)
     """Distance r_cut in σ beyond which pairs do not interact (truncated, not shifted); null for none. If the
     potential's definition fixes its range, as that of wca does, the default and null become that range, and any other
     value is refused."""

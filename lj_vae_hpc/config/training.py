@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StrictBool
 
-from lj_vae_hpc.config.base import Count, NotNegative, Positive, Section
+from lj_vae_hpc.config.base import Count, Epochs, NotNegative, Positive, Section, at_most, between
 
 
 class Training(Section):
@@ -13,15 +13,15 @@ class Training(Section):
     FREE: ClassVar = frozenset({"epochs", "device", "precision", "checkpoint_minutes"})
     """Keys that may change while a network is trained."""
 
-    epochs: Count = 40
+    epochs: Annotated[Count, at_most(1_000_000, "no training is that long")] = 40
     """Passes over the training split."""
-    batch_size: Count = 256
+    batch_size: Annotated[Count, at_most(1 << 20, "a batch is held in memory")] = 256
     """Configurations per optimizer step, all ranks together."""
-    learning_rate: Positive = 1e-3
+    learning_rate: Annotated[Positive, between(1e-12, 1e6, "weights are in single precision")] = 1e-3
     """Step size of AdamW."""
-    weight_decay: NotNegative = 0.1
+    weight_decay: Annotated[NotNegative, between(0, 1e4, "every weight would vanish")] = 0.1
     """Decoupled weight decay of AdamW (Loshchilov and Hutter, ICLR 2019); 0 is Adam."""
-    warmup_epochs: NotNegative = 1.0
+    warmup_epochs: Epochs = 1.0
     """Epochs over which the learning rate grows linearly from 0."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """The learning rate afterwards: constant, or falling to 0 at the last epoch as a half cosine."""
@@ -37,5 +37,5 @@ class Training(Section):
     """Where to train; auto takes a GPU where every local rank has one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; auto takes bf16 where the hardware multiplies it."""
-    checkpoint_minutes: Positive = 1.0
+    checkpoint_minutes: Annotated[Positive, between(1e-6, 1e6, "no job is that long")] = 1.0
     """Minutes from one checkpoint to the next within an epoch, looked at every 20 steps; each epoch ends with one."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError, field_validator, model_validator
 
-from lj_vae_hpc.config.base import Count, Number, Section
+from lj_vae_hpc.config.base import Count, Number, Section, at_most
 from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.config.objective import Objective
 from lj_vae_hpc.config.training import Training
@@ -51,9 +51,9 @@ Searched = Annotated[
 class Tuning(Section):
     """The search of hyperparameters. Everything outside `space` is the same for all trials."""
 
-    trials: Count = 50
+    trials: Annotated[Count, at_most(100_000, "no search is that long")] = 50
     """Trials of the whole study, over all ranks and jobs; may be increased later."""
-    epochs: Count = 10
+    epochs: Annotated[Count, at_most(1_000_000, "no training is that long")] = 10
     """Epochs of each trial, in place of `training.epochs`."""
     space: dict[str, Searched] = {  # noqa: RUF012, pydantic copies it
         LATENT_DIM: Span(low=4, high=80, spacing="log"),
@@ -100,8 +100,8 @@ def _check_entry(key: str, entry: Any) -> Any:
     try:
         if isinstance(entry, tuple):
             choices = tuple(take(choice) for choice in entry)
-            if not choices or any(choices.count(choice) > 1 for choice in choices):
-                raise ValueError(f"{key}: give at least one choice and none of them twice, not {list(entry)}")
+            if not choices or len(set(map(repr, choices))) < len(choices):
+                raise ValueError(f"{key}: give at least one choice and none of them twice, not {list(entry)!r:.80}")
             return choices
         if kind not in (int, float):
             raise ValueError(f"{key}: is not a number; give a list of choices instead of a range")
