@@ -18,6 +18,12 @@ except ModuleNotFoundError as missing:
     sys.exit(2)
 
 
+UNWRITABLE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR,
+    errno.ELOOP,
+)  # fmt: skip
+
+
 def main() -> None:
     """The entry point of `lj-vae`."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch reads it: its idle threads leave the cores to others
@@ -44,12 +50,17 @@ def main() -> None:
             world.leave(75, everywhere=False)
         sys.exit(75)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in UNWRITABLE:
             world.fail(error)
         world.fail(UserError(f"cannot write {error.filename or 'a file'}: {error.strerror}"))
     except ModuleNotFoundError as missing:
         world.fail(UserError(f"the Python package {missing.name} is missing; run bin/bootstrap first"))
     except Exception as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+            error = UserError(
+                f"not enough memory ({' '.join(str(error).split())[:120]}); choose smaller batches "
+                "(training.batch_size), segments (sampling.segment_rows) or networks, or fewer ranks per node"
+            )
         world.fail(error)
 
 

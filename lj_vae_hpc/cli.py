@@ -33,7 +33,7 @@ command to continue), anything else is a fault.
 
 
 class FileName(click.Path):
-    """A path that fits in one line of a message or a table."""
+    """A path that fits in one line of a message or a table, and that a file system can hold."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -42,10 +42,17 @@ class FileName(click.Path):
         """The path.
 
         Raises:
-            BadParameter: its name has a line feed or another control character.
+            BadParameter: it is empty, too long, or has a line feed or another control character.
         """
-        if any(unicodedata.category(character) == "Cc" for character in os.fsdecode(value)):
-            self.fail(f"{os.fsdecode(value)!r:.200}: names with line feeds or control characters are not accepted")
+        text = os.fsdecode(value)
+        if not text:
+            self.fail("the path is empty", param, ctx)
+        if any(unicodedata.category(character) == "Cc" for character in text):
+            self.fail(f"{text!r:.200}: names with line feeds or control characters are not accepted")
+        longest = max(len(os.fsencode(part)) for part in text.split("/"))
+        # 255 and 4096 are allowed; something is appended while a file is written.
+        if longest > 240 or len(os.fsencode(text)) > 3900:
+            self.fail(f"{text[:60]}... is too long for a path", param, ctx)
         return super().convert(value, param, ctx)
 
 
@@ -109,6 +116,15 @@ other_data = click.option(
 )  # fmt: skip
 
 
+def _check_all(run: RunDir, config: RunConfig, ranks: int) -> None:
+    """Whatever training and evaluation can refuse without data."""
+    setup = import_module("lj_vae_hpc.training.setup")
+    setup.check_networks(config, ranks)
+    setup.check_splits(config)
+    evaluation = import_module("lj_vae_hpc.evaluation.checks")
+    evaluation.check_evaluation(run, config, sorted(config.sampling.gamma_values))
+
+
 def pipeline_command(*stages: str, name: str, text: str, examples: str) -> None:
     """Adds a command that runs one or more stages on a run folder."""
 
@@ -121,7 +137,7 @@ def pipeline_command(*stages: str, name: str, text: str, examples: str) -> None:
         if stages != ("report",):
             world.stop.watch_signals()
         if len(stages) > 1:  # before anything is sampled
-            world.on_root(lambda: import_module("lj_vae_hpc.training.setup").check_networks(config))
+            world.on_root(lambda: _check_all(run, config, world.size))
         for stage in stages:
             if stage != "generate" or not run.data_owner or len(stages) == 1:
                 call(stage, world, run, config)
@@ -367,7 +383,7 @@ scan_command(
     "  mpirun -n 8 lj-vae scan run -c configs/scan.yaml -o runs/scan\n"
     "  lj-vae scan run -o runs/scan -s sampling.configurations=2000        more of each γ",
     max_hours,
-    click.option("--batch", type=click.Path(path_type=Path), hidden=True),  # of jobs/scan.slurm
+    click.option("--batch", type=FileName(), hidden=True),  # of jobs/scan.slurm
     click.option("--element", type=click.IntRange(min=0), hidden=True),
     works=True,
 )  # fmt: skip

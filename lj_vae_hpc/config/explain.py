@@ -26,7 +26,7 @@ def explain(error: ValidationError, root: type[Section]) -> str:
 def _explain(fault: Any, root: type[Section]) -> str:
     """One fault as `key: what is wrong (what is accepted)`."""
     location = [str(part) for part in fault["loc"] if not _is_tag(part)]
-    key = ".".join(part if part.isprintable() and len(part) < 60 else f"{part!r:.57}..." for part in location)
+    key = ".".join(map(plain, location))
     kind, given = fault["type"], fault["input"]
     if kind == "extra_forbidden":
         return f"unknown key {key}; valid keys {_valid_keys(location[:-1], root)}"
@@ -36,7 +36,7 @@ def _explain(fault: Any, root: type[Section]) -> str:
     if kind == "value_error":
         return f"{key}.{message}" if len(location) == 1 else f"{key}: {message}"
     if kind in ("tuple_type", "list_type"):
-        example = f" such as [{given}]" if isinstance(given, int | float | str) and len(str(given)) < 40 else ""
+        example = f" such as [{plain(str(given))}]" if isinstance(given, int | float | str) and len(str(given)) < 40 else ""
         return f"{key}: expected a list{example}, not {shown(given)}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         section = _section_at(location, root)
@@ -51,6 +51,12 @@ def shown(given: Any) -> str:
     return text if len(text) < 60 else text[:57] + "..."
 
 
+def plain(text: str) -> str:
+    """A text as it was given, shortened and in one line."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) < 60 else text[:57] + "..."
+
+
 def _is_tag(part: str | int) -> bool:
     """Whether a part of a location names an alternative of pydantic's, not a key."""
     return isinstance(part, str) and (part.startswith(("tuple[", "literal[", "function-", "[key]")) or part in TAGS)
@@ -59,7 +65,7 @@ def _is_tag(part: str | int) -> bool:
 def _valid_keys(path: list[str], root: type[Section]) -> str:
     section = _section_at(path, root)
     keys = ", ".join(section.model_fields) if section else "none"
-    return f"{'of ' + '.'.join(path) if path else 'at the top'}: {keys}"
+    return f"{'of ' + '.'.join(map(plain, path)) if path else 'at the top'}: {keys}"
 
 
 def _section_at(path: list[str], root: type[Section]) -> type[Section] | None:

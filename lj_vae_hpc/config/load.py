@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lj_vae_hpc.config.document import MOST_LEVELS, parse, read_document
-from lj_vae_hpc.config.explain import explain, shown
+from lj_vae_hpc.config.explain import explain, plain, shown
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 
@@ -68,14 +68,14 @@ def changed(config: RunConfig, values: dict[str, Any]) -> RunConfig:
 def _apply(tree: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")) or key.count(".") >= MOST_LEVELS:
-        raise UserError(f"-s {override:.80}: expected section.key=value, for example -s sampling.configurations=500")
+        raise UserError(f"-s {plain(override)}: expected section.key=value, for example -s sampling.configurations=500")
     try:
         value = parse(text)
     except ValueError as error:
-        raise UserError(f"-s {override:.80}: {text!r:.80} is not a YAML value: {error}") from None
+        raise UserError(f"-s {plain(override)}: {shown(text)} is not a YAML value: {error}") from None
     *parents, last = key.split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
-            raise UserError(f"-s {override:.80}: {parent} is not a section")
+            raise UserError(f"-s {plain(override)}: {plain(parent)} is not a section")
     tree[last] = value

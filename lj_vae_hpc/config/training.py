@@ -37,5 +37,5 @@ class Training(Section):
     """Where to train; auto takes a GPU where every local rank has one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; auto takes bf16 where the hardware multiplies it."""
-    checkpoint_minutes: Annotated[Positive, between(1e-6, 1e6, "no job is that long")] = 1.0
+    checkpoint_minutes: Annotated[Positive, between(1e-12, 1e6, "no job is that long")] = 1.0
     """Minutes from one checkpoint to the next within an epoch, looked at every 20 steps; each epoch ends with one."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.evaluation.checks import check_evaluation
 from lj_vae_hpc.evaluation.conditional.physics import learned_physics
 from lj_vae_hpc.evaluation.kept import remove_outdated, write_columns
 from lj_vae_hpc.evaluation.observables import Arrays
@@ -35,6 +36,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     """
     world.on_root(lambda: check_data(run, config, 1))
     network, weights = load_network(world, run, config)
+    world.on_root(lambda: check_evaluation(run, config, weights.gammas))
     suites, left_out = suites_of(world.on_root(lambda: with_seed_of_data(run, config)), weights.gammas)
     studies = chosen_studies(config.evaluation.studies)
     if world.is_root:

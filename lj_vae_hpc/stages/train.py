@@ -70,8 +70,9 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         if world.is_root:
             place = f", continuing after epoch {state.epoch} step {state.step}" if continuing else ""
             print(
-                f"training: {len(splits.training)} configurations, {batches.steps} steps of {batches.batch_size} per "
-                f"epoch, {world.size} ranks x {threads} threads on {device.type} in {arithmetic['precision']}"
+                f"training: {len(splits.training)} configurations, {config.training.epochs} epochs of {batches.steps} "
+                f"steps of {batches.batch_size}, {world.size} ranks x {threads} threads on {device.type} in "
+                f"{arithmetic['precision']}"
                 f"{place}",
                 flush=True,
             )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from lj_vae_hpc.config.load import load
+from lj_vae_hpc.config.load import changed, load
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.errors import Stopped, UserError
@@ -41,6 +41,8 @@ def tune(
         Stopped: asked to stop before the search was finished.
     """
     config = world.on_root(lambda: _check_and_store_config(run, config_file, overrides, data))
+    if world.is_root:
+        print(f"tuning: {config.tuning.trials} trials of {config.tuning.epochs} epochs", flush=True)
     torch.set_num_threads(world.threads_per_rank())
     torch.set_flush_denormal(True)
     device = choose_device(config.training, world)
@@ -90,6 +92,10 @@ def _check_and_store_config(
         run.path.mkdir(parents=True, exist_ok=True)
         link_data(run, RunDir(data))
     check_data(run, config, 1)
+    try:
+        changed(config, {"training.epochs": config.tuning.epochs})
+    except UserError as error:
+        raise UserError(f"tuning.epochs is {config.tuning.epochs}: {error}") from None
     try:
         run.tuning.mkdir(exist_ok=True)
         with Claims(run.tuning / CLAIMS).alone():

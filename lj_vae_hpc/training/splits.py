@@ -71,20 +71,21 @@ class Splits:
         parts = (~test & ~calibration & ~validation, validation, calibration, test)
         found = cls(*(Rows(layout, chains[which]) for which in parts))
         remedy = "; increase sampling.configurations or"
-        if not len(found.training):
+        if len(found.training.chains) < 2:
             raise UserError(
-                f"training: none of the {len(chains)} chains of each γ is left for training{remedy} lower "
-                "training.validation_fraction, training.calibration_fraction and training.test_fraction"
+                f"training: {len(found.training.chains)} of the {len(chains)} chains of each γ is left for training, "
+                f"which needs at least 2{remedy} lower training.validation_fraction, training.calibration_fraction and "
+                "training.test_fraction"
             )
         for name, rows, least in (
             ("validation", found.validation, 1),
             ("calibration", found.calibration, 1),
             ("test", found.test, 2),
         ):
-            if len(rows) < least:
+            if len(rows.chains) < least:
                 raise UserError(
-                    f"training.{name}_fraction: {len(rows)} of {layout.rows} configurations are in the {name} split, "
-                    f"which needs at least {least}{remedy} training.{name}_fraction"
+                    f"training.{name}_fraction: {len(rows.chains)} of {len(chains)} chains of each γ are in the {name} "
+                    f"split, which needs at least {least}{remedy} training.{name}_fraction"
                 )
         return found
 

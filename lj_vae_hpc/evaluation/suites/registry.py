@@ -1,5 +1,6 @@
 """The suites that a run is evaluated on."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from lj_vae_hpc.config.run import RunConfig
@@ -26,7 +27,7 @@ def suites_of(config: RunConfig, trained: Sequence[float]) -> tuple[list[Suite],
     """
     asked = [suite for kind in suite_classes() for suite in kind.of(config)]
     names = [*SPLITS, *(suite.name for suite in asked)]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise UserError(
             f"evaluation: more than one suite would be named {', '.join(repeated)}; rename what "
