@@ -36,7 +36,9 @@ def _explain(fault: Any, root: type[Section]) -> str:
     if kind == "value_error":
         return f"{key}.{message}" if len(location) == 1 else f"{key}: {message}"
     if kind in ("tuple_type", "list_type"):
-        example = f" such as [{plain(str(given))}]" if isinstance(given, int | float | str) and len(str(given)) < 40 else ""
+        example = (
+            f" such as [{plain(str(given))}]" if isinstance(given, int | float | str) and len(str(given)) < 40 else ""
+        )
         return f"{key}: expected a list{example}, not {shown(given)}"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         section = _section_at(location, root)
