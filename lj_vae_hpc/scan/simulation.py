@@ -44,6 +44,7 @@ class SimulatedSlurm:
         failing: probability that an element dies at a task, and what waits for it is cancelled.
         stopping: probability that an element stops before a task and goes back into the queue.
         seed: of all chances.
+        hidden: a limit of elements in the queue that `limits` does not tell.
         dies_at: keys of tasks at which an element dies for certain.
         runs: how often each task was done, by key.
     """
@@ -54,6 +55,7 @@ class SimulatedSlurm:
     failing: float
     stopping: float
     seed: int = 0
+    hidden: int | None = None
     dies_at: set[str] = field(default_factory=set)
     runs: dict[str, int] = field(default_factory=dict)
 
@@ -81,7 +83,9 @@ class SimulatedSlurm:
         room = self.allowed.jobs - len(self._elements) if self.allowed.jobs is not None else array.elements
         if array.elements > min(self.allowed.array, room):
             self.refused += 1
-            raise UserError(f"sbatch refused: {array.elements} elements are more than the limit")
+            raise UserError(f"sbatch refused: {array.elements} elements are too many")
+        if self.hidden is not None and array.elements + len(self._elements) > self.hidden:
+            raise UserError("sbatch refused: QOSMaxSubmitJobPerUserLimit")
         job = len(self._sizes) + 1
         self._sizes[job] = array.elements
         there = {key for element in self._elements.values() for key in element.tasks}

@@ -43,9 +43,9 @@ class Submitter:
     def __init__(self, campaign: Campaign, scheduler: Scheduler, at_once: dict[str, int]) -> None:
         self._campaign, self._scheduler, self._at_once = campaign, scheduler, at_once
         self._batches = Batches(campaign)
-        self._limits = scheduler.limits()
-        queue = scheduler.queue()
-        self._room = self._limits.jobs - len(queue) if self._limits.jobs is not None else None
+        queue, limits = scheduler.queue(), scheduler.limits()
+        self._most = limits.array
+        self._room = max(0, limits.jobs - len(queue)) if limits.jobs is not None else None
         self._done = campaign.done()
         # Where each task that is in the queue is done: job, element, and whether the array is new.
         waiting = self._batches.in_queue(queue)
@@ -70,13 +70,19 @@ class Submitter:
         for after, group in self._grouped(ready):
             size = self._at_once.get(kind, 1)
             elements = [group[k : k + size] for k in range(0, len(group), size)]
-            for start in range(0, len(elements), self._limits.array):
-                part = elements[start : start + self._limits.array]
-                if self._room is not None:
-                    part = part[: self._room]
-                    self._room -= len(part)
-                if part:
-                    yield self._submit(kind, part, after)
+            while elements and (self._room is None or self._room > 0):
+                part = elements[: min(self._most, self._room or self._most)]
+                try:
+                    batch = self._submit(kind, part, after)
+                except UserError as error:
+                    if "limit" not in str(error).lower() or (len(part) == 1 and not self._where):
+                        raise
+                    # A limit that was not told, such as that of a quality of service: as many as it lets in.
+                    self._most, self._room = max(1, len(part) // 2), 0 if len(part) == 1 else self._room
+                    continue
+                elements = elements[len(part) :]
+                self._room = None if self._room is None else self._room - len(part)
+                yield batch
 
     def _submit(self, kind: str, elements: Sequence[Sequence[Task]], after: tuple[str, ...]) -> Batch:
         batch = self._batches.new([[task.key for task in element] for element in elements])

@@ -78,6 +78,20 @@ def test_what_waits_and_what_does_not_fit(tmp_path: Path) -> None:
     assert not Submitter(campaign, slurm, {}).submit().arrays and not campaign.tasks.keys() - campaign.done()
 
 
+def test_a_limit_that_slurm_does_not_tell(tmp_path: Path) -> None:
+    """As many as it lets in, and the rest later; if it lets in none, its own words."""
+    campaign = campaign_in(tmp_path, 40)
+    slurm = SimulatedSlurm(campaign, slots=50, allowed=Limits(1001, None), failing=0, stopping=0, hidden=13)
+    first = submitted(campaign, slurm, tasks=1)
+    assert sum(len(batch.elements) for batch in first.arrays) == 13 and first.left == 28
+    while campaign.tasks.keys() - campaign.done():
+        submitted(campaign, slurm, tasks=1)
+        drained(slurm)
+    slurm.hidden = 0
+    with pytest.raises(UserError, match="QOSMaxSubmitJobPerUserLimit"):
+        submitted(campaign_in(tmp_path, 41), slurm)
+
+
 def test_a_failure_holds_up_only_what_needs_it(tmp_path: Path) -> None:
     """Two models over other γ are trained though the data set of all γ is not to be had."""
     campaign = campaign_in(tmp_path, 40, models=[{"gammas": [0.1, 0.2]}, {"gammas": [0.3, 0.4]}, {}])
