@@ -98,11 +98,17 @@ class Dataset:
 
     @property
     def box_side(self) -> float | None:
-        """L in σ of the system that it was sampled from, if it says so."""
+        """L in σ of the system that it was sampled from, if it names one.
+
+        Raises:
+            UserError: it names one that is none.
+        """
+        if "system" not in self.attributes:
+            return None
         try:
             return float(json.loads(self.attributes["system"])["box_side"])
         except (KeyError, TypeError, ValueError):
-            return None
+            raise UserError(f"cannot read {self.path}: its attribute system is damaged") from None
 
     def read(self, rows: range, names: tuple[str, ...] = tuple(COLUMNS)) -> Columns:
         """The named columns of a contiguous range of rows."""

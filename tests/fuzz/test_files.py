@@ -1,0 +1,311 @@
+"""Damaged and hostile files of every kind: a command says what is wrong with one, or takes it, and never fails."""
+
+import json
+import os
+import select
+import struct
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gsd.hoomd
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.stages.export import export
+from lj_vae_hpc.stages.score import score
+from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.store.plain import PlainFile
+from lj_vae_hpc.store.reader import Dataset
+from tests.conftest import ROOT, sampled_run
+
+SECONDS = 20  # that a command may take
+FEW = settings(max_examples=100, derandomize=True, deadline=None, database=None,
+               suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large])  # fmt: skip
+KINDS = ("npy", "npz", "xyz", "gsd", "txt")
+TEMPTING = (0, 1, 2, 255, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)
+
+
+class Commands:
+    """A process that runs commands; one that has died or hangs is replaced, and told of."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self.scored: Counter[str] = Counter()
+
+    def __call__(self, *arguments: object) -> tuple[int, str]:
+        """Status and message of a command; negative for a signal, 124 where it took too long."""
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tests.fuzz.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                cwd=ROOT,
+            )  # fmt: skip
+        process = self._process
+        assert process.stdin and process.stdout
+        process.stdin.write(json.dumps(list(map(os.fspath, arguments))) + "\n")
+        process.stdin.flush()
+        ready = select.select([process.stdout], [], [], SECONDS)[0]
+        line = process.stdout.readline() if ready else ""
+        if line:
+            status, message = json.loads(line)
+            return status, message
+        self.close()
+        return (process.returncode, "") if ready else (124, "")
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+        self._process = None
+
+
+@pytest.fixture(scope="module")
+def command() -> Iterator[Commands]:
+    """Runs commands in another process."""
+    commands = Commands()
+    yield commands
+    commands.close()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny trained run that has scored once."""
+    folder = sampled_run(tmp_path_factory.mktemp("fuzz") / "run", "sampling.configurations=40")
+    config = load(folder / "config.yaml")
+    train(World(), RunDir(folder), config)
+    score(World(), RunDir(folder), config, (folder / "data/dataset.h5",))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def good(run: Path) -> dict[str, bytes]:
+    """A small good file of each kind."""
+    with Dataset(run / "data/dataset.h5") as data:
+        positions = data.read(range(3))["positions"]
+    folder = run.parent
+    np.save(folder / "a.npy", positions)
+    np.savez(folder / "a.npz", positions=positions, gamma=np.full(3, 0.1), box_side=5.0)
+    np.savetxt(folder / "a.txt", positions.reshape(3, -1), fmt="%.9g")
+    export(World(), run / "data/dataset.h5", folder / "all.xyz")
+    (folder / "a.xyz").write_text("".join((folder / "all.xyz").read_text().splitlines(keepends=True)[:30]))
+    with gsd.hoomd.open(folder / "a.gsd", "w", precision="double") as file:
+        for row in positions:
+            frame = gsd.hoomd.Frame()
+            frame.configuration.box, frame.particles.N = [5.0, 5.0, 0, 0, 0, 0], 8
+            frame.particles.position = np.c_[row - 2.5, np.zeros(8)]
+            file.append(frame)
+    found = {kind: (folder / f"a.{kind}").read_bytes() for kind in KINDS}
+    return found | {"h5": (run / "data/dataset.h5").read_bytes()}
+
+
+@st.composite
+def damage(draw: st.DrawFn) -> Callable[[bytes], bytes]:
+    """Changes of a file: flipped bits, numbers that tempt, parts cut out, repeated, or cut off."""
+    edits = draw(st.lists(
+        st.tuples(st.sampled_from(["flip", "number", "cut", "repeat", "end"]), st.integers(0, 9999),
+                  st.integers(0, 7), st.sampled_from(TEMPTING), st.integers(1, 64)), min_size=1, max_size=4,
+    ))  # fmt: skip
+
+    def change(data: bytes) -> bytes:
+        new = bytearray(data)
+        for kind, place, bit, number, size in edits:
+            at = place * len(new) // 10_000
+            if kind == "flip" and new:
+                new[at] ^= 1 << bit
+            elif kind == "number":
+                width = (1, 2, 4, 8)[bit % 4]
+                at -= at % width
+                new[at : at + width] = struct.pack("<Q", number)[:width]
+            elif kind == "cut":
+                del new[at : at + size]
+            elif kind == "repeat":
+                new[at:at] = new[at : at + size]
+            elif kind == "end" and bit == 0:
+                del new[at:]
+        return bytes(new)
+
+    return change
+
+
+def refused_or_done(outcome: tuple[int, str], path: Path) -> bool:
+    """Whether a command was done; it must else have said in one line which file it does not take, and why."""
+    status, message = outcome
+    assert status in (0, 2), (outcome, path)
+    assert status == 0 or ("\n" not in message.strip() and path.name in message and "delete" not in message), message
+    return status == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@FEW
+@given(change=damage())
+def test_damaged_files(
+    command: Commands, run: Path, good: dict[str, bytes], kind: str, change: Callable[[bytes], bytes]
+) -> None:
+    path = run.parent / f"damaged.{kind}"
+    path.write_bytes(change(good[kind]))
+    if refused_or_done(command("read", path, run), path) and command.scored[kind] < 3:
+        command.scored[kind] += 1  # no more of them, since each takes most of a second
+        assert refused_or_done(command("score", path, "-o", run), path)
+
+
+@settings(FEW, max_examples=200)
+@given(change=damage())
+def test_damaged_data_sets(
+    command: Commands, run: Path, good: dict[str, bytes], change: Callable[[bytes], bytes]
+) -> None:
+    """What verify lets pass holds the same as before, bit for bit."""
+    path = run.parent / "damaged.h5"
+    path.write_bytes(change(good["h5"]))
+    inspected = refused_or_done(command("inspect", path), path)
+    if refused_or_done(command("verify", path), path):
+        assert inspected
+        with PlainFile(path) as found, PlainFile(run / "data/dataset.h5") as wanted:
+            assert found.arrays.keys() == wanted.arrays.keys()
+            assert all(found.read(name).tobytes() == wanted.read(name).tobytes() for name in wanted.arrays)
+            assert found.attributes == wanted.attributes
+
+
+def virtual(file: h5py.File, source: str) -> None:
+    """Positions that are those of another file, or of this one."""
+    shape = file["positions"].shape
+    layout = h5py.VirtualLayout(shape, np.float32)
+    layout[:] = h5py.VirtualSource(source, "positions", shape)
+    del file["positions"]
+    file.create_virtual_dataset("positions", layout)
+
+
+def external(file: h5py.File, source: str) -> None:
+    shape = file["energy"].shape
+    del file["energy"]
+    file.create_dataset("energy", shape, np.float64, external=[(source, 0, 8 * shape[0])])
+
+
+def replaced(name: str, **options: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        values = options.pop("data", None)
+        values = file[name][()] if values is None else values
+        del file[name]
+        file.create_dataset(name, data=values, **options)
+
+    return change
+
+
+def link(file: h5py.File, target: object) -> None:
+    del file["chain"]
+    file["chain"] = target
+
+
+def attribute(name: str, value: object) -> Callable[[h5py.File], None]:
+    return lambda file: file.attrs.__setitem__(name, value)
+
+
+def declared(rows: int, particles: int) -> Callable[[h5py.File], None]:
+    """Sizes for which no disk has room."""
+
+    def change(file: h5py.File) -> None:
+        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plan.set_alloc_time(h5py.h5d.ALLOC_TIME_LATE)
+        del file["positions"]
+        space = h5py.h5s.create_simple((rows, particles, 2))
+        h5py.h5d.create(file.id, b"positions", h5py.h5t.IEEE_F32LE, space, plan)
+
+    return change
+
+
+HOSTILE: dict[str, Callable[[h5py.File], object]] = {
+    "external storage": lambda file: external(file, "/etc/passwd"),
+    "virtual, elsewhere": lambda file: virtual(file, "/etc/passwd"),
+    "virtual, in a circle": lambda file: virtual(file, "."),
+    "soft link elsewhere": lambda file: link(file, h5py.SoftLink("/energy")),
+    "soft link in a circle": lambda file: link(file, h5py.SoftLink("/chain")),
+    "external link": lambda file: link(file, h5py.ExternalLink("/etc/passwd", "/x")),
+    "a group in itself": lambda file: file.__setitem__("ensembles/again", file["ensembles"]),
+    "compressed": replaced("positions", compression="gzip"),
+    "chunked": replaced("energy", chunks=(8,)),
+    "another type": replaced("positions", dtype=np.float64),
+    "another shape": replaced("energy", data=np.zeros((80, 2))),
+    "objects": replaced("energy", data=np.array([b"x"] * 80, dtype=object), dtype=h5py.string_dtype()),
+    "a structure": replaced("energy", data=np.zeros(80, [("a", float)])),
+    "no rows": replaced("positions", data=np.zeros((0, 8, 2), np.float32)),
+    "a missing column": lambda file: file.__delitem__("chain"),
+    "no ensembles": lambda file: file.__delitem__("ensembles"),
+    "a group for a column": lambda file: (file.__delitem__("chain"), file.create_group("chain")),
+    "1e12 rows": declared(10**12, 8),
+    "1e9 particles": declared(80, 10**9),
+    "an array as attribute": attribute("configurations", np.arange(3)),
+    "a version that is an array": attribute("schema_version", np.array([2, 2])),
+    "text for a number": attribute("samples_per_chain", "many"),
+    "a system that is none": attribute("system", '{"n_particles": -1}'),
+    "more rows than it has": attribute("configurations", 10**12),
+    "no rows of a chain": attribute("samples_per_chain", 0),
+}
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_hostile_data_sets(command: Commands, run: Path, good: dict[str, bytes], tmp_path: Path, how: str) -> None:
+    """Each is refused by every command that opens files, with or without the checksum of its attributes."""
+    path = tmp_path / "hostile.h5"
+    path.write_bytes(good["h5"])
+    with h5py.File(path, "r+") as file:
+        HOSTILE[how](file)
+        del file.attrs["metadata_checksum"]
+    for arguments in (
+        ("inspect", path),
+        ("verify", path),
+        ("score", path, "-o", run),
+        ("export", path, "--to", tmp_path / "a.npz"),
+        ("import", path, "-c", run / "config.yaml", "-o", tmp_path / "new"),
+    ):
+        assert not refused_or_done(command(*arguments), path), arguments
+    assert not (tmp_path / "a.npz").exists() and not (tmp_path / "new").exists()
+
+
+def test_newer_layouts_are_refused(command: Commands, tmp_path: Path, run: Path) -> None:
+    path = tmp_path / "latest.h5"
+    with h5py.File(run / "data/dataset.h5") as old, h5py.File(path, "w", libver="latest") as new:
+        new.attrs.update(old.attrs)
+        for name in old:
+            old.copy(name, new)
+    assert not refused_or_done(command("inspect", path), path)
+
+
+def test_archives_that_declare_what_they_do_not_hold(
+    command: Commands, run: Path, good: dict[str, bytes], tmp_path: Path
+) -> None:
+    for k, shape in enumerate([(10**12, 8, 2), (3, 10**9, 2), (-1, 8, 2), (3, 8), (), (0, 8, 2)]):
+        head = np.lib.format.magic(1, 0)
+        text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+        array = head + struct.pack("<H", len(text)) + text.encode() + bytes(192)
+        path = tmp_path / f"{k}.npy"
+        path.write_bytes(array)
+        assert not refused_or_done(command("score", path, "-o", run), path)
+        with zipfile.ZipFile(path.with_suffix(".npz"), "w") as archive:
+            archive.writestr("positions.npy", array)
+        assert not refused_or_done(command("score", path.with_suffix(".npz"), "-o", run), path.with_suffix(".npz"))
+
+
+def test_a_hostile_file_as_a_user_meets_it(
+    run: Path, good: dict[str, bytes], tmp_path: Path, lj_vae: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    path = tmp_path / "circle.h5"
+    path.write_bytes(good["h5"])
+    with h5py.File(path, "r+") as file:
+        virtual(file, ".")
+    done = lj_vae("inspect", path, timeout=SECONDS)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "/dev/zero", "/dev/null", "/proc/self/environ", "/proc/self/mem"])
+def test_files_that_are_not_data(command: Commands, run: Path, name: str) -> None:
+    for arguments in (("inspect", name), ("verify", name), ("score", name, "-o", run)):
+        assert not refused_or_done(command(*arguments), Path(name)), arguments
