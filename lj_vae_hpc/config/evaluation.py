@@ -125,7 +125,7 @@ class Evaluation(Section):
     corruptions: dict[SuiteName, Corruption] = _ladder()
     """Suites made from the test split by moving particles, by name. Particles are sorted anew."""
     files: dict[SuiteName, FilePath] = {}  # noqa: RUF012
-    """Suites of your own, by name: a dataset.h5, .npz, .xyz or text file of configurations of N particles each."""
+    """Suites of your own, by name: files of configurations of N particles each, of any kind that `score` reads."""
     extra_scores: tuple[str, ...] = ()
     """Slow scores to compute besides the others: importance_weighted, likelihood_regret, gradient_norms."""
     studies: tuple[str, ...] = ("reconstruction", "generation", "completion", "latent")

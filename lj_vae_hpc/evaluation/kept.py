@@ -12,7 +12,7 @@ import h5py
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.store.plain import Damaged, PlainFile
-from lj_vae_hpc.store.writer import write_small_hdf5
+from lj_vae_hpc.store.writer import read_small_hdf5, write_small_hdf5
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ class Kept:
             UserError: the file is damaged.
         """
         try:
-            with PlainFile(self.path) as file:
-                return {name: file.read(name) for name in file.arrays}
+            return read_small_hdf5(self.path)[1]
         except (OSError, Damaged) as error:
             raise UserError(f"cannot read {self.path}: {error}; delete it and run the command again") from None
 

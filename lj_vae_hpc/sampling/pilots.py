@@ -15,9 +15,9 @@ from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot
 from lj_vae_hpc.sampling.pilot import PilotState, Team, may_continue, run_pilot
-from lj_vae_hpc.store.plain import Damaged, PlainFile
+from lj_vae_hpc.store.plain import Damaged
 from lj_vae_hpc.store.segments import finished_segments
-from lj_vae_hpc.store.writer import write_small_hdf5
+from lj_vae_hpc.store.writer import read_small_hdf5, write_small_hdf5
 
 TEAM_SIZES = (1, 2, 4, 8)  # ranks that share a pilot's chains, so that every rank has full blocks of them
 SECONDS_BETWEEN_QUESTIONS, SECONDS_LOST_AT_MOST = 1.0, 60.0  # whether to stop; when a pilot is killed
@@ -124,9 +124,9 @@ def needs_pilot(ensemble: Ensemble, folder: Path) -> bool:
 def _read(path: Path, ensemble: Ensemble) -> dict[str, NDArray[np.generic]] | None:
     """What was kept of a pilot, if it is this one."""
     try:
-        with PlainFile(path) as file:
-            if file.attributes.get("pilot") == ensemble.pilot_identity:
-                return {name: file.read(name) for name in file.arrays}
+        attributes, columns = read_small_hdf5(path)
+        if attributes.get("pilot") == ensemble.pilot_identity:
+            return columns
     except (OSError, Damaged):
         pass
     return None

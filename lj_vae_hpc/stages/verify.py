@@ -11,9 +11,11 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling.summary import check_system, system_of
+from lj_vae_hpc.store.plain import Damaged
 from lj_vae_hpc.store.reader import ROWS_AT_ONCE, Dataset
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.verifier import find_damage
+from lj_vae_hpc.store.writer import read_small_hdf5
 
 
 def verify(world: World, path: Path, config: RunConfig | None = None) -> None:
@@ -51,6 +53,11 @@ def _pieces(
                     (file, range(k, min(k + ROWS_AT_ONCE, data.rows))) for k in range(0, data.rows, ROWS_AT_ONCE)
                 ]
         except UserError as error:
+            broken.append((file, str(error)))
+    for file in sorted(path.parent.glob("ensembles/*/pilot.h5")):
+        try:
+            read_small_hdf5(file)
+        except (Damaged, OSError) as error:
             broken.append((file, str(error)))
     return system, rows, pieces, broken
 

@@ -58,7 +58,7 @@ class Dataset:
         try:
             self._file = PlainFile(path)
         except Damaged as error:
-            raise UserError(f"cannot read {path}: {error}") from None
+            raise UserError(f"cannot read {path}: {error}; expected a dataset.h5 of lj-vae") from None
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from None
         self.attributes = self._file.attributes

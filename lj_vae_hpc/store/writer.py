@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
+from lj_vae_hpc.store.plain import Damaged, PlainFile
 from lj_vae_hpc.store.reader import ROWS_AT_ONCE, Dataset
 from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import (
@@ -108,6 +109,21 @@ def _copy(folder: Path, rows: range, file: h5py.File, first: int) -> None:
                     file[name][first + start : first + stop] = block
 
 
+def read_small_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Attributes and arrays of a file of write_small_hdf5.
+
+    Raises:
+        Damaged: it is damaged, or not such a file.
+        OSError: it cannot be read.
+    """
+    with PlainFile(path) as file:
+        arrays = {name: file.read(name) for name in file.arrays}
+        stored = file.attributes.get("metadata_checksum")
+        if stored is not None and stored != metadata_checksum(file.attributes, arrays):
+            raise Damaged("it differs from its checksum")
+        return file.attributes, arrays
+
+
 def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """Writes an HDF5 file by way of memory, since HDF5 can crash in one that it cannot write; one rank calls this.
 
@@ -121,6 +137,9 @@ def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
         file.attrs["schema_version"] = SCHEMA_VERSION
         fill(file)
+        arrays: dict[str, NDArray[Any]] = {}
+        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), arrays)
         file.flush()
         image = file.id.get_file_image()
     partial = unfinished(path)  # others may write the same at this time

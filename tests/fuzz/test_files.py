@@ -29,7 +29,7 @@ from lj_vae_hpc.store.reader import Dataset
 from tests.conftest import ROOT, sampled_run
 
 SECONDS = 20  # that a command may take
-FEW = settings(max_examples=100, derandomize=True, deadline=None, database=None,
+FEW = settings(max_examples=60, derandomize=True, deadline=None, database=None,
                suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large])  # fmt: skip
 KINDS = ("npy", "npz", "xyz", "gsd", "txt")
 TEMPTING = (0, 1, 2, 255, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)
@@ -158,7 +158,7 @@ def test_damaged_files(
         assert refused_or_done(command("score", path, "-o", run), path)
 
 
-@settings(FEW, max_examples=200)
+@settings(FEW, max_examples=150)
 @given(change=damage())
 def test_damaged_data_sets(
     command: Commands, run: Path, good: dict[str, bytes], change: Callable[[bytes], bytes]

@@ -107,14 +107,21 @@ def test_every_column_survives_bit_for_bit(
     assert [p.name for p in (tmp_path / "new").iterdir()] == [name]
 
 
-@pytest.mark.parametrize("suffix", ["txt", "xyz", "npz"])
+@pytest.mark.parametrize("suffix", ["txt", "npy", "xyz", "npz", "gsd", "h5"])
 def test_an_import_of_an_export_is_the_same_data(
     sampled: Path, tmp_path: Path, files: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     monkeypatch.setattr("lj_vae_hpc.stages.import_data.PARTICLES_AT_ONCE", 7 * N)
-    if suffix != "txt":
+    source = sampled / "data" / "dataset.h5"
+    if suffix == "h5":
+        files = (source,)
+    elif suffix == "npy":
+        files = tuple(file.with_suffix(".npy") for file in files)
+        for file, positions in zip(files, np.split(columns(source)["positions"], 2), strict=True):
+            np.save(file, positions)
+    elif suffix != "txt":
         files = (tmp_path / f"a.{suffix}",)
-        export(WORLD, sampled / "data" / "dataset.h5", *files)
+        export(WORLD, source, *files)
     take(files, tmp_path / "run")
     found, wanted = columns(tmp_path / "run" / "data" / "dataset.h5"), columns(sampled / "data" / "dataset.h5")
     for name in ("positions", "energy", "gamma"):

@@ -10,11 +10,12 @@ import pytest
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.store.plain import Damaged
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns
 from lj_vae_hpc.store.segments import SegmentWriter, Together, finished_segments, missing_rows, segment_path
 from lj_vae_hpc.store.verifier import find_damage
-from lj_vae_hpc.store.writer import write_dataset
+from lj_vae_hpc.store.writer import read_small_hdf5, write_dataset, write_small_hdf5
 
 ENSEMBLES, EACH, N = 3, 23, 5
 ROWS = ENSEMBLES * EACH
@@ -166,3 +167,23 @@ def test_unreadable_files_are_named(path: Path, how: str) -> None:
 def test_no_permission_or_no_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
         SegmentWriter(TOGETHER).write(tmp_path / "no", range(EACH), range(EACH), columns(range(EACH)), {})
+
+
+def test_a_small_file_with_one_changed_bit_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "small.h5"
+
+    def fill(file: h5py.File) -> None:
+        file.attrs["pilot"] = "which"
+        file.create_dataset("group/mean", data=np.arange(50.0))
+
+    write_small_hdf5(path, fill)
+    attributes, arrays = read_small_hdf5(path)
+    assert attributes["pilot"] == "which" and arrays["group/mean"].tolist() == list(range(50))
+    whole = bytearray(path.read_bytes())
+    at = whole.find(np.arange(50.0).tobytes())
+    for place in (at, at + 399, whole.find(b"which")):
+        changed = bytearray(whole)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(Damaged, match="differs from its checksum"):
+            read_small_hdf5(path)
