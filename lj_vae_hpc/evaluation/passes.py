@@ -95,7 +95,7 @@ class Pass:
     @cached_property
     def kl(self) -> Floats:
         """(n,) KL(q(z|x) || N(0, 1)) in nats."""
-        return self._total(self._terms.kl) * self._posterior[0].shape[1]
+        return self._total(self._terms.kl)
 
     @cached_property
     def negative_elbo(self) -> Floats:

@@ -51,7 +51,7 @@ def training(results: Results) -> Section:
     epochs = [int(h["epoch"]) for h in history]
     panels = [
         _curve(epochs, history, "mse", "Mean squared error", True),
-        _curve(epochs, history, "kl", "KL per latent dimension (nats)", False),
+        _curve(epochs, history, "kl", "KL (nats per configuration)", False),
     ]
     best = min(history, key=lambda h: h["validation_loss"])
     gap = best["validation_mse"] / best["mse"] if best["mse"] else 1.0

@@ -44,7 +44,7 @@ class Curves:
             self._writer.flush()  # type: ignore[no-untyped-call]
         seconds = time.monotonic() - self._started
         print(
-            f"epoch {last['epoch']:g}: mse {last['mse']:.3g}, kl {last['kl']:.3f}, validation mse "
+            f"epoch {last['epoch']:g}: MSE {last['mse']:.3g}, KL {last['kl']:.1f} nats, validation MSE "
             f"{last['validation_mse']:.3g}, {seconds:.0f} s since start",
             flush=True,
         )

@@ -34,7 +34,7 @@ class State:
 
     epoch: int = 0
     step: int = 0
-    sums: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # loss, squared error, KL, configurations so far in this epoch
+    sums: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # loss, squared error, KL in nats, configurations so far in this epoch
     untrained: float = 0.0  # squared error of the first batch before any step, or of a constant if that is larger
     best: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)
@@ -137,7 +137,9 @@ class Trainer:
         device = self.network.device
         with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             output = module(x, condition, noise.flatten(0, 1).to(device))
-        return Terms(*map(self.network.per_configuration, criterion(x, output, warmth)))
+        each = criterion(x, output, warmth)
+        averages = Terms(*map(self.network.per_configuration, each))
+        return averages._replace(kl=self.network.sum_of_samples(each.kl))
 
     def _train_epoch(self, state: State) -> State:
         self.parallel.train()

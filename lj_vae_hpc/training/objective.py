@@ -18,7 +18,7 @@ class Terms(NamedTuple):
 
     loss: Tensor
     squared_error: Tensor  # mean over the entries of the distance matrix where there is one, else of the sample
-    kl: Tensor  # KL(q(z|x) || N(0, 1)) in nats, mean over latent dimensions
+    kl: Tensor  # KL(q(z|x) || N(0, 1)) in nats, summed over latent dimensions
     negative_elbo: Tensor  # -log p(x|z) + KL in nats, whatever weights the loss gives to its terms
 
 
@@ -66,7 +66,7 @@ class Criterion:
         if o.kind == "reference":
             loss = error.mean(dim=1) + weight * kl.mean(dim=1)
             surprise = _gaussian(error, self._implied_log_sigma(error.shape[1], kl.shape[1]))
-            return Terms(loss, squared_error, kl.mean(dim=1), surprise + kl.sum(dim=1))
+            return Terms(loss, squared_error, kl.sum(dim=1), surprise + kl.sum(dim=1))
         if o.likelihood.startswith("gaussian"):
             compared = torch.cat([error, squared], dim=1) if self.compares_both else error
             surprise = _gaussian(compared, output.log_sigma)
@@ -80,7 +80,7 @@ class Criterion:
         loss = surprise + weight * divergence
         if o.kind == "fisher":
             loss = loss + o.fisher_weight * ((-output.log_variance).exp().sum(dim=1) - o.fisher_target).abs()
-        return Terms(loss, squared_error, kl.mean(dim=1), surprise + kl.sum(dim=1))
+        return Terms(loss, squared_error, kl.sum(dim=1), surprise + kl.sum(dim=1))
 
     def _implied_log_sigma(self, entries: int, latent_dim: int) -> Tensor:
         """Logarithm of σ of the normal likelihood that the reference loss implies.

@@ -34,7 +34,8 @@ def description_length(trainer: Trainer, config: RunConfig) -> dict[str, float]:
             noise = torch.randn(len(part.gamma), encoding.samples, dimension, generator=generator)
             each = trainer._forward(module, criterion, part, noise)
             sums += [float(each.squared_error.sum()), float(each.kl.sum())]
-    error, kl = sums[0] / len(rows), dimension * sums[1] / len(rows)
+    error, kl = sums / len(rows)
     side = config.system.n_particles + 2 * config.representation.landmarks
     entries = side * (side - 1) / 2 if config.representation.has_positions else math.prod(encoding.shape)
+    entries *= encoding.samples
     return {"nats": 0.5 * entries * math.log(2 * math.pi * math.e * max(error, 1e-30)) + kl, "mse": error, "kl": kl}

@@ -133,7 +133,7 @@ def test_the_value_of_a_trial() -> None:
     def forward(_: object, criterion: object, part: Configurations, noise: torch.Tensor) -> Terms:
         seen.append(noise)
         one = torch.ones(len(part.gamma))
-        return Terms(one, 0.01 * one, 2.0 * one, one)
+        return Terms(one, 0.01 * one, 6.0 * one, one)
 
     trainer = SimpleNamespace(
         network=Network.of(config), validation=range(40, 100),

@@ -8,7 +8,7 @@ from lj_vae_hpc.evaluation.scores.base import Score
 
 
 class KL(Score):
-    """KL(q(z|x) || N(0, 1)) in nats."""
+    """KL(q(z|x) || N(0, 1)) in nats per configuration, summed over latent dimensions."""
 
     name = "kl"
     two_sided = True
