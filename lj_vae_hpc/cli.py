@@ -20,6 +20,7 @@ from lj_vae_hpc.run.folder import RunDir, load_for, open_run
 EXAMPLES = """
 \b
 Examples:
+  lj-vae doctor                                     is everything here?
   lj-vae run -c configs/quick.yaml                  everything, small
   mpirun -n 64 lj-vae generate -c configs/scan.yaml -o runs/scan
   mpirun -n 64 lj-vae train -o runs/scan            with the folder's own configuration
@@ -30,6 +31,12 @@ Examples:
 Exit status: 0 done, 2 bad configuration or input, 75 stopped early (resubmit the same
 command to continue), anything else is a fault.
 """
+
+
+ORDER = (
+    "doctor", "generate", "import", "tune", "train", "evaluate", "report", "run", "compare", "score", "inspect",
+    "verify", "export", "scan",
+)  # fmt: skip
 
 
 class FileName(click.Path):
@@ -57,11 +64,11 @@ class FileName(click.Path):
 
 
 class InOrder(click.Group):
-    """Lists its commands in the order in which they are added: that of the pipeline."""
+    """Lists its commands in the order in which they are used; those of a group without an order as they are added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names."""
-        return list(self.commands)
+        return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
 @click.group(
@@ -161,7 +168,8 @@ pipeline_command(
 )  # fmt: skip
 pipeline_command(
     "evaluate", name="evaluate", text="Scores the test split and every anomaly suite.",
-    examples="  mpirun -n 8 lj-vae evaluate -o runs/equilibrated",
+    examples="  mpirun -n 8 lj-vae evaluate -o runs/equilibrated\n"
+    "  lj-vae evaluate -o runs/quick -s evaluation.files={mine: mine.xyz}       configurations of your own as a suite",
 )  # fmt: skip
 pipeline_command(
     "report", name="report", text="Writes the page RUN_DIR/report/index.html.",
@@ -299,10 +307,11 @@ def import_files(
     world: World, files: tuple[Path, ...], center: bool, config_file: Path | None, output: Path | None,
     overrides: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Makes the data set of a new run from configurations of other programs: text, .xyz, .gsd, .npz, .npy, dataset.h5.
+    """Makes the data set of a new run from configurations of other programs.
 
-    Text holds one configuration per line, x1 y1 x2 y2 ... in units of sigma, and one file per value of sampling.gammas,
-    in their order. The other formats may tell gamma themselves.
+    FILE may be text, .xyz, .gsd, .npz, .npy or a dataset.h5. Text holds one configuration per line, x1 y1 x2 y2 ... in
+    units of sigma, and there is one file per value of sampling.gammas, in their order. The other formats may tell gamma
+    themselves.
     """
     path = _run_path(output, config_file)
     call("import_files", world, files, path, config_file, overrides, center, module="import_data")
@@ -312,7 +321,10 @@ def import_files(
 @options
 @click.pass_obj
 def doctor(world: World, config_file: Path | None, output: Path | None, overrides: tuple[str, ...]) -> None:
-    """Checks that this machine can do every stage: MPI, parallel HDF5, compiler, torch, Slurm, the output folder."""
+    """Checks that this machine can do every stage, and says what is missing.
+
+    It looks at MPI, parallel HDF5, the compiler, torch, the network, Slurm and the output folder.
+    """
     path = _run_path(output, config_file)
     stored = RunDir(path).config
     config = world.on_root(lambda: load(config_file or (stored if stored.exists() else None), overrides))

@@ -29,7 +29,7 @@ from lj_vae_hpc.evaluation.weights import Weights
 from lj_vae_hpc.physics.energies import height_sum
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.folder import RunDir
-from lj_vae_hpc.sampling.production import assemble, produce
+from lj_vae_hpc.sampling.production import assemble, holds, produce
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.network import Network
 
@@ -60,11 +60,21 @@ def sample_suites(world: "World", run: RunDir, config: RunConfig, suites: Sequen
     missing = False
     for count in dict.fromkeys(counts.values()):
         different = {e.key: e for suite, its in counts.items() if its == count for e in suite.ensembles}
-        missing |= produce(world, list(different.values()), count, store, "suites")
+        names = world.on_root(partial(_unsampled, run, counts, count))
+        if world.is_root and len(names) > 1:
+            print(f"evaluation: sampling the suites {', '.join(names)}", flush=True)
+        label = f"suite {names[0]}" if len(names) == 1 else "suites"
+        missing |= produce(world, list(different.values()), count, store, label)
     for suite, count in counts.items():
         assemble(world, suite.ensembles, count, store, suite_file(run, suite))
     if missing and world.should_stop():
         raise Stopped(f"the suites are sampled in {run.evaluation}")
+
+
+def _unsampled(run: RunDir, counts: dict[Suite, int], count: int) -> list[str]:
+    """The suites of so many configurations per ensemble whose file is not there."""
+    suites = [suite for suite, its in counts.items() if its == count]
+    return [suite.name for suite in suites if not holds(suite_file(run, suite), suite.ensembles, count)]
 
 
 @dataclass(frozen=True, eq=False)

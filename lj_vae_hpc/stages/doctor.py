@@ -55,7 +55,9 @@ def doctor(world: World, output: Path, config: RunConfig) -> None:
 
 def _ranks(world: World) -> str:
     nodes = sorted(set(world.gather(socket.gethostname())))
-    return f"{world.size} on {', '.join(nodes)}, {world.threads_per_rank()} threads each"
+    root = "Open MPI" in world.mpi_library() and os.geteuid() == 0 and "OMPI_ALLOW_RUN_AS_ROOT" not in os.environ
+    hint = "; as root, mpirun needs OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1" if root else ""
+    return f"{world.size} on {', '.join(nodes)}, {world.threads_per_rank()} threads each{hint}"
 
 
 def _network(world: World) -> str:

@@ -1,5 +1,6 @@
 """The latent dimension that scales with the system, and what a network loses beside principal components."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import torch
 
 from lj_vae_hpc.config.load import changed, load
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.evaluation.passes import Pass
+from lj_vae_hpc.evaluation.scores.registry import score_classes
+from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.train import train
@@ -118,6 +122,18 @@ def test_the_position_error_is_a_distance_in_sigma(data: Path) -> None:
     accuracy = measure(network, config, some, some)
     assert accuracy.network == pytest.approx(np.sqrt((offset**2).sum(axis=1).mean()), rel=1e-4)
     assert accuracy.components == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("keys", [(), (*LOCAL, "representation.neighbours=3"), ("objective.estimator=monte_carlo",)])
+def test_kl_is_in_nats_per_configuration_everywhere(data: Path, tmp_path: Path, keys: tuple[str, ...]) -> None:
+    run, config = open_run(World(None), tmp_path / "run", data / "config.yaml", keys, data=data)
+    train(World(None), run, config)
+    network, weights = load_network(World(None), run, config)
+    with Dataset(run.dataset) as dataset:
+        splits = Splits.of(dataset.layout, config.training)
+        scored = score_classes()["kl"]()(Pass(network, read_rows(dataset, splits.validation[:])))
+    epochs = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert scored.mean() == pytest.approx(epochs[weights.epoch - 1]["validation_kl"], rel=1e-4)
 
 
 def test_training_says_how_well_it_reconstructs(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,15 @@
 """What people give by mistake, or on purpose: one message that says what is accepted, at once."""
 
+import re
 import time
 from pathlib import Path
 
 import click
 import pytest
 import torch
+from click.testing import CliRunner
 
-from lj_vae_hpc.cli import FileName
+from lj_vae_hpc.cli import FileName, cli
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.checks import check_evaluation
@@ -130,6 +132,17 @@ def test_paths_that_no_file_should_have(path: str) -> None:
 
 def test_other_paths_are_paths() -> None:
     assert FileName().convert("runs/größe 2", None, None) == Path("runs/größe 2")
+
+
+def test_the_help_lists_whole_summaries_in_the_order_of_use() -> None:
+    shown = CliRunner().invoke(cli, ["--help"]).output
+    listed = re.findall(r"^  ([a-z]+) +[A-Z](.*)", shown.partition("Commands:")[2].partition("Examples:")[0], re.M)
+    names = [name for name, _ in listed]
+    assert names[:7] == ["doctor", "generate", "import", "tune", "train", "evaluate", "report"]
+    assert sorted(names) == sorted(cli.commands)
+    assert not [summary for _, summary in listed if "..." in summary]
+    for name in names:
+        assert "Examples:\n" in CliRunner().invoke(cli, [name, "--help"]).output
 
 
 def test_memory_is_estimated_before_it_is_taken() -> None:
