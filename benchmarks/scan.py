@@ -85,7 +85,7 @@ def many(gammas: int = 2_000) -> None:
             with step("status", taken):
                 Status(campaign).text()
             with step("collect", taken):
-                collect(campaign)
+                collect(campaign).write(campaign.tables)
             with step("inspect", taken), redirect_stdout(StringIO()):
                 inspect(World(), campaign.run.dataset)
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
