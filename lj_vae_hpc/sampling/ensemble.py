@@ -48,7 +48,7 @@ class Ensemble:
         }  # fmt: skip
         return json.dumps(facts, sort_keys=True)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A hash of the identity, which names the ensemble's folder."""
         return hashlib.sha256(self.identity.encode()).hexdigest()[:24]

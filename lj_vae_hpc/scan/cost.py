@@ -75,7 +75,7 @@ class Costs:
     @cached_property
     def per_epoch(self) -> float:
         """Core seconds of a model per configuration of its data set and epoch."""
-        trained = [(task, found["core_seconds"]) for task in self.campaign.models if (found := task.finished())]
+        trained = [(task, found.get("core_seconds", 0)) for task in self.campaign.models if (found := task.finished())]
         trained = [(task, seconds) for task, seconds in trained if seconds > 0]
         if trained:
             return float(sum(s for _, s in trained) / sum(epochs_of(task) for task, _ in trained))
