@@ -240,6 +240,19 @@ def score(
     call("score", world, run, config, files, target, center, force)
 
 
+@cli.command(epilog="\b\nExamples:\n  lj-vae compare runs/reference runs/beta --to compare.html")
+@click.argument("runs", required=True, nargs=-1, type=FileName(), metavar="RUN_DIR...")
+@click.option("--to", "target", type=FileName(), required=True, metavar="FILE.html", help="A new file, the page.")
+@force
+@click.pass_obj
+def compare(world: World, runs: tuple[Path, ...], target: Path, force: bool) -> None:
+    """Writes one page with the facts, tables and curves of several runs side by side.
+
+    The runs are only read. Of a run that is not evaluated yet, the page shows the data and the training.
+    """
+    call("compare", world, runs, target, force)
+
+
 def data_command(name: str, text: str, examples: str) -> None:
     """Adds a command that looks at a data set and changes nothing."""
 

@@ -18,7 +18,7 @@ from bokeh.models import (
     TapTool,
     WheelZoomTool,
 )
-from bokeh.palettes import Viridis256
+from bokeh.palettes import Plasma256
 from bokeh.plotting import figure
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def explorer(results: Results) -> dict[str, Any]:
         "axes": [{"title": name, "values": _floats(values)} for name, values in _axes(columns, *normal).items()],
         "fields": [{"title": name, "values": _floats(values)}
                    for name, values in _fields(columns, results.shown_scores).items()],
-        "side": side, "particles": n, "palette": Viridis256[::8],
+        "side": side, "particles": n, "palette": Plasma256[40:232:6],
         "aligned": results.config.representation.kind != "coordinates" and "grid" not in chosen[names[0]],
         "positions": _quantised([one["positions"] for one in chosen.values()], side),
         "moved": _moved(list(chosen.values()), n), "reconstruction": None, "grid": None, "cells": 0,

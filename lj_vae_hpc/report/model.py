@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, SymmetricalLogLocator
 
 from lj_vae_hpc.evaluation.structure import SLICES, WIDTH
 from lj_vae_hpc.report.page import Section, Table
@@ -178,7 +178,7 @@ def _generation(results: Results, found: Found) -> Section:
     ]
     rows: list[list[str | float | None]] = []
     panels, alike = [], {}
-    kept = {gamma: kinds for gamma, kinds in found.items() if gamma != "facts" and kinds}
+    kept = {gamma: found[gamma] for gamma in sorted(found.keys() - {"facts"}, key=float) if found[gamma]}
     for gamma, kinds in kept.items():
         for kind, title in STARTS.items():
             if kind in kinds:
@@ -230,8 +230,10 @@ def _sweeps(gamma: str, kinds: Found) -> Panel:
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xticks(sweeps, [str(k) for k in sweeps])
         axes.set(title=f"Energy after k sweeps, γ = {gamma}", xlabel="sweeps k", ylabel="U (ε)")
+        low, high = reference["reference_quartiles"]
+        axes.set_ylim(bottom=low - 2 * (high - low))
         _tame(axes, [reference["reference_median"]])
-        axes.legend(fontsize=6.5)
+        axes.legend(fontsize=6.5, loc="upper right")
 
     return panel(f"generation_energy_gamma_{gamma}", columns, draw)
 
@@ -240,6 +242,8 @@ def _tame(axes: Axes, middle: list[float]) -> None:
     """Logarithmic far above the middle, where overlapping particles have any energy."""
     if axes.get_ylim()[1] > max(middle) + 300:
         axes.set_yscale("symlog", linthresh=100)
+        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=1000, linthresh=100))
+        axes.set_ylim(top=1e3 * axes.get_ylim()[1])  # room for the legend
 
 
 def _completion(results: Results, found: Found) -> Section:

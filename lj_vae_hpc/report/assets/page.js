@@ -25,9 +25,10 @@
   for (const one of document.querySelectorAll("figure svg")) if (one.viewBox.baseVal.width > 420) one.dataset.wide = "";
 
   const items = read("bokeh");
-  if (!items) return;
+  if (!items) { document.documentElement.dataset.ready = ""; return; }
   Bokeh.set_log_level("error"); // it warns that figures are empty before they are filled
   const plots = {};
+  window.ljVae = { plots, hover() {} };
   const source = (plot, name) => plots[plot].model.document.get_model_by_name(name);
   const repaint = () => Object.values(plots).forEach((view) => { view.invalidate_layout(); });
 
@@ -36,6 +37,7 @@
       const views = await Bokeh.embed.embed_item(item, name);
       plots[name] = [...views][0] ?? views.roots?.[0];
     }
+    if (innerWidth < 700) plots.plane?.model.setv({ height: 380 });
     explore(); distribute();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
     matchMedia("print").addEventListener("change", repaint);
@@ -139,7 +141,7 @@
     source("picture", "box").data = { x: [side / 2], y: [side / 2], side: [side] };
     $("made-title").textContent = !made ? "no reconstructed positions" : data.aligned ? "reconstruction, turned onto the configuration" : "reconstruction";
     for (const select of [x, y, colour]) select.addEventListener("change", draw);
-    window.ljVae = { hover: (indices) => { if (indices.length) show(points.data.index[indices[0]]); } };
+    Object.assign(window.ljVae, { hover: (indices) => { if (indices.length) show(points.data.index[indices[0]]); } });
     points.selected.properties.indices.change.connect(() => window.ljVae.hover(points.selected.indices));
     draw(); show(0);
   }

@@ -1,0 +1,48 @@
+"""Puts several runs side by side on one page."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.report.compare import comparison
+from lj_vae_hpc.report.results import Results
+from lj_vae_hpc.run.files import check_target, new_file
+from lj_vae_hpc.run.folder import RunDir, load_for
+
+
+def compare(world: World, folders: Sequence[Path], target: Path, overwrite: bool) -> None:
+    """The command: writes one page about several runs, which are only read. One rank works.
+
+    Args:
+        world: the ranks.
+        folders: of the runs.
+        target: the page.
+        overwrite: whether a target that exists is replaced.
+
+    Raises:
+        UserError: a run has no data or cannot be read, or the target exists or cannot be written.
+    """
+
+    def write() -> None:
+        check_target(target, overwrite)
+        page = comparison([_read(RunDir(folder)) for folder in folders])
+        with new_file(target, overwrite) as partial:
+            partial.write_text(page.render(), encoding="utf-8")
+        print(f"compare: open {target} in a browser", flush=True)
+
+    world.on_root(write)
+
+
+def _read(run: RunDir) -> Results:
+    if not run.dataset.exists() or not run.config.exists():
+        raise UserError(
+            f"{run.path} holds no run with a data set; each RUN is a folder that `lj-vae generate` has filled"
+        )
+    try:
+        return Results.read(run, load_for(run, None, ()))
+    except (json.JSONDecodeError, KeyError, OSError) as error:
+        raise UserError(
+            f"cannot read the results in {run.path} ({error!r:.100}); run `lj-vae evaluate` again"
+        ) from None
