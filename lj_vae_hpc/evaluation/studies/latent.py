@@ -83,7 +83,8 @@ class Latent(Study):
         """Decoded configurations on a square grid in the plane of the first two principal components."""
         centre = mean.mean(axis=0)
         _, lengths, axes = np.linalg.svd(mean - centre, full_matrices=False)
-        scale = REACH * lengths[:2] / np.sqrt(len(mean))
+        lengths, axes = np.resize(lengths[:2], 2), np.resize(axes[:2], (2, mean.shape[1]))  # one axis gives a line
+        scale = REACH * lengths / np.sqrt(len(mean))
         u, v = np.meshgrid(*(np.linspace(-1, 1, SIDE) * s for s in scale))
         return self._decode(context, centre + u.reshape(-1, 1) * axes[0] + v.reshape(-1, 1) * axes[1])
 

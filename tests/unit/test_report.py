@@ -1,0 +1,105 @@
+"""The page from whatever a run has left so far, its figures as files, and several runs side by side."""
+
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.report.detection import auroc_cell
+from lj_vae_hpc.report.panels import Panel, literal, panel, write_panels
+from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.stages.compare import compare
+from lj_vae_hpc.stages.evaluate import evaluate
+from lj_vae_hpc.stages.report import report
+from lj_vae_hpc.stages.train import train
+from tests.conftest import sampled_run
+
+
+def made(run: RunDir, *stages: object) -> str:
+    """The page of a run after some stages."""
+    config = load(run.config)
+    for stage in (*stages, report):
+        stage(World(), run, config)  # type: ignore[operator]
+    return run.report.read_text()
+
+
+def missing(page: str) -> list[str]:
+    """The commands that the page names for what is not there yet."""
+    return re.findall(r"This makes it: <code>(.*?)</code>", page)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """Two particles, one γ."""
+    path = tmp_path_factory.mktemp("report") / "small"
+    return RunDir(sampled_run(path, "system.n_particles=2", "sampling.gammas=[0.5]", "model.latent_dim=1",
+                              "evaluation.studies=[reconstruction,generation,completion,latent]"))  # fmt: skip
+
+
+def test_every_stage_adds_to_the_page(small: RunDir) -> None:
+    page = made(small)
+    assert missing(page)[:2] == [f"lj-vae evaluate -o {small.path}", f"lj-vae train -o {small.path}"]
+    assert "<h2>Energies" in page and "The data are equilibrated" in page and "Latent plane" not in page
+    page = made(small, train)
+    assert f"lj-vae train -o {small.path}" not in missing(page) and "KL per latent dimension (nats)" in page
+    page = made(small, evaluate)
+    assert not missing(page) and "<h2>Latent plane" in page and "PCA with as many dimensions (1)" in page
+    assert "T = 0.75 ε/k_B" in page and "error (σ)" in page
+
+
+def test_every_figure_is_kept_with_its_data(small: RunDir) -> None:
+    folder = small.report.parent / "figures"
+    names = {path.stem for path in folder.glob("*.svg")}
+    assert {
+        "latent_plane",
+        "mean_energy",
+        "learned_pair_potential",
+        "training_mse",
+        "energy_gamma_0.5",
+        "roc_soft",
+    } <= names
+    assert names == {path.stem for path in folder.glob("*.csv")}
+    rows = list(csv.DictReader((folder / "mean_energy.csv").open()))
+    assert [float(row["gamma"]) for row in rows] == [0.5] and float(rows[0]["standard_error_epsilon"]) > 0
+
+
+def test_names_of_figures_are_names_of_files(tmp_path: Path) -> None:
+    (tmp_path / "old.svg").write_text("of an earlier page")
+    names = ["roc_../../a", "roc_..\\..\\a", "roc_$x_{$<b>"]
+
+    def draw(name: str) -> Panel:
+        return panel(name, {"x": np.arange(2.0), "y": [1]}, lambda axes: titled(axes, name))
+
+    def titled(axes: Axes, name: str) -> None:
+        axes.set_title(literal(name))
+
+    panels = [draw(name) for name in names]
+    write_panels(tmp_path, panels)
+    assert len(list(tmp_path.glob("*.svg"))) == 3 and not (tmp_path / "old.svg").exists()
+    assert panels[0].csv == "x,y\n0.0,1\n1.0,\n" and "&lt;b&gt;" in panels[2].svg and "$x_{$" in panels[2].svg
+
+
+def test_a_strong_separation_with_the_wrong_sign_is_named() -> None:
+    cells = [auroc_cell({"auroc": area, "auroc_ci": [area - 0.01, area + 0.01]}) for area in (0.04, 0.45, 0.96)]
+    assert ["wrong sign" in cell.note for cell in cells] == [True, False, False]
+    assert "0.960 if reversed" in cells[0].note and cells[0].shade < 0 < cells[2].shade
+
+
+def test_a_comparison_reads_runs_and_replaces_nothing(small: RunDir, tmp_path: Path) -> None:
+    other = sampled_run(tmp_path / "other")
+    target = tmp_path / "compare.html"
+    before = {path: path.stat().st_mtime_ns for path in small.path.rglob("*") if path.is_file()}
+    compare(World(), [small.path, other], target, False)
+    assert before == {path: path.stat().st_mtime_ns for path in small.path.rglob("*") if path.is_file()}
+    page = target.read_text()
+    assert missing(page) == [f"lj-vae evaluate -o {other}"] and "<h2>ROC curves" in page
+    with pytest.raises(UserError, match="exists; choose another file"):
+        compare(World(), [small.path], target, False)
+    with pytest.raises(UserError, match="holds no run"):
+        compare(World(), [tmp_path], tmp_path / "new.html", False)
