@@ -148,4 +148,6 @@ def _asset(name: str) -> Markup:
 def _cell(value: str | float | None, form: str) -> Cell:
     if isinstance(value, str):
         return Cell(value)
-    return Cell("–", float("inf")) if value is None else Cell(format(value, form), float(value))
+    if value is None:
+        return Cell("–", float("inf"))
+    return Cell(f"{value:,.0f}" if value >= 1000 and float(value).is_integer() else format(value, form), float(value))

@@ -91,7 +91,7 @@ def panel(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size)  # fixed margins: a layout engine would take most of the time
         width, height = size
-        figure.subplots_adjust(left=0.62 / width, right=1 - 0.12 / width, top=1 - 0.28 / height, bottom=0.45 / height)
+        figure.subplots_adjust(left=0.7 / width, right=1 - 0.12 / width, top=1 - 0.28 / height, bottom=0.45 / height)
         draw(figure.subplots())
         return Panel(name, svg(figure), {key: _plain(values) for key, values in columns.items()})
 
@@ -130,7 +130,7 @@ def write_panels(folder: Path, panels: Sequence[Panel]) -> None:
     """
     written: set[str] = set()
     for one in panels:
-        stem = base = re.sub(r"[^\w+-]+|(?<=\D)\.|\.(?=\D)", "_", one.name)[:100]
+        stem = base = re.sub(r"[^\w.+-]+|(?<!\d)\.|\.(?!\d)", "_", one.name)[:100]
         number = 1
         while f"{stem}.svg" in written:
             number += 1
