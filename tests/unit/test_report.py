@@ -47,7 +47,7 @@ def test_every_stage_adds_to_the_page(small: RunDir) -> None:
     assert missing(page)[:2] == [f"lj-vae evaluate -o {small.path}", f"lj-vae train -o {small.path}"]
     assert "<h2>Energies" in page and "The data are equilibrated" in page and "Latent plane" not in page
     page = made(small, train)
-    assert f"lj-vae train -o {small.path}" not in missing(page) and "KL per latent dimension (nats)" in page
+    assert f"lj-vae train -o {small.path}" not in missing(page) and "KL (nats per configuration)" in page
     page = made(small, evaluate)
     assert not missing(page) and "<h2>Latent plane" in page and "PCA with as many dimensions (1)" in page
     assert "T = 0.75 ε/k_B" in page and "error (σ)" in page
