@@ -91,7 +91,7 @@ def workers(run: Path) -> set[str]:
 def lj_vae() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs the command line as a user would, on a number of ranks (0: without mpirun)."""
 
-    def run(*arguments: object, ranks: int = 0, timeout: float = 100) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, ranks: int = 0, timeout: float = 200) -> subprocess.CompletedProcess[str]:
         launcher = ["mpirun", "--oversubscribe", "-n", str(ranks)] if ranks else []
         # A test may itself run under mpirun; its ranks must not be taken for ours.
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_COMM_", "PMIX_", "OMPI_MCA_ess"))}
