@@ -1,6 +1,7 @@
 // What one would write in C++ for one Metropolis chain: scalar, double precision, standard library random numbers.
 // Prints trial moves per second, acceptance and mean energy after the last sweep.
-//   g++ -O3 -march=native metropolis.cpp -o metropolis && ./metropolis CHAINS SWEEPS GAMMA STEP
+// With EVERY and SEED it prints U and the sum of the heights after every so many sweeps of each chain, too.
+//   g++ -O3 -march=native metropolis.cpp -o metropolis && ./metropolis CHAINS SWEEPS GAMMA STEP [EVERY SEED]
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -31,11 +32,21 @@ double energy_of(const std::vector<Particle>& particles, int i, Particle at, dou
     return u;
 }
 
+double total_energy(const std::vector<Particle>& particles, double gamma) {
+    double u = 0.0;
+    for (int i = 0; i < N; ++i)
+        u += 0.5 * (energy_of(particles, i, particles[i], gamma) + gamma * particles[i].y);
+    return u;
+}
+
 int main(int argc, char** argv) {
-    if (argc != 5) return std::fprintf(stderr, "usage: metropolis CHAINS SWEEPS GAMMA STEP\n"), 2;
+    if (argc != 5 && argc != 7)
+        return std::fprintf(stderr, "usage: metropolis CHAINS SWEEPS GAMMA STEP [EVERY SEED]\n"), 2;
     const int chains = std::atoi(argv[1]), sweeps = std::atoi(argv[2]);
     const double gamma = std::atof(argv[3]), step = std::atof(argv[4]);
-    std::mt19937_64 generator(1);
+    const int every = argc == 7 ? std::atoi(argv[5]) : 0;
+    std::mt19937_64 generator(argc == 7 ? std::atoi(argv[6]) : 1);
+    std::vector<double> series;
     std::uniform_real_distribution<double> unit(0.0, 1.0);
     long accepted = 0;
     double energy = 0.0, energy_squared = 0.0;
@@ -43,7 +54,7 @@ int main(int argc, char** argv) {
     for (int chain = 0; chain < chains; ++chain) {
         std::vector<Particle> particles(N);
         for (auto& p : particles) p = {L * unit(generator), L * unit(generator)};
-        for (int sweep = 0; sweep < sweeps; ++sweep)
+        for (int sweep = 0; sweep < sweeps; ++sweep) {
             for (int i = 0; i < N; ++i) {
                 const Particle old = particles[i];
                 Particle trial = {old.x + step * (2.0 * unit(generator) - 1.0),
@@ -56,9 +67,13 @@ int main(int argc, char** argv) {
                     ++accepted;
                 }
             }
-        double u = 0.0;
-        for (int i = 0; i < N; ++i)
-            u += 0.5 * (energy_of(particles, i, particles[i], gamma) + gamma * particles[i].y);
+            if (every && (sweep + 1) % every == 0) {
+                series.push_back(total_energy(particles, gamma));
+                series.push_back(0.0);
+                for (const auto& p : particles) series.back() += p.y;
+            }
+        }
+        const double u = total_energy(particles, gamma);
         energy += u;
         energy_squared += u * u;
     }
@@ -66,4 +81,5 @@ int main(int argc, char** argv) {
     const double moves = double(chains) * sweeps * N, mean = energy / chains;
     std::printf("%.6g %.4f %.4f %.4f\n", moves / seconds, accepted / moves, mean,
                 std::sqrt((energy_squared / chains - mean * mean) / chains));
+    for (std::size_t k = 0; k < series.size(); k += 2) std::printf("%.6f %.6f\n", series[k], series[k + 1]);
 }
