@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Kept:
 
     def write(self, columns: Arrays) -> None:
         """Keeps the scores; one rank calls this."""
-        write_small_hdf5(self.path, _Group({"": columns}, {"facts": json.dumps(self.facts)}))
+        write_small_hdf5(self.path, _Group([("", columns)], {"facts": json.dumps(self.facts)}))
 
     def write_if_possible(self, columns: Arrays) -> None:
         """Keeps what only saves time; in a folder of somebody else's it is computed anew every time."""
@@ -79,8 +80,8 @@ def remove_outdated(folder: Path, weights: str) -> None:
             path.unlink()
 
 
-def write_columns(path: Path, groups: dict[str, Arrays]) -> None:
-    """Writes one HDF5 group per suite and one data set per column; one rank calls this."""
+def write_columns(path: Path, groups: Iterable[tuple[str, Arrays]]) -> None:
+    """Writes one HDF5 group per suite and one data set per column, a group at a time; one rank calls this."""
     write_small_hdf5(path, _Group(groups, {}))
 
 
@@ -88,12 +89,12 @@ def write_columns(path: Path, groups: dict[str, Arrays]) -> None:
 class _Group:
     """Puts groups of columns and attributes into an open file."""
 
-    groups: dict[str, Arrays]
+    groups: Iterable[tuple[str, Arrays]]
     attributes: dict[str, str]
 
     def __call__(self, file: h5py.File) -> None:
         file.attrs.update(self.attributes)
-        for group, columns in self.groups.items():
+        for group, columns in self.groups:
             for name, values in columns.items():
                 file.create_dataset(f"{group}/{name}", data=values)
 

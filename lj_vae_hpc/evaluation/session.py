@@ -1,6 +1,6 @@
 """The evaluation of a run: samples what is missing of its suites, scores what is missing, and sums up."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -101,8 +101,8 @@ class Session:
     sources: dict[Suite, AnySource]
     quiet: bool = False
 
-    def score_suites(self) -> dict[str, Arrays]:
-        """The columns of every split and suite by name, on rank 0; only those that are not kept are computed.
+    def score_suites(self) -> "Scores":
+        """The columns of every split and suite; only those that are not kept are computed.
 
         Raises:
             Stopped: a signal or deadline came; the suites scored so far are kept.
@@ -113,7 +113,7 @@ class Session:
         self._announce(missing)
         if todo:
             self._score_missing(todo, kept, self.fitted_scorer())
-        return {suite.name: one.read() for suite, one in kept.items()} if self.world.is_root else {}
+        return Scores({suite.name: one for suite, one in kept.items()})
 
     def fit_mixture(self) -> NormalMixture:
         """The distribution of normal configurations, with ln Z from the validation split; on every rank.
@@ -199,14 +199,30 @@ class Session:
                     raise Stopped(f"{k + 1} of {len(todo)} suites are scored in {self.folder.parent}")
 
 
-def calibrated(results: dict[str, Arrays]) -> dict[str, Arrays]:
-    """The columns of every split and suite with two-sided scores, combinations and p-values.
+class Scores(Mapping[str, Arrays]):
+    """The columns of every split and suite by name, each read where it is used: memory is that of one at a time.
 
     Args:
-        results: columns by name.
+        kept: the scores of each.
+        calibration: adds two-sided scores, combinations and p-values; None for none of them.
     """
-    calibration = Calibration(results["validation"], results["calibration"])
-    return {name: calibration.add(columns) for name, columns in results.items()}
+
+    def __init__(self, kept: dict[str, Kept], calibration: Calibration | None = None) -> None:
+        self._kept, self._calibration = kept, calibration
+
+    def calibrated(self) -> "Scores":
+        """The same with two-sided scores, combinations and p-values."""
+        return Scores(self._kept, Calibration(self["validation"], self["calibration"]))
+
+    def __getitem__(self, name: str) -> Arrays:
+        columns = self._kept[name].read()
+        return self._calibration.add(columns) if self._calibration else columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
 
 def open_sources(

@@ -1,6 +1,6 @@
 """From the columns of every suite to summary.json."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.weights import Weights
 
 
-def summarize(suites: Sequence[Suite], results: dict[str, Arrays], mixture: NormalMixture) -> dict[str, Any]:
+def summarize(suites: Sequence[Suite], results: Mapping[str, Arrays], mixture: NormalMixture) -> dict[str, Any]:
     """Detection and ceiling of every suite.
 
     Args:

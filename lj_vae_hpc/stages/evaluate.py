@@ -1,20 +1,24 @@
 """Scores the test split and every anomaly suite, divided over ranks."""
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.evaluation.ceilings import NormalMixture
 from lj_vae_hpc.evaluation.checks import check_evaluation
 from lj_vae_hpc.evaluation.conditional.physics import learned_physics
 from lj_vae_hpc.evaluation.kept import remove_outdated, write_columns
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.session import Session, calibrated, open_sources, sample_suites, with_seed_of_data
+from lj_vae_hpc.evaluation.session import Scores, Session, open_sources, sample_suites, with_seed_of_data
 from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.evaluation.studies.registry import chosen_studies
 from lj_vae_hpc.evaluation.study import run_studies
+from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.suites.registry import suites_of
 from lj_vae_hpc.evaluation.summary import provenance, summarize, table
 from lj_vae_hpc.evaluation.weights import load_network
@@ -48,8 +52,6 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         sources = open_sources(run, config, suites, data, files)
         session = Session(world, run.evaluation / "scores", config, network, weights, data, sources)
         results = session.score_suites()
-        if world.is_root:
-            results = calibrated(results)
         mixture = session.fit_mixture()
         physics = learned_physics(session.conditional(), config.system)
         made_with = {
@@ -61,7 +63,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         accuracy = world.on_root(lambda: _accuracy(network, config, data))
         facts = provenance(weights, left_out, config.sampling.protocol)
         facts |= {"learned_physics": physics, "accuracy": asdict(accuracy)}
-        world.on_root(lambda: _write(run, summarize(suites, results, mixture) | facts, results | examples))
+        world.on_root(lambda: _write(run, suites, results.calibrated(), mixture, facts, examples))
         if world.is_root:
             print(f"evaluation: {accuracy}" + f"\nevaluation: warning: {accuracy.warning}" * bool(accuracy.warning))
     for kept in ("scores", "learned"):
@@ -74,7 +76,11 @@ def _accuracy(network: Network, config: RunConfig, data: RunData) -> Accuracy:
     return measure(network, config, training, data.test.read(range(min(len(data.test), COUNT))))
 
 
-def _write(run: RunDir, summary: dict[str, Any], groups: dict[str, Arrays]) -> None:
-    write_columns(run.evaluation / "scores.h5", groups)
+def _write(
+    run: RunDir, suites: Sequence[Suite], results: Scores, mixture: NormalMixture, facts: dict[str, Any],
+    examples: dict[str, Arrays],
+) -> None:  # fmt: skip
+    summary = summarize(suites, results, mixture) | facts
+    write_columns(run.evaluation / "scores.h5", chain(results.items(), examples.items()))
     write_text(run.evaluation / "summary.json", json.dumps(summary, indent=1))
     print(table(summary), flush=True)

@@ -78,10 +78,12 @@ def shape(name: str, rows: int, n_particles: int) -> tuple[int, ...]:
 def metadata_checksum(attributes: Mapping[str, Any], ensembles: Mapping[str, NDArray[Any]]) -> np.uint32:
     """CRC-32 over attributes, without the one that holds it, and over what is stored of each ensemble."""
     crc = 0
-    for name, value in sorted({**attributes, **{f"ensembles/{name}": v for name, v in ensembles.items()}}.items()):
-        if name != "metadata_checksum":
-            data = value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes()
-            crc = zlib.crc32(data, zlib.crc32(name.encode(), crc))
+    places = {name: (attributes, name) for name in attributes if name != "metadata_checksum"}
+    places |= {f"ensembles/{name}": (ensembles, name) for name in ensembles}
+    for name, (where, key) in sorted(places.items(), key=lambda item: item[0]):
+        value = where[key]
+        data = value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes()
+        crc = zlib.crc32(data, zlib.crc32(name.encode(), crc))
     return np.uint32(crc)
 
 

@@ -1,11 +1,14 @@
 """Writes a data set: one plain file with the rows of every ensemble, copied from their segments by all ranks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial as bind
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
@@ -125,7 +128,7 @@ def read_small_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
 
 
 def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
-    """Writes an HDF5 file by way of memory, since HDF5 can crash in one that it cannot write; one rank calls this.
+    """Writes an HDF5 file that one rank fills; memory does not grow with it.
 
     Args:
         path: the file, which appears when complete.
@@ -134,18 +137,78 @@ def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     Raises:
         UserError: the file cannot be written (disk full, no permission).
     """
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        fill(file)
-        arrays: dict[str, NDArray[Any]] = {}
-        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-        file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), arrays)
-        file.flush()
-        image = file.id.get_file_image()
     partial = unfinished(path)  # others may write the same at this time
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(image)
+        with partial.open("w+b", buffering=0) as raw:
+            sink = _Sink(raw)
+            try:
+                with h5py.File(sink, "w") as file:
+                    file.attrs["schema_version"] = SCHEMA_VERSION
+                    fill(file)
+                    file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), _Stored(file))
+            finally:
+                if sink.error:
+                    raise sink.error
         publish(partial, path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
         raise UserError(f"cannot write {path}: {why_unwritable(error, path.parent)}") from error
+
+
+class _Sink:
+    """A file for HDF5, which can crash in one that it cannot write: the first error is kept, and nothing more written.
+
+    Args:
+        file: unbuffered, open for reading and writing.
+
+    Attributes:
+        error: the first, if there was one.
+    """
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+        self.seek, self.tell, self.readinto, self.flush = file.seek, file.tell, file.readinto, file.flush
+
+    def read(self, size: int = -1) -> bytes:
+        """Some bytes; by this h5py knows a file."""
+        return self._file.read(size) or b""
+
+    def write(self, data: Any) -> int:
+        """Writes all of it, or nothing after an error."""
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while len(left) and not self.error:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Sets the length of the file."""
+        try:
+            if not self.error:
+                return self._file.truncate(size)
+        except OSError as error:
+            self.error = error
+        return size or 0
+
+
+class _Stored(Mapping[str, NDArray[Any]]):
+    """The arrays of an open file by name, each read where it is used."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file, self._names = file, list[str]()
+        file.visititems(lambda name, item: self._names.append(name) if isinstance(item, h5py.Dataset) else None)
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return np.asarray(self._file[name][()])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

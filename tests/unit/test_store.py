@@ -187,3 +187,19 @@ def test_a_small_file_with_one_changed_bit_is_damaged(tmp_path: Path) -> None:
         path.write_bytes(changed)
         with pytest.raises(Damaged, match="differs from its checksum"):
             read_small_hdf5(path)
+
+
+def test_a_small_file_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
+    path, limits = tmp_path / "small.h5", resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(file: h5py.File) -> None:
+        for k in range(8):
+            file.create_dataset(f"group/{k}", data=np.arange(20_000.0))
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*small\.h5"):
+            write_small_hdf5(path, fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
