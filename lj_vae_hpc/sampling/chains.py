@@ -103,10 +103,10 @@ class Chains:
         self._x[:], self._y[:] = by_block[..., 0].transpose(0, 2, 1), by_block[..., 1].transpose(0, 2, 1)
         self._fill(self._x, self._y, self._pairs)
 
-    def resume(self, positions: ArrayLike, swept: int) -> None:
-        """Goes on from positions (k, N, 2), in σ, to which so many sweeps have led, to the same bits."""
+    def resume(self, positions: ArrayLike, swept: ArrayLike) -> None:
+        """Goes on, to the same bits, from positions (k, N, 2), in σ, to which so many sweeps, a number or (k,), led."""
         self.positions = positions
-        self._first[:] = swept
+        self._first[:] = self._lanes(swept, np.uint32)
 
     @property
     def energy(self) -> NDArray[np.float64]:
@@ -169,14 +169,27 @@ class Schedule(NamedTuple):
     interval: int
     """Sweeps from one sample of a chain to the next."""
 
-    def moves_per_chain(self, ensemble: Ensemble) -> int:
-        """Trial moves of a chain with all its samples."""
-        return (self.sweeps + (ensemble.samples_per_chain - 1) * self.interval) * ensemble.system.n_particles
+    def moves(self, ensemble: Ensemble, chains: NDArray[np.int64], begun: int = 0) -> NDArray[np.int64]:
+        """(k,) trial moves of some chains with all their samples, where the first `begun` have come to their first."""
+        later = (ensemble.samples_per_chain - 1) * self.interval
+        return (np.where(chains < begun, 0, self.sweeps) + later) * ensemble.system.n_particles
+
+
+class Begun(NamedTuple):
+    """The first chains of an ensemble, where they have come to their first sample: those of its pilot."""
+
+    positions: NDArray[np.float32]
+    """(chains, N, 2) now, in σ."""
+    accepted: NDArray[np.int64]
+    """(chains,) trial moves of each that were accepted."""
+    swept: int
+    """Sweeps that each has made."""
 
 
 def sample_rows(
-    ensemble: Ensemble, rows: range, schedule: Schedule, device: str, advance: Callable[[int], None]
-) -> dict[str, NDArray[np.generic]]:
+    ensemble: Ensemble, rows: range, schedule: Schedule, device: str, advance: Callable[[int], None],
+    begun: Begun | None = None,
+) -> dict[str, NDArray[np.generic]]:  # fmt: skip
     """Some configurations of an ensemble, all samples of whole chains.
 
     Args:
@@ -185,6 +198,7 @@ def sample_rows(
         schedule: how.
         device: `cpu` or `cuda`, with the same result.
         advance: told the trial moves done.
+        begun: the first chains, which go on from where they are.
 
     Returns:
         positions (n, N, 2) float32 in σ; gamma (n,) float64; ensemble (n,) int32; chain (n,) int64;
@@ -197,14 +211,21 @@ def sample_rows(
     at_once = max(LANES, min(CHAINS_AT_ONCE[device], PAIRS_IN_MEMORY // (n * n)) // LANES * LANES)
     for start in range(0, len(chains), at_once):
         group = slice(start, start + at_once)
-        running = Chains(ensemble.stream, ensemble.system, ensemble.gamma, schedule.step, chains[group], device)
-        accepted, swept = np.zeros(len(chains[group]), np.int64), 0
+        chain = chains[group]
+        running = Chains(ensemble.stream, ensemble.system, ensemble.gamma, schedule.step, chain, device)
+        (accepted, swept), first = np.zeros((2, len(chain)), np.int64), np.full(len(chain), schedule.sweeps)
+        if begun and chain[0] < len(begun.positions):
+            there = chain < len(begun.positions)
+            now = running.positions
+            now[there], accepted[there] = begun.positions[chain[there]], begun.accepted[chain[there]]
+            swept[there], first[there] = begun.swept, 0
+            running.resume(now, swept)
         for k in range(samples):
-            sweeps = schedule.interval if k else schedule.sweeps
+            sweeps = schedule.interval if k else first
             accepted += running.run(sweeps, advance)
             swept += sweeps
             positions[group, k] = running.positions
-            acceptance[group, k] = accepted / max(1, swept * n)
+            acceptance[group, k] = accepted / np.maximum(1, swept * n)
     return {
         "positions": positions.reshape(-1, n, 2), "gamma": np.full(len(rows), ensemble.gamma),
         "ensemble": np.full(len(rows), ensemble.number, np.int32), "chain": np.repeat(chains, samples),

@@ -1,7 +1,8 @@
 """The pilot: it tunes an ensemble's step size and proves how long a chain takes to equilibrium.
 
-Pilot chains start from two opposite states, uniformly random and a lattice settled on the floor. Their length doubles
-until, after some burn-in, nothing tells where they started.
+Its chains start from two opposite states, uniformly random and a lattice settled on the floor. They go on until, after
+some burn-in, nothing tells where they started. Under `equilibrated` they are the ensemble's first chains: their last
+states are its first configurations.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 from lj_vae_hpc.physics.observables import close_pairs
 from lj_vae_hpc.sampling.chains import Chains, Schedule
 from lj_vae_hpc.sampling.ensemble import Ensemble
-from lj_vae_hpc.sampling.equilibration import CHAINS_PER_START, Pilot, Stored, assess_equilibrium
+from lj_vae_hpc.sampling.equilibration import CHAINS, RELAXATIONS, Pilot, Stored, assess_equilibrium
 
 CLOSE = np.float32(1.5)
-PILOT_CHAIN = 1 << 31  # pilot chains are numbered from here: their streams are no production chain's
-TUNING_ROUNDS, SWEEPS_PER_ROUND = 40, 50
-FIRST_LENGTH, MOST_RECORDS = 2048, 512
+APART = 1 << 31  # chains that give no data are numbered from here: their streams are no production chain's
+TUNING_CHAINS, TUNING_ROUNDS, SWEEPS_PER_ROUND = 32, 40, 50
+FIRST_LENGTH, FIRST_EVERY, MOST_RECORDS = 512, 32, 256
 
 
 @dataclass
@@ -31,7 +32,7 @@ class PilotState(Stored):
         length: sweeps of each chain until the next verdict.
         every: sweeps between two records.
         accepted: (chains,) trial moves of each chain that were accepted.
-        positions: (chains, N, 2) now, in σ; the chains from the uniform start first.
+        positions: (chains, N, 2) now, in σ.
         records: (times, 3, chains) observables from the start on.
     """
 
@@ -89,7 +90,7 @@ ShouldStop = Callable[[PilotState | None], bool]
 def run_pilot(
     ensemble: Ensemble, device: str = "cpu", state: PilotState | None = None,
     should_stop: ShouldStop = lambda _: False, team: Team = ONE_RANK,
-) -> Pilot | None:  # fmt: skip
+) -> tuple[Pilot, PilotState] | None:  # fmt: skip
     """Tunes and proves one ensemble; where it is proved, the result depends on nothing else, not even on the budget.
 
     Args:
@@ -99,21 +100,25 @@ def run_pilot(
         should_stop: asked after every record, with the state of this rank's chains, and without one while the step is
             tuned, of which nothing is kept; where it says yes, on every rank, there is no result.
         team: the ranks that share the chains; all of them call this.
+
+    Returns:
+        What it found out, and the state of all its chains.
     """
-    own, n = team.share(2 * CHAINS_PER_START), ensemble.system.n_particles
+    own, n = team.share(CHAINS), ensemble.system.n_particles
     step = state.step if state else tuned_step(ensemble, device, should_stop, team)
     if step is None:
         return None
-    chains = _chains(ensemble, device, step, own)
+    chains = _chains(ensemble, device, step, own, 0 if gives_data(ensemble) else APART)
     if state:
         state = state.part(own)
         chains.resume(state.positions, state.swept)
     else:
         positions = chains.positions
-        positions[np.arange(own.start, own.stop) >= CHAINS_PER_START] = settled_lattice(n, ensemble.system.box_side)
+        positions[np.arange(own.start, own.stop) % 2 == 1] = settled_lattice(n, ensemble.system.box_side)
         chains.positions = positions
         accepted = np.zeros(len(positions), np.int64)
-        state = PilotState(step, FIRST_LENGTH, FIRST_LENGTH * 2 // MOST_RECORDS, accepted, positions, [])
+        length = lengthened(FIRST_LENGTH, ensemble.sampling.sweeps if gives_data(ensemble) else 0)
+        state = PilotState(step, length, _every(length), accepted, positions, [])
         state.records.append(_observe(chains, positions))
     while True:
         while state.swept < state.length:
@@ -122,19 +127,45 @@ def run_pilot(
             state.records.append(_observe(chains, state.positions))
             if should_stop(state):
                 return None
-        records = team.whole(np.stack(state.records, axis=-1), axis=1)
-        acceptance = float(team.whole(state.accepted).mean()) / (state.swept * n)
-        pilot = assess_equilibrium(records, state.every, step, acceptance)
+        whole = team.whole_state(state)
+        acceptance = float(whole.accepted.mean()) / (whole.swept * n)
+        pilot = assess_equilibrium(np.moveaxis(whole.records, 0, -1), whole.every, step, acceptance)
         if pilot.converged or not may_continue(pilot, ensemble):
-            return pilot
-        state.length *= 2
-        if state.length // state.every > MOST_RECORDS:
-            state.records, state.every = state.records[::2], 2 * state.every
+            return pilot, whole
+        state.length = next_length(pilot)
+        thinner = _every(state.length) // state.every
+        state.records, state.every = state.records[::thinner], state.every * thinner
+
+
+def gives_data(ensemble: Ensemble) -> bool:
+    """Whether the pilot's chains are the ensemble's own; those of `reference` are as published."""
+    return ensemble.sampling.protocol == "equilibrated"
+
+
+def lengthened(length: int, least: int) -> int:
+    """The first of at least so many sweeps among 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ... times FIRST_LENGTH / 4."""
+    while length < least:
+        length += 1 << (length.bit_length() - 3)
+    return length
+
+
+def next_length(pilot: Pilot) -> int:
+    """Sweeps for which the chains of a pilot without proof go on, in all: twice the burn-in that τ asks for."""
+    wanted = int(2 * RELAXATIONS * pilot.tau.max())
+    return lengthened(pilot.length, min(max(pilot.length + 1, wanted), 2 * pilot.length))
 
 
 def may_continue(pilot: Pilot, ensemble: Ensemble) -> bool:
-    """Whether the budget allows pilot chains of twice the length."""
-    return 2 * pilot.length <= ensemble.sampling.max_pilot_sweeps
+    """Whether the budget allows longer pilot chains."""
+    return next_length(pilot) <= ensemble.sampling.max_pilot_sweeps
+
+
+def _every(length: int) -> int:
+    """Sweeps between two records of chains of some length."""
+    every = FIRST_EVERY
+    while length // every > MOST_RECORDS:
+        every *= 2
+    return every
 
 
 def tuned_step(
@@ -146,8 +177,7 @@ def tuned_step(
     taken.
     """
     log_step, history = np.log(ensemble.sampling.step), []
-    own = team.share(CHAINS_PER_START)
-    chains = _chains(ensemble, device, ensemble.sampling.step, own, first=2 * CHAINS_PER_START)
+    chains = _chains(ensemble, device, ensemble.sampling.step, team.share(TUNING_CHAINS), APART + CHAINS)
     for _ in range(TUNING_ROUNDS):
         chains.set_step(float(np.exp(log_step)))
         accepted = team.whole(chains.run(SWEEPS_PER_ROUND)).mean()
@@ -178,8 +208,8 @@ def settled_lattice(n_particles: int, box_side: float) -> NDArray[np.float32]:
     return np.stack([x, row * spacing * np.sqrt(3) / 2], axis=1).astype(np.float32)
 
 
-def _chains(ensemble: Ensemble, device: str, step: float, own: slice, first: int = 0) -> Chains:
-    chain = PILOT_CHAIN + first + np.arange(own.start, own.stop, dtype=np.int64)
+def _chains(ensemble: Ensemble, device: str, step: float, own: slice, first: int) -> Chains:
+    chain = first + np.arange(own.start, own.stop, dtype=np.int64)
     return Chains(ensemble.stream, ensemble.system, ensemble.gamma, step, chain, device)
 
 

@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.sampling.chains import Begun
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot
-from lj_vae_hpc.sampling.pilot import PilotState, Team, may_continue, run_pilot
+from lj_vae_hpc.sampling.pilot import PilotState, Team, gives_data, may_continue, run_pilot
 from lj_vae_hpc.store.plain import Damaged
 from lj_vae_hpc.store.segments import finished_segments
 from lj_vae_hpc.store.writer import read_small_hdf5, write_small_hdf5
 
-TEAM_SIZES = (1, 2, 4, 8)  # ranks that share a pilot's chains, so that every rank has full blocks of them
+TEAM_SIZES = (1, 2, 4, 8, 16, 32)  # ranks that share a pilot's chains, so that every rank has full blocks of them
+CHAINS_KEPT = ("positions", "accepted")  # of a pilot's state, beside what it found out
 SECONDS_BETWEEN_QUESTIONS, SECONDS_LOST_AT_MOST = 1.0, 60.0  # whether to stop; when a pilot is killed
 
 
@@ -38,28 +40,38 @@ def run_pilots(world: World, ensembles: Sequence[Ensemble], folders: Sequence[Pa
         Stopped: a signal or deadline came; the pilots so far are kept.
     """
     todo = world.on_root(lambda: [k for k, e in enumerate(ensembles) if needs_pilot(e, folders[k])])
-    size = max(s for s in TEAM_SIZES if s == 1 or s * len(todo) <= world.size)
-    team, teams = world.team(size), -(-world.size // size)
-    team.stop.start_piece()
-    with Progress(f"{label}, pilots", len(todo), "values of γ", world.is_root) as progress:
-        for start in range(0, len(todo), teams):
-            turn = todo[start : start + teams]
+    team, size, done = world, 0, 0
+    with Progress(f"{label}, proving equilibrium", len(todo), "values of γ", world.is_root) as progress:
+        while done < len(todo):
+            if size != (size := max(s for s in TEAM_SIZES if s == 1 or s * (len(todo) - done) <= world.size)):
+                team = world.team(size)
+            team.stop.start_piece()
+            turn = todo[done : done + -(-world.size // size)]
             finished = True
             for k in turn[world.rank // size : world.rank // size + 1]:
-                finished = PilotRun(team, progress, ensembles[k], folders[k], device).run()
+                where = f"γ = {ensembles[k].gamma:g} ({done + 1} of {len(todo)})"
+                finished = PilotRun(team, progress, where, ensembles[k], folders[k], device).run()
             answers = world.gather((finished, team.should_stop()))
+            done += len(turn)
             progress.advance(len(turn))
             if any(stop or not finished for finished, stop in answers):
                 raise Stopped("the pilots so far are kept")
-            team.stop.start_piece()
     world.on_root(lambda: _check(ensembles, folders, label))
 
 
 class PilotRun:
     """One pilot on the ranks of a team, from where it was left; its state is kept until it is proved."""
 
-    def __init__(self, world: World, progress: Progress, ensemble: Ensemble, folder: Path, device: str) -> None:
-        self._world, self._progress, self._ensemble, self._device = world, progress, ensemble, device
+    def __init__(
+        self, world: World, progress: Progress, where: str, ensemble: Ensemble, folder: Path, device: str
+    ) -> None:
+        self._world, self._progress, self._where, self._ensemble, self._device = (
+            world,
+            progress,
+            where,
+            ensemble,
+            device,
+        )
         self._team = Team(world.rank, world.size, world.gather)
         self._done, self._unfinished = folder / "pilot.h5", folder / "pilot.state.h5"
         self._asked = self._kept = time.monotonic()
@@ -68,13 +80,15 @@ class PilotRun:
         """Whether it came to its end."""
         columns = self._world.on_root(lambda: _read(self._unfinished, self._ensemble))
         state = PilotState.of(columns) if columns else None
-        pilot = run_pilot(self._ensemble, self._device, state, self._should_stop, self._team)
-        if pilot:
-            self._world.on_root(bind(self._finish, pilot))
-        return pilot is not None
+        found = run_pilot(self._ensemble, self._device, state, self._should_stop, self._team)
+        if found:
+            self._world.on_root(bind(self._finish, *found))
+        return found is not None
 
-    def _finish(self, pilot: Pilot) -> None:
-        self._keep(pilot, self._done)
+    def _finish(self, pilot: Pilot, state: PilotState) -> None:
+        if not pilot.converged:  # a larger budget continues from there
+            self._keep(state.columns(), self._unfinished)
+        self._keep(pilot.columns() | {name: state.columns()[name] for name in CHAINS_KEPT}, self._done)
         if pilot.converged:
             self._unfinished.unlink(missing_ok=True)
 
@@ -85,20 +99,17 @@ class PilotRun:
         if asks:
             self._asked = now
             far = f"{state.swept:,} of at most {most:,} sweeps" if state else "tuning the step"
-            self._progress.note(f"γ = {self._ensemble.gamma:g}, {far}")
-        if state is None:
-            return stop
-        # Kept also where the budget ends: a larger one continues from there.
-        last = state.swept == state.length and 2 * state.length > most
-        if stop or last or self._world.broadcast(now - self._kept > SECONDS_LOST_AT_MOST):
-            self._world.on_root(bind(self._keep, self._team.whole_state(state), self._unfinished))
+            self._progress.note(f"{self._where}, {far}")
+        if state and (stop or self._world.broadcast(now - self._kept > SECONDS_LOST_AT_MOST)):
+            whole = self._team.whole_state(state)
+            self._world.on_root(bind(self._keep, whole.columns(), self._unfinished))
             self._kept = now
         return stop
 
-    def _keep(self, what: PilotState | Pilot, path: Path) -> None:
+    def _keep(self, columns: dict[str, NDArray[np.generic]], path: Path) -> None:
         def fill(file: h5py.File) -> None:
             file.attrs["pilot"] = self._ensemble.pilot_identity
-            for name, values in what.columns().items():
+            for name, values in columns.items():
                 file.create_dataset(name, data=values)
 
         write_small_hdf5(path, fill)
@@ -107,7 +118,15 @@ class PilotRun:
 def stored_pilot(ensemble: Ensemble, folder: Path) -> Pilot | None:
     """The pilot that was kept, proved or not."""
     columns = _read(folder / "pilot.h5", ensemble)
-    return Pilot.of(columns) if columns else None
+    return Pilot.of({name: v for name, v in columns.items() if name not in CHAINS_KEPT}) if columns else None
+
+
+def begun_chains(ensemble: Ensemble, folder: Path) -> Begun | None:
+    """The chains of the stored pilot, where they give the first configurations."""
+    columns = _read(folder / "pilot.h5", ensemble) if gives_data(ensemble) else None
+    if not columns:
+        return None
+    return Begun(columns["positions"], columns["accepted"], int(columns["length"]))  # type: ignore[arg-type]
 
 
 def needs_pilot(ensemble: Ensemble, folder: Path) -> bool:

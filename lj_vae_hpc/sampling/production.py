@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from functools import partial as bind
 from itertools import pairwise
 from pathlib import Path
@@ -17,11 +18,12 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.files import remove_unfinished
-from lj_vae_hpc.sampling.chains import Schedule, choose_device, sample_rows, warm_up
+from lj_vae_hpc.sampling.chains import Begun, Schedule, choose_device, sample_rows, warm_up
 from lj_vae_hpc.sampling.claims import claimed
 from lj_vae_hpc.sampling.ensemble import Ensemble, fingerprint
-from lj_vae_hpc.sampling.pilot import pilot_table, schedule
-from lj_vae_hpc.sampling.pilots import needs_pilot, run_pilots, stored_pilot
+from lj_vae_hpc.sampling.equilibration import CHAINS
+from lj_vae_hpc.sampling.pilot import gives_data, pilot_table, schedule
+from lj_vae_hpc.sampling.pilots import begun_chains, needs_pilot, run_pilots, stored_pilot
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.segments import SegmentWriter, Together, finished_segments, missing_rows
@@ -39,15 +41,12 @@ class Task:
     rows: range
     schedule: Schedule
 
-    @property
-    def chains(self) -> int:
-        """Chains that its rows come from."""
-        return len(self.rows) // self.ensemble.samples_per_chain
-
-    @property
-    def moves(self) -> int:
-        """Trial moves in all."""
-        return self.chains * self.schedule.moves_per_chain(self.ensemble)
+    @cached_property
+    def work(self) -> NDArray[np.int64]:
+        """(chains,) trial moves of each chain that its rows come from; a pilot's chains have come to their first."""
+        samples = self.ensemble.samples_per_chain
+        chains = np.arange(self.rows.start // samples, self.rows.stop // samples)
+        return self.schedule.moves(self.ensemble, chains, CHAINS if gives_data(self.ensemble) else 0)
 
 
 def produce(world: World, ensembles: Sequence[Ensemble], configurations: int, store: Path, label: str) -> bool:
@@ -118,7 +117,7 @@ class Production:
     def __init__(self, world: World, device: str, label: str, tasks: list[Task], total: int) -> None:
         self._world, self._device, self._label, self._total = world, device, label, total
         self._batches = batches(tasks)
-        self._left, self._moves = sum(len(task.rows) for task in tasks), sum(task.moves for task in tasks)
+        self._left, self._moves = sum(len(task.rows) for task in tasks), sum(int(task.work.sum()) for task in tasks)
         self._writer = SegmentWriter(together(world))
 
     def run(self) -> None:
@@ -134,21 +133,35 @@ class Production:
 
     def _run_batch(self, batch: list[Task], progress: Progress) -> None:
         shares = divide_work(batch, self._world.rank, self._world.size)
-        own = sum(len(rows) / len(task.rows) * task.moves for task, rows in zip(batch, shares, strict=True))
-        scale = sum(task.moves for task in batch) / own if own else 0.0  # rank 0 speaks for all: equal shares of work
-        parts = [self._sample(task, rows, progress, scale) for task, rows in zip(batch, shares, strict=True)]
+        own = sum(int(task.work[_chains(task, rows)].sum()) for task, rows in zip(batch, shares, strict=True))
+        scale = sum(int(task.work.sum()) for task in batch) / own if own else 0.0  # rank 0 speaks for all
+        begun = self._world.on_root(lambda: [_begun(task) for task in batch])
+        parts = [self._sample(*one, progress, scale) for one in zip(batch, shares, begun, strict=True)]
         for task, rows, columns in zip(batch, shares, parts, strict=True):
             attributes = {"system": task.ensemble.system.model_dump_json(), "identity": task.ensemble.identity}
             self._writer.write(task.folder, task.rows, rows, columns, attributes)
             self._left -= len(task.rows)
 
-    def _sample(self, task: Task, rows: range, progress: Progress, scale: float) -> Columns:
+    def _sample(self, task: Task, rows: range, begun: Begun | None, progress: Progress, scale: float) -> Columns:
         def advance(moves: int) -> None:
             progress.advance(scale * moves)
 
-        columns = sample_rows(task.ensemble, rows, task.schedule, self._device, advance)
+        columns = sample_rows(task.ensemble, rows, task.schedule, self._device, advance, begun)
         columns["energy"] = total_energy(columns["positions"], task.ensemble.gamma, task.ensemble.system.pair_potential)
         return columns
+
+
+def _begun(task: Task) -> Begun | None:
+    """The pilot's chains, if some of the rows come from them."""
+    return (
+        begun_chains(task.ensemble, task.folder) if task.rows.start < CHAINS * task.ensemble.samples_per_chain else None
+    )
+
+
+def _chains(task: Task, rows: range) -> slice:
+    """Some of a task's rows as chains of the task."""
+    samples = task.ensemble.samples_per_chain
+    return slice((rows.start - task.rows.start) // samples, (rows.stop - task.rows.start) // samples)
 
 
 def divide(rows: range, most: int, samples_per_chain: int) -> list[range]:
@@ -174,15 +187,15 @@ def batches(tasks: list[Task]) -> list[list[Task]]:
 
 def divide_work(batch: list[Task], rank: int, ranks: int) -> list[range]:
     """The rows of each task that a rank samples: whole chains, and about equal work for every rank."""
-    cost = np.concatenate([np.full(t.chains, t.schedule.moves_per_chain(t.ensemble), float) for t in batch]) + 1.0
+    cost = np.concatenate([task.work for task in batch]) + 1.0
     owner = ((np.cumsum(cost) - cost / 2) * ranks / cost.sum()).astype(int)  # ascending
     first, last = (int(edge) for edge in np.searchsorted(owner, (rank, rank + 1)))
     shares, start = [], 0
     for task in batch:
-        a, b = (min(max(edge - start, 0), task.chains) for edge in (first, last))
+        a, b = (min(max(edge - start, 0), len(task.work)) for edge in (first, last))
         samples = task.ensemble.samples_per_chain
         shares.append(range(task.rows.start + a * samples, task.rows.start + b * samples))
-        start += task.chains
+        start += len(task.work)
     return shares
 
 

@@ -129,6 +129,26 @@ def test_samples_of_a_chain_grow_too(tmp_path: Path) -> None:
         assert file["chain"][:60].tolist() == list(np.repeat(np.arange(30), 2))
 
 
+@pytest.mark.parametrize("samples", [1, 2])
+def test_the_chains_of_the_pilot_are_the_first_ones(samples: int, tmp_path: Path) -> None:
+    """Grown from a few of them to more than all of them, the data set is the one made at once."""
+    settings = (f"sampling.samples_per_chain={samples}", "sampling.gammas=[1.0]", "sampling.segment_rows=400")
+    make(tmp_path / "grown", f"sampling.configurations={20 * samples}", *settings)
+    path = make(tmp_path / "grown", f"sampling.configurations={540 * samples}", *settings)
+    at_once = make(tmp_path / "once", f"sampling.configurations={540 * samples}", *settings)
+    assert path.read_bytes() == at_once.read_bytes()
+    with h5py.File(next(path.parent.glob("ensembles/*/pilot.h5"))) as pilot, h5py.File(path) as data:
+        chains, first = len(pilot["positions"]), data["positions"][::samples]
+        np.testing.assert_array_equal(first[:chains], pilot["positions"][:])
+        assert chains == 512 and len(np.unique(data["positions"][:], axis=0)) == 540 * samples
+        acceptance = data["acceptance"][: chains * samples : samples]
+        np.testing.assert_allclose(acceptance, pilot["accepted"][:] / (8 * pilot["length"][()]), rtol=1e-6)
+        energies = data["energy"][:]
+    rest = np.array_split(energies, [chains * samples])
+    error = np.hypot(*(part.std() / np.sqrt(len(part) / samples) for part in rest))
+    assert abs(rest[0].mean() - rest[1].mean()) < 4 * error  # one time in 16,000 by chance
+
+
 def test_the_reference_protocol_runs_pilots_only_when_asked(tmp_path: Path, sampled: Sampled) -> None:
     reference = "sampling.protocol=reference"
     path = make(tmp_path / "a", reference)

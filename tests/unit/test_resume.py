@@ -122,7 +122,7 @@ def test_a_pilot_that_is_left_goes_on(
 
     def counted(
         ensemble: Ensemble, device: str, state: PilotState | None, should_stop: ShouldStop, *team: Team
-    ) -> Pilot | None:
+    ) -> tuple[Pilot, PilotState] | None:
         begun.append((ensemble.gamma, state and len(state.records)))
         return run_pilot(ensemble, device, state, should_stop, *team)
 
