@@ -66,7 +66,7 @@ class Sampling(Section):
     """Keys that may change at any time: they change no configuration that is there."""
 
     protocol: Literal["equilibrated", "reference", "imported"] = "equilibrated"
-    """equilibrated: a pilot tunes the step and proves the burn-in of each γ. reference: the published protocol, which
+    """equilibrated: the first 512 chains of each γ, its pilot, prove the burn-in with a tuned step. reference: the published protocol, which
     keeps its step and does not ask whether equilibrium is reached. imported: set by `lj-vae import`; the anomaly suites
     are then sampled as under `equilibrated`."""
     gammas: Gammas = (0.1, 0.4, 0.7, 1.0)
@@ -82,10 +82,10 @@ class Sampling(Section):
     step: Displacement = 0.2
     """Largest trial displacement per component, in σ; under `equilibrated` only where the tuning starts."""
     target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.2
-    """Share of accepted trial moves that the pilot tunes the step for; 0.2 relaxes fastest (docs/science.md)."""
+    """Share of accepted trial moves that the step is tuned for; 0.2 relaxes fastest (docs/science.md)."""
     max_pilot_sweeps: Annotated[int, Field(ge=2048, lt=2**31, strict=True)] = 524_288
-    """Budget of the pilot: its chains double in length from 2048 sweeps as long as they stay within it. It may be
-    raised until configurations are sampled."""
+    """Budget of the pilot: its chains grow, by at most a factor of two at a time, as long as they stay within it. It
+    may be raised until configurations are sampled."""
     check_equilibrium: StrictBool = False
     """Under `reference`, runs the pilots too, so that `inspect` can tell whether the data are equilibrated."""
     allow_unconverged: StrictBool = False

@@ -119,12 +119,12 @@ def run_pilot(
         accepted = np.zeros(len(positions), np.int64)
         length = lengthened(FIRST_LENGTH, ensemble.sampling.sweeps if gives_data(ensemble) else 0)
         state = PilotState(step, length, _every(length), accepted, positions, [])
-        state.records.append(_observe(chains, positions))
+        state.records.append(observe(chains, positions))
     while True:
         while state.swept < state.length:
             state.accepted = state.accepted + chains.run(state.every)
             state.positions = chains.positions
-            state.records.append(_observe(chains, state.positions))
+            state.records.append(observe(chains, state.positions))
             if should_stop(state):
                 return None
         whole = team.whole_state(state)
@@ -213,8 +213,8 @@ def _chains(ensemble: Ensemble, device: str, step: float, own: slice, first: int
     return Chains(ensemble.stream, ensemble.system, ensemble.gamma, step, chain, device)
 
 
-def _observe(chains: Chains, positions: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(3, chains) observables."""
+def observe(chains: Chains, positions: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(3, chains) observables of chains at some positions, in the order of OBSERVABLES."""
     return np.stack([chains.energy, positions[..., 1].sum(axis=1, dtype=np.float64), close_pairs(positions, CLOSE)])
 
 
