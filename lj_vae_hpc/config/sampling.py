@@ -66,9 +66,9 @@ class Sampling(Section):
     """Keys that may change at any time: they change no configuration that is there."""
 
     protocol: Literal["equilibrated", "reference", "imported"] = "equilibrated"
-    """equilibrated: the first 512 chains of each γ, its pilot, prove the burn-in with a tuned step. reference: the published protocol, which
-    keeps its step and does not ask whether equilibrium is reached. imported: set by `lj-vae import`; the anomaly suites
-    are then sampled as under `equilibrated`."""
+    """equilibrated: the first 512 chains of each γ, its pilot, prove the burn-in with a tuned step. reference: the
+    published protocol, which keeps its step and does not ask whether equilibrium is reached. imported: set by
+    `lj-vae import`; the anomaly suites are then sampled as under `equilibrated`."""
     gammas: Gammas = (0.1, 0.4, 0.7, 1.0)
     """γ = m g σ / ε: a list of values, or {start, stop, num, spacing}. One ensemble each."""
     configurations: Annotated[int, Field(ge=10, lt=2**31, strict=True)] = 10_000

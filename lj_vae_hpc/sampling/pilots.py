@@ -122,10 +122,17 @@ def stored_pilot(ensemble: Ensemble, folder: Path) -> Pilot | None:
 
 
 def begun_chains(ensemble: Ensemble, folder: Path) -> Begun | None:
-    """The chains of the stored pilot, where they give the first configurations."""
-    columns = _read(folder / "pilot.h5", ensemble) if gives_data(ensemble) else None
-    if not columns:
+    """The chains of the stored pilot, where they give the first configurations.
+
+    Raises:
+        UserError: the pilot is gone or damaged.
+    """
+    if not gives_data(ensemble):
         return None
+    path = folder / "pilot.h5"
+    columns = _read(path, ensemble)
+    if not columns:
+        raise UserError(f"{path} is gone or damaged; run the same command again, which makes it anew")
     return Begun(columns["positions"], columns["accepted"], int(columns["length"]))  # type: ignore[arg-type]
 
 
