@@ -51,7 +51,7 @@ def tasks_per_element(campaign: Campaign, costs: Costs, resources: Resources, mi
     return {"sample": max(1, min(size, MOST_PER_ELEMENT)), "data": 1, "model": 1}
 
 
-def check_time_limit(campaign: Campaign, costs: Costs, resources: Resources) -> None:
+def check_time_limit(costs: Costs, resources: Resources) -> None:
     """Whether a job can get anywhere before it is stopped.
 
     Raises:
@@ -61,10 +61,9 @@ def check_time_limit(campaign: Campaign, costs: Costs, resources: Resources) -> 
         return
     seconds = costs.segment_seconds / resources.ranks
     if seconds > SHARE_OF_LIMIT * resources.seconds:
-        rows = min(campaign.config.sampling.segment_rows, campaign.config.sampling.configurations)
         raise UserError(
-            f"the time limit of a job is {tqdm.format_interval(resources.seconds)}, and one segment of {rows} "
-            f"configurations takes about {tqdm.format_interval(seconds)} on {resources.ranks} ranks, so that no job "
+            f"the time limit of a job is {tqdm.format_interval(resources.seconds)}, and one segment of "
+            f"{costs.segment_rows} configurations takes about {tqdm.format_interval(seconds)} on {resources.ranks} ranks, so that no job "
             "would get anywhere: give more time (-- --time=...) or ranks (-- --ntasks=...), or set a smaller "
             "sampling.segment_rows"
         )

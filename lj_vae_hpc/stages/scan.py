@@ -34,7 +34,7 @@ def plan(
         costs, resources = Costs(campaign), resources_of(jobs_file(SCRIPTS["sample"]), options)
         _check_networks(campaign)
         print(describe_plan(campaign, costs, resources, at_once, job_minutes), flush=True)
-        check_time_limit(campaign, costs, resources)
+        check_time_limit(costs, resources)
 
     world.on_root(show)
 
@@ -72,7 +72,7 @@ def _submit(
     campaign = open_campaign(path, config_file, overrides, writing=False)
     costs = Costs(campaign)
     _check_networks(campaign)
-    check_time_limit(campaign, costs, resources)
+    check_time_limit(costs, resources)
     campaign = open_campaign(path, config_file, overrides)
     campaign.state.mkdir(parents=True, exist_ok=True)
     lock(campaign.state)  # two submissions at once would submit the same

@@ -183,10 +183,10 @@ def test_bad_resources(tmp_path: Path) -> None:
     campaign = campaign_in(tmp_path, 3)
     costs = Costs(campaign)
     costs.__dict__["rate"] = 1000.0  # a slow machine: 100 x 30 x 1000 moves take 3000 s
-    check_time_limit(campaign, costs, Resources(1, 3600))
-    check_time_limit(campaign, costs, Resources(8, 500))
+    check_time_limit(costs, Resources(1, 3600))
+    check_time_limit(costs, Resources(8, 500))
     with pytest.raises(UserError, match=r"time limit of a job is 10:00, and one segment .* 50:00 on 1 ranks"):
-        check_time_limit(campaign, costs, Resources(1, 600))
+        check_time_limit(costs, Resources(1, 600))
 
 
 def test_a_plan(tmp_path: Path) -> None:
