@@ -64,8 +64,8 @@ def check_time_limit(costs: Costs, resources: Resources) -> None:
         raise UserError(
             f"the time limit of a job is {tqdm.format_interval(resources.seconds)}, and one segment of "
             f"{costs.segment_rows} configurations takes about {tqdm.format_interval(seconds)} on {resources.ranks} "
-            "ranks, so that no job would get anywhere: give more time (-- --time=...) or ranks (-- --ntasks=...), or set a smaller "
-            "sampling.segment_rows"
+            "ranks, so that no job would get anywhere: give more time (-- --time=...) or ranks (-- --ntasks=...), or "
+            "set a smaller sampling.segment_rows"
         )
 
 
