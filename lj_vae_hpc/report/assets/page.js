@@ -139,7 +139,7 @@
     plots.picture.model.below[0].axis_label = "x (σ)";
     plots.picture.model.left[0].axis_label = "y (σ)";
     source("picture", "box").data = { x: [side / 2], y: [side / 2], side: [side] };
-    $("made-title").textContent = !made ? "no reconstructed positions" : data.aligned ? "reconstruction, turned onto the configuration" : "reconstruction";
+    $("made-title").textContent = grid ? "no positions; grey cells are the reconstruction" : !made ? "this decoder gives no positions" : data.aligned ? "reconstruction, turned onto the configuration" : "reconstruction";
     for (const select of [x, y, colour]) select.addEventListener("change", draw);
     Object.assign(window.ljVae, { hover: (indices) => { if (indices.length) show(points.data.index[indices[0]]); } });
     points.selected.properties.indices.change.connect(() => window.ljVae.hover(points.selected.indices));
