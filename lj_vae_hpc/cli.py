@@ -401,7 +401,9 @@ scan_command(
     "  lj-vae scan status -o runs/scan",
 )  # fmt: skip
 scan_command(
-    "collect", "Writes tables of all ensembles and scores, as Parquet and CSV.", "  lj-vae scan collect -o runs/scan"
+    "collect",
+    "Writes tables of ensembles, thermodynamics and scores, and campaign.html.",
+    "  lj-vae scan collect -o runs/scan",
 )
 scan_command(
     "run", "Samples, trains and evaluates on these ranks whatever is not done, without Slurm.",

@@ -11,6 +11,7 @@ from lj_vae_hpc.scan.batches import element_of
 from lj_vae_hpc.scan.campaign import Campaign, open_campaign
 from lj_vae_hpc.scan.collect import collect as collect_campaign
 from lj_vae_hpc.scan.cost import Costs
+from lj_vae_hpc.scan.page import write_page
 from lj_vae_hpc.scan.plan import check_time_limit, describe_plan, tasks_per_element
 from lj_vae_hpc.scan.resources import resources_of
 from lj_vae_hpc.scan.slurm import SCRIPTS, Slurm, jobs_file
@@ -140,13 +141,13 @@ def status(world: World, path: Path, config_file: Path | None, overrides: tuple[
 
 
 def collect(world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...]) -> None:
-    """The command `scan collect`: writes the tables of what is finished, and prints the checks."""
+    """The command `scan collect`: writes tables and the page of what is finished, and prints the checks."""
 
     def write() -> None:
         campaign = open_campaign(path, config_file, overrides, writing=False)
         collected = collect_campaign(campaign)
         print(collected.text, flush=True)
-        for file in collected.write(campaign.tables):
+        for file in [*collected.write(campaign.tables), *write_page(campaign, collected)]:
             print(f"scan: wrote {file}", flush=True)
 
     world.on_root(write)

@@ -14,6 +14,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.sampling import production
 from lj_vae_hpc.scan.campaign import Campaign, open_campaign
 from lj_vae_hpc.scan.collect import collect
+from lj_vae_hpc.scan.page import write_page
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
 from tests.conftest import TINY
@@ -54,6 +55,10 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     names = ("ensembles", "order", "profiles", "scores", "thermodynamics")
     files = collected.write(campaign.tables)
     assert sorted(file.name for file in files) == [f"{name}.{s}" for name in names for s in ("csv", "parquet")]
+    html, figures = write_page(campaign, collected)
+    text = html.read_text(encoding="utf-8")
+    assert "dF/dγ = ⟨Σy⟩" in text and "Models" in text and text.count("<svg") == 10
+    assert {"over_gamma_free_energy.svg", "psi6.csv", "models_mean_auroc.csv"} < {f.name for f in figures.iterdir()}
     curves, profiles, order = (
         parquet.read_table(campaign.tables / f"{name}.parquet").to_pylist()
         for name in ("thermodynamics", "profiles", "order")

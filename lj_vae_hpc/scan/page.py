@@ -1,0 +1,189 @@
+"""The page of a campaign: thermodynamics and structure over γ, and its models side by side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from lj_vae_hpc.report.page import Card, Page, Section, Table
+from lj_vae_hpc.report.panels import BLUE, COLOURS, ORANGE, Panel, literal, panel, shades, spread, write_panels
+from lj_vae_hpc.run.files import write_text
+from lj_vae_hpc.scan.campaign import Campaign
+from lj_vae_hpc.scan.collect import Collected
+from lj_vae_hpc.scan.thermodynamics import Thermodynamics
+
+Rows = Sequence[dict[str, Any]]
+
+CURVES = {
+    "energy": "⟨U⟩ (ε)", "heat_capacity": "C (k_B)", "height": "⟨y⟩ (σ)", "free_energy": "F − F(first γ) (ε)",
+}  # fmt: skip
+MOST_MODELS = 8  # whose order parameter is drawn
+
+
+def write_page(campaign: Campaign, collected: Collected) -> list[Path]:
+    """Writes campaign.html, and its figures as SVG and CSV beside the tables; what it has written."""
+    page = campaign_page(campaign, collected)
+    path, folder = campaign.path / "campaign.html", campaign.tables / "figures"
+    write_panels(folder, page.panels)
+    write_text(path, page.render())
+    return [path, folder]
+
+
+def campaign_page(campaign: Campaign, collected: Collected) -> Page:
+    """The page of what is finished."""
+    models = _models(collected.scores)
+    cards = [
+        Card("γ sampled", f"{len(collected.ensembles)} of {len(campaign.samples)}"),
+        Card("configurations", f"{sum(row['configurations'] for row in collected.ensembles):,}"),
+        Card("models evaluated", f"{len(models)} of {len(campaign.models)}"),
+    ]
+    found = collected.thermodynamics
+    sections = [
+        _thermodynamics(found, collected.ensembles) if found else Section(
+            "Thermodynamics", "", missing=f"lj-vae scan run -o {campaign.path}"
+        ),
+    ]  # fmt: skip
+    if collected.profiles:
+        sections.append(_structure(collected.profiles))
+    if models:
+        sections.append(_detection(models, collected.order))
+    warnings = []
+    if collected.left_out:
+        gammas = ", ".join(f"{gamma:g}" for gamma in collected.left_out)
+        warnings.append(f"Equilibrium is not proved at γ = {gammas}; the thermodynamics leave these out.")
+    if found:
+        warnings += [check.text for check in found.checks if "FAILS" in check.text]
+    return Page(campaign.path.resolve().name, "campaign", cards, sections, warnings,
+                {"config.yaml": campaign.config.to_yaml()})  # fmt: skip
+
+
+def _thermodynamics(found: Thermodynamics, ensembles: Rows) -> Section:
+    own = {"energy": {row["gamma"]: row["energy_mean"] for row in ensembles},
+           "height": {row["gamma"]: row["height_mean"] / row["n_particles"] for row in ensembles}}  # fmt: skip
+    panels = [_curve(name, label, found.rows, own.get(name, {})) for name, label in CURVES.items()]
+    checks = [
+        [check.name, float(len(check.gamma)), float((check.pulls**2).mean()), float(np.abs(check.pulls).max()),
+         check.p_value, "FAILS" if "FAILS" in check.text else "holds"]
+        for check in found.checks if len(check.gamma)
+    ]  # fmt: skip
+    return Section(
+        "Thermodynamics",
+        "Every configuration counts at every γ (MBAR). Bands are two standard errors; dots are plain means of one γ. "
+        "All of it is configurational. The table checks two laws between independent halves of the chains.",
+        " ".join(line + "." for line in found.text.splitlines() if line.startswith(("overlap", "gap"))),
+        panels,
+        Table.of(("check", "γ checked", "χ² per γ", "largest pull", "p (Bonferroni)", "verdict"), checks),
+    )
+
+
+def _curve(name: str, label: str, rows: Rows, own: dict[float, float]) -> Panel:
+    known = [row for row in rows if row[name] is not None]
+
+    def draw(axes: Axes) -> None:
+        for group in sorted({row["group"] for row in known}):
+            gamma, value, error = np.array(
+                [(row["gamma"], row[name], row[f"{name}_error"]) for row in known if row["group"] == group]
+            ).T
+            axes.fill_between(gamma, value - 2 * error, value + 2 * error, color=BLUE, alpha=0.3, lw=0)
+            axes.plot(gamma, value, color=BLUE, lw=1.2)
+        axes.plot(list(own), list(own.values()), "o", ms=2.5, color=ORANGE)
+        axes.set(xlabel="γ", title=label)
+
+    columns = {key: [row[key] for row in known] for key in ("gamma", name, f"{name}_error", "group")}
+    return panel(f"over_gamma_{name}", columns, draw)
+
+
+def _structure(profiles: Rows) -> Section:
+    titles = {"density": ("ρ(y) (σ⁻²)", "y (σ)"), "pair_distribution": ("g(r)", "r (σ)")}
+    panels = [
+        _profile(name, *labels, [r for r in profiles if r["quantity"] == name]) for name, labels in titles.items()
+    ]
+    order = [row for row in profiles if row["quantity"] == "psi6"]
+    gamma, value, error = ([row[key] for row in order] for key in ("gamma", "value", "error"))
+
+    def draw(axes: Axes) -> None:
+        axes.errorbar(gamma, value, error, fmt="o-", ms=2.5, lw=1, color=BLUE)
+        axes.set(xlabel="γ", title="hexatic order |ψ6|")
+
+    panels.append(panel("psi6", {"gamma": gamma, "psi6": value, "error": error}, draw))
+    return Section(
+        "Structure", "Density profile, pair distribution and hexatic order of the first configurations of a γ. g(r) "
+        "is normalised by pairs of different configurations, which cancels the profile.", panels=panels,
+    )  # fmt: skip
+
+
+def _profile(name: str, title: str, place: str, rows: Rows) -> Panel:
+    gammas = spread(np.unique([row["gamma"] for row in rows]))
+
+    def draw(axes: Axes) -> None:
+        for gamma, colour in zip(gammas, shades(len(gammas)), strict=True):
+            x, value = np.array([(row["x"], row["value"]) for row in rows if row["gamma"] == gamma]).T
+            axes.plot(x, value, lw=1.1, color=colour, label=f"γ = {gamma:g}")
+        axes.set(xlabel=place, title=title)
+        axes.legend(fontsize=6)
+
+    return panel(name, {key: [row[key] for row in rows] for key in ("gamma", "x", "value", "error")}, draw)
+
+
+def _models(scores: Rows) -> list[dict[str, Any]]:
+    """A row per model with its mean AUROC of the default score over its suites, in order of latent dimension and λ."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in scores:
+        if row["is_default"]:
+            found.setdefault(row["model"], {**row, "areas": []})["areas"].append(row["auroc"])
+    models = [row | {"mean_auroc": float(np.mean(row["areas"]))} for row in found.values()]
+    return sorted(models, key=lambda row: (row["latent_dim"], row["kl_weight"], row["label"]))
+
+
+def _detection(models: Rows, order: Rows) -> Section:
+    panels = [
+        _by_latent_dimension(models, "mean_auroc", "mean AUROC of the default score"),
+        _by_latent_dimension(models, "rmse", "RMSE of the validation split"),
+        _order(models, order),
+    ]
+    rows = [
+        [row["label"], float(row["latent_dim"]), float(row["kl_weight"]), float(row["gammas"]), row["rmse"], row["kl"],
+         row["mean_auroc"]]
+        for row in models
+    ]  # fmt: skip
+    return Section(
+        "Models", "AUROC is averaged over all suites of a model. RMSE is in units of L√2. The order parameter is "
+        "that of the latent space, on the test split; bars are one standard deviation.", panels=panels,
+        table=Table.of(("model", "latent dimension", "λ", "γ", "RMSE", "KL", "mean AUROC"), rows),
+    )  # fmt: skip
+
+
+def _by_latent_dimension(models: Rows, key: str, title: str) -> Panel:
+    weights = sorted({row["kl_weight"] for row in models})
+
+    def draw(axes: Axes) -> None:
+        for weight, colour in zip(weights, shades(len(weights)), strict=True):
+            own = [row for row in models if row["kl_weight"] == weight]
+            dimensions = sorted({row["latent_dim"] for row in own})
+            means = [np.mean([row[key] for row in own if row["latent_dim"] == d]) for d in dimensions]
+            axes.plot(dimensions, means, lw=1, color=colour)
+            axes.plot(
+                [r["latent_dim"] for r in own], [r[key] for r in own], "o", ms=3, color=colour, label=f"λ = {weight:g}"
+            )
+        axes.set(xlabel="latent dimension", title=title)
+        axes.legend(fontsize=6)
+
+    columns = {name: [row[name] for row in models] for name in ("label", "latent_dim", "kl_weight", key)}
+    return panel(f"models_{key}", columns, draw)
+
+
+def _order(models: Rows, order: Rows) -> Panel:
+    labels = [(row["model"], row["label"]) for row in models][:MOST_MODELS]
+
+    def draw(axes: Axes) -> None:
+        for (name, label), colour in zip(labels, COLOURS, strict=False):
+            own = [row for row in order if row["model"] == name]
+            gamma, mean, deviation = np.array([(r["gamma"], r["order_mean"], r["order_sd"]) for r in own]).T
+            axes.errorbar(gamma, mean, deviation, fmt="o-", ms=2, lw=0.9, color=colour, label=literal(label)[:40])
+        axes.set(xlabel="γ", title="latent order parameter")
+        axes.legend(fontsize=5)
+
+    keys = ("model", "label", "gamma", "order_mean", "order_sd")
+    return panel("latent_order", {key: [row[key] for row in order] for key in keys}, draw)
