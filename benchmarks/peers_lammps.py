@@ -29,16 +29,17 @@ variable height atom {gamma}*y
 fix gravity all addforce 0 v_force 0 energy v_height
 fix_modify gravity energy yes
 fix walls all wall/reflect xlo EDGE xhi EDGE ylo EDGE yhi EDGE
-fix plane all enforce2d
 compute pairs all pe pair
 compute sum all reduce sum y
 timestep 0.005
 thermo 0
 fix start all langevin 0.75 0.75 1.0 {seed}
 fix limit all nve/limit 0.02
+fix plane all enforce2d
 run 5000
 unfix limit
 unfix start
+unfix plane
 fix move all nve
 """
 METHODS = {
@@ -55,6 +56,7 @@ def main(method: str, gamma: str, seed: str, steps: int, every: int, path: str) 
     text = (SYSTEM + METHODS[kind]).format(gamma=gamma, seed=seed, value=value)
     for line in filter(None, text.splitlines()):
         simulation.command(line)
+    simulation.command("fix plane all enforce2d")  # after every other fix, or Langevin kicks particles out of it
     simulation.command(f"run {WARM_UP}")
     simulation.command(f"fix series all vector {every} c_pairs c_sum")
     started = time.perf_counter()

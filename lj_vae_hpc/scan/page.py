@@ -74,7 +74,9 @@ def _thermodynamics(found: Thermodynamics, ensembles: Rows) -> Section:
         "All of it is configurational. The table checks two laws between independent halves of the chains.",
         " ".join(line + "." for line in found.text.splitlines() if line.startswith(("overlap", "gap"))),
         panels,
-        Table.of(("check", "γ checked", "χ² per γ", "largest pull", "p (Bonferroni)", "verdict"), checks),
+        Table.of(("check", "γ checked", "χ² per γ", "largest pull", "p (Bonferroni)", "verdict"), checks)
+        if checks
+        else None,
     )
 
 
