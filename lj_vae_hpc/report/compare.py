@@ -59,7 +59,7 @@ def _facts(runs: Runs) -> Section:
                         for own in every.values())]
         for title in titles
     ]  # fmt: skip
-    return Section("Runs", "What each of them is.", table=Table(["", *runs], rows))
+    return Section("Runs", "What each of them is.", table=Table(["fact", *runs], rows))
 
 
 def _detection(runs: Runs, evaluated: Runs) -> Section:
@@ -69,7 +69,8 @@ def _detection(runs: Runs, evaluated: Runs) -> Section:
         found = {name: one.summary["suites"].get(suite) for name, one in evaluated.items()}
         default = {name: own["scores"][evaluated[name].summary["default_score"]] for name, own in found.items() if own}
         best = max(default, key=lambda name: float(default[name]["auroc"]))
-        wins[best] += 1
+        if len(default) > 1:
+            wins[best] += 1
         cells = [
             auroc_cell(default[name], name == best) if name in default else Cell("–", float("inf")) for name in runs
         ]
@@ -79,7 +80,7 @@ def _detection(runs: Runs, evaluated: Runs) -> Section:
         "Anomaly detection",
         "AUROC of the default score of each run with its 95 % interval. The bold one is the largest of its row; where"
         " intervals overlap, the difference may be chance. The ceiling is that of the first run that has the suite.",
-        f"{conclusion} of {len(suites)} suites.", table=Table(["suite", "ceiling", *runs], rows),
+        f"{conclusion} of {sum(wins.values())} suites that more than one run has.", table=Table(["suite", "ceiling", *runs], rows),
     )  # fmt: skip
 
 
