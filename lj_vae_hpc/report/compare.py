@@ -80,7 +80,8 @@ def _detection(runs: Runs, evaluated: Runs) -> Section:
         "Anomaly detection",
         "AUROC of the default score of each run with its 95 % interval. The bold one is the largest of its row; where"
         " intervals overlap, the difference may be chance. The ceiling is that of the first run that has the suite.",
-        f"{conclusion} of {sum(wins.values())} suites that more than one run has.", table=Table(["suite", "ceiling", *runs], rows),
+        f"{conclusion} of {sum(wins.values())} suites that more than one run has.",
+        table=Table(["suite", "ceiling", *runs], rows),
     )  # fmt: skip
 
 
