@@ -47,7 +47,7 @@ def describe_slurm() -> str:
     limits = Slurm(Path()).limits()
     most = "any number of jobs" if limits.jobs is None else f"at most {limits.jobs} jobs in the queue"
     accounting = "sacct answers" if answers("sacct") else "no sacct: logs alone tell how jobs ended"
-    return f"arrays of up to {limits.array - 1} elements, {most}, {accounting}"
+    return f"arrays of up to {limits.array} elements, {most}, {accounting}"
 
 
 def answers(*command: str) -> bool:

@@ -1,11 +1,12 @@
 """A Slurm for the tests: what its daemons and the users' commands need, and a user who submits jobs."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class Cluster:
         self.env["SLURM_CONF"] = str(folder / "slurm.conf")
         # bin/lj-vae takes the python3 on PATH where the checkout has no environment of its own.
         self.env["PATH"] = f"{Path(sys.executable).parent}:{self.env['PATH']}:/usr/sbin:/sbin"
-        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._daemons: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
 
     def run(
         self, *command: str | Path, folder: Path | None = None, **env: str | Path
@@ -128,23 +129,40 @@ class Cluster:
     @contextmanager
     def daemon(self, host: Host, name: str, *options: str, **identity: str) -> Iterator[None]:
         """A daemon in the foreground, as a child of this process, so that it can be stopped without looking for it."""
-        key = f"{name}-{host.name}"
-        # slurmctld and slurmd also have a log file of their own; this one holds what munged says, and early errors.
-        with (self.folder / f"{key}-output.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*host.prefix, name, *options], cwd="/", env=self.env, stdout=log, stderr=log,
-                extra_groups=[] if identity else None, **identity,  # type: ignore[arg-type]
-            )  # fmt: skip
-        self.daemons[key] = process
+        self._daemons[host.name, name] = self._start(host, name, *options, **identity)
         try:
             yield
         finally:
+            process = self._daemons[host.name, name]
             process.terminate()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def _start(self, host: Host, name: str, *options: str, **identity: str) -> "subprocess.Popen[bytes]":
+        # slurmctld and slurmd also have a log file of their own; this one holds what munged says, and early errors.
+        with (self.folder / f"{name}-{host.name}-output.log").open("ab") as log:
+            return subprocess.Popen(
+                [*host.prefix, name, *options], cwd="/", env=self.env, stdout=log, stderr=log,
+                extra_groups=[] if identity else None, **identity,  # type: ignore[arg-type]
+            )  # fmt: skip
+
+    def start_node(self, node: Host) -> None:
+        """Starts the node's daemon again."""
+        self._daemons[node.name, "slurmd"] = self._start(node, "slurmd", "-D", "-N", node.name)
+
+    def crash_node(self, node: Host) -> None:
+        """Ends the node's daemon and everything of its jobs at once, as when it loses power."""
+        slurmd = self._daemons[node.name, "slurmd"]
+        slurmd.kill()
+        slurmd.wait()
+        signs = {f"SLURMD_NODENAME={node.name}", f"SLURM_CONF={self.env['SLURM_CONF']}"}
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if signs <= set((process / "environ").read_text(encoding="utf-8", errors="replace").split("\0")):
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def cancel_all(self) -> None:
         """Ends what a failed test left running, while slurmd can still do it."""

@@ -1,0 +1,47 @@
+"""Loaded by every Python of a campaign's jobs: writes down which job samples which segment, and when.
+
+Each segment takes a little longer, so that a test can disturb it, and much longer in the first element of an array if
+RECORD_SLOWLY is set. A CLASH is a segment that another job is sampling.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def record() -> None:
+    from lj_vae_hpc.sampling.production import Production
+
+    log = Path(os.environ["RECORD"])
+    job = f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', 0)}"
+    slowly = "RECORD_SLOWLY" in os.environ and os.environ["SLURM_ARRAY_TASK_ID"] == "0"
+    pause = 9.0 if slowly else 0.4  # seconds
+    sample = Production._sample
+
+    def note(*words: object) -> None:
+        with log.open("a") as file:  # in one write
+            file.write(" ".join(map(str, words)) + "\n")
+
+    def recorded(self, task, rows, progress, scale):
+        segment = f"{task.folder.name}/{task.rows.start}-{task.rows.stop}"
+        note("START", segment, job, os.getpid())
+        running = set()
+        for word, *which in map(str.split, log.read_text().splitlines()):
+            if word == "START":
+                running.add(tuple(which))
+            elif word == "END":
+                running.discard(tuple(which))
+        for other in running:
+            if other[0] == segment and other[1] != job and Path(f"/proc/{other[2]}").exists():
+                note("CLASH", segment, job, os.getpid(), *other[1:])
+        time.sleep(pause)
+        columns = sample(self, task, rows, progress, scale)
+        note("END", segment, job, os.getpid())
+        return columns
+
+    Production._sample = recorded
+
+
+if "RECORD" in os.environ and "SLURM_JOB_ID" in os.environ and sys.orig_argv[1:4] == ["-m", "lj_vae_hpc", "scan"]:
+    record()
