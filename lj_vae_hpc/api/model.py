@@ -126,8 +126,8 @@ class Model:
             seed: the same seed gives the same configurations.
 
         Raises:
-            ValueError: n or the seed is not a number that can be used; γ is not finite, or so far from those trained
-                that less than 10 training configurations tell of it.
+            ValueError: n or the seed is not a number that can be used; γ is not finite, or so far outside the trained
+                range that less than 10 training configurations tell of it.
             UserError: the model does not decode to positions, or its training data are missing.
         """
         self._needs_positions("generate")
@@ -210,6 +210,8 @@ class Model:
         trained = ", ".join(f"{one:g}" for one in self.gammas)
         if len(self.gammas) == 1 and gamma != self.gammas[0]:
             raise ValueError(f"gamma {gamma:g}: the model was trained on γ = {trained} alone and knows no other")
+        if self.gammas[0] <= gamma <= self.gammas[-1]:
+            return  # between trained values, however few the training configurations
         effective = 1.0 / float((generator.weights(gamma) ** 2).sum())
         if effective < FEWEST:
             raise ValueError(
