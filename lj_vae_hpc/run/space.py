@@ -28,6 +28,6 @@ def check_space(folder: Path, rows: int, n_particles: int, what: str) -> None:
     there = sum(file.stat().st_size for file in folder.rglob("*.h5")) if folder.exists() else 0
     if needed > free + there:
         raise UserError(
-            f"{what}: {rows:,} configurations of {n_particles} particles take {needed / 1e9:,.1f} GB, and {existing} "
-            f"has {free / 1e9:,.1f} GB left"
+            f"{what}: {rows:,} configurations of {n_particles} particles take {needed / 1e6:,.0f} MB, and {existing} "
+            f"has {free / 1e6:,.0f} MB left"
         )

@@ -173,7 +173,7 @@ def test_room_is_checked_before_anything_is_written(tmp_path: Path) -> None:
         (("evaluation.extra_scores=[regret]",), "there is no regret; choose from"),
         (("evaluation.files={mine: /nowhere/x.xyz}",), "evaluation.files.mine: there is no file /nowhere/x.xyz"),
         (("evaluation.configurations=2",), "too few for the suite early, which has 4 values"),
-        (("evaluation.configurations=2147483647", "system.n_particles=1000", "system.box_side=100"), " GB left"),
+        (("evaluation.configurations=2147483647", "system.n_particles=1000", "system.box_side=100"), " MB left"),
     ],
 )
 def test_an_evaluation_is_refused_before_the_training(tmp_path: Path, keys: tuple[str, ...], words: str) -> None:
