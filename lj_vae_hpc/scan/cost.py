@@ -11,6 +11,7 @@ import numpy as np
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.sampling.chains import Chains, warm_up
+from lj_vae_hpc.sampling.equilibration import CHAINS
 from lj_vae_hpc.sampling.production import OVERHEAD, divide, has_pilot
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.tasks import DataTask, ModelTask, SampleTask, Task
@@ -18,7 +19,7 @@ from lj_vae_hpc.scan.tasks import DataTask, ModelTask, SampleTask, Task
 SECONDS_TO_MEASURE, SECONDS_AT_MOST = 0.7, 3.0  # of the processor, and by the clock on the wall
 CHAINS_MEASURED = 256
 # Assumed of an ensemble until one has been sampled; typical of N = 30 and γ from 0.1 to 1.
-BURN_IN, SWEEPS_APART, PILOT_CHAINS, PILOT_SWEEPS = 1_200, 500, 128, 32_768
+BURN_IN, SWEEPS_APART, PILOT_SWEEPS = 1_300, 500, 2_600
 COPY_SECONDS = 2e-6  # core seconds to copy a configuration into a data set, 0.1 GB/s
 
 
@@ -60,8 +61,8 @@ class Costs:
     def segment_seconds(self) -> float:
         """Core seconds of the longest piece of sampling that is kept or lost as a whole: a segment."""
         config, count = self.campaign.config, self.campaign.config.sampling.configurations
-        chains = self.per_gamma * chain_moves(config, count) / moves_of(config, count)
-        return chains * self.segment_rows / count
+        chains = self.segment_rows // config.sampling.samples_per_chain
+        return self.per_gamma * chain_moves(config, chains) / moves_of(config, count)
 
     @property
     def segment_rows(self) -> int:
@@ -116,20 +117,20 @@ def epochs_of(task: ModelTask) -> int:
     return len(task.data.samples) * task.data.configurations * task.config.training.epochs
 
 
-def chain_moves(config: RunConfig, configurations: int) -> int:
-    """Trial moves of the chains of one ensemble, as far as one can tell beforehand."""
+def chain_moves(config: RunConfig, chains: int) -> int:
+    """Trial moves of so many chains from their random start, as far as one can tell beforehand."""
     sampling = config.sampling
-    samples = sampling.samples_per_chain
     burn_in = max(sampling.sweeps, BURN_IN if sampling.protocol == "equilibrated" else 0)
-    sweeps = configurations // samples * (burn_in + (samples - 1) * SWEEPS_APART)
-    return sweeps * config.system.n_particles
+    return chains * (burn_in + (sampling.samples_per_chain - 1) * SWEEPS_APART) * config.system.n_particles
 
 
 def moves_of(config: RunConfig, configurations: int) -> int:
-    """The same with the proof of equilibrium."""
-    piloted = config.sampling.protocol == "equilibrated" or config.sampling.check_equilibrium
-    proof = PILOT_CHAINS * PILOT_SWEEPS * config.system.n_particles if piloted else 0
-    return chain_moves(config, configurations) + proof
+    """Trial moves of an ensemble with its proof of equilibrium, whose chains give its first configurations."""
+    sampling = config.sampling
+    chains, proof = configurations // sampling.samples_per_chain, CHAINS * PILOT_SWEEPS * config.system.n_particles
+    if sampling.protocol == "equilibrated":
+        return proof + chain_moves(config, max(0, chains - CHAINS))
+    return chain_moves(config, chains) + (proof if sampling.check_equilibrium else 0)
 
 
 def bytes_of(config: RunConfig) -> int:
