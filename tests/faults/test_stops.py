@@ -35,14 +35,14 @@ def test_a_job_knows_its_time_limit(launcher: str, tiny: Path, tmp_path: Path) -
     """Slurm signals only what srun started, and maybe too late; so the job asks for its end, here in three seconds."""
     for name, script in (
         ("squeue", "date --iso-8601=seconds -d '3 seconds'"),
-        ("scontrol", "exit 1"),  # no controller, which does not requeue
-        ("srun", 'while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"'),
+        ("scontrol", 'test "$1" = show'),  # it does not requeue
+        ("srun", 'shift 2; exec "$@"'),
     ):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
     job = {
         "LJ_VAE_LAUNCHER": launcher, "LJ_VAE_ROOT": str(ROOT), "LJ_VAE_OUTPUT": str(tmp_path / "run"),
-        "LJ_VAE_CONFIG": str(tiny), "SLURM_NTASKS": "1", "SLURM_JOB_ID": "1",
+        "LJ_VAE_CONFIG": str(tiny), "SLURM_NTASKS": "1", "SLURM_JOB_ID": "1", "SLURM_SUBMIT_DIR": str(tmp_path),
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
     }  # fmt: skip
     done = subprocess.run(

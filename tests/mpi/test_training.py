@@ -188,8 +188,9 @@ def test_every_rank_reads_its_share_of_the_training_split(
     short = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 3})})
     train(world, run, short)
     everyone = world.gather(read)
-    # Rank 0 reads the training split once more before the first step; each rank one row to settle the gradients.
-    epochs = [count - 1 - (66 + 66) * (rank == 0) for rank, count in enumerate(everyone)]
+    # Each rank reads one row more, to settle the gradients. Rank 0 reads the training split four times more, to start
+    # from principal components and to compare with them, and the validation split once.
+    epochs = [count - 1 - (4 * 66 + 30) * (rank == 0) for rank, count in enumerate(everyone)]
     shares = [len(range(n * r // world.size, n * (r + 1) // world.size)) for n in (66, 30) for r in range(world.size)]
     assert epochs == [3 * (a + b) for a, b in zip(shares[: world.size], shares[world.size :], strict=True)]
     assert sum(epochs) == 3 * (66 + 30)

@@ -72,12 +72,12 @@ def test_any_part_of_the_rows_is_a_mixture_of_every_gamma() -> None:
 @pytest.mark.parametrize(
     ("configurations", "keys", "message"),
     [
-        (4, {"test_fraction": 0.05, "validation_fraction": 0.3, "calibration_fraction": 0.3},
-         r"training\.test_fraction: 1 of 4 configurations are in the test split, which needs at least 2; increase "
+        (5, {"test_fraction": 0.05, "validation_fraction": 0.3, "calibration_fraction": 0.3},
+         r"training\.test_fraction: 1 of 5 chains of each γ are in the test split, which needs at least 2; increase "
          r"sampling\.configurations or training\.test_fraction"),
-        (3, {"validation_fraction": 0.1, "test_fraction": 0.4}, r"training\.validation_fraction: 0 of 3"),
+        (4, {"validation_fraction": 0.1, "test_fraction": 0.4}, r"training\.validation_fraction: 0 of 4"),
         (9, {"calibration_fraction": 0.01}, r"training\.calibration_fraction: 0 of 9"),
-        (1, {"validation_fraction": 0.1}, r"training: none of the 1 chains of each γ is left for training"),
+        (1, {"validation_fraction": 0.1}, r"training: 0 of the 1 chains of each γ is left for training"),
     ],
 )  # fmt: skip
 def test_a_split_that_would_be_empty_is_refused(configurations: int, keys: dict[str, float], message: str) -> None:

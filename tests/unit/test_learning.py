@@ -16,7 +16,7 @@ from lj_vae_hpc.training.hardware import assign_gpus
 
 def published(side: int, **keys: object) -> VAE:
     """The published network for M x M matrices."""
-    return VAE(Model(encoder="conv", decoder="conv", linear_path=False, **keys), (1, side, side))
+    return VAE(Model(encoder="conv", decoder="conv", linear_path=False, latent_dim=40, **keys), (1, side, side))
 
 
 def nothing(n: int) -> torch.Tensor:

@@ -211,7 +211,7 @@ def test_rows_are_distinct_chains_in_the_box() -> None:
 
 
 def test_rejected_moves_leave_positions_and_low_temperature_only_descends() -> None:
-    system = System(n_particles=12, box_side=6.0, temperature=1e-6)
+    system = System(n_particles=12, box_side=6.0).model_copy(update={"temperature": 1e-6})
     chains = Chains(STREAM, system, 0.0, 0.2, np.arange(LANES))
     previous = total_energy(chains.positions, 0.0, system.pair_potential)
     for _ in range(5):
@@ -247,8 +247,8 @@ def test_an_ensemble_is_what_it_is() -> None:
         *(Ensemble(11, SYSTEM.model_copy(update=change), 0.4, one.sampling) for change in (
             {"n_particles": 13}, {"box_side": 6.5}, {"temperature": 0.8}, {"potential": "soft"}, {"cutoff": None})),
     ]  # fmt: skip
-    for value in (Ensemble.key, Ensemble.stream, Ensemble.number):
-        assert len({value.fget(other) for other in others}) == len(others)
+    for value in ("key", "stream", "number"):
+        assert len({getattr(other, value) for other in others}) == len(others)
     soft = [Ensemble(11, System(potential=p, cutoff=None), 0.4, one.sampling).key for p in ("soft", (4, 2))]
     assert soft[0] == soft[1]
 
