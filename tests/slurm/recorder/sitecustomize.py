@@ -23,7 +23,7 @@ def record() -> None:
         with log.open("a") as file:  # in one write
             file.write(" ".join(map(str, words)) + "\n")
 
-    def recorded(self, task, rows, progress, scale):
+    def recorded(self, task, *rest):
         segment = f"{task.folder.name}/{task.rows.start}-{task.rows.stop}"
         note("START", segment, job, os.getpid())
         running = set()
@@ -36,7 +36,7 @@ def record() -> None:
             if other[0] == segment and other[1] != job and Path(f"/proc/{other[2]}").exists():
                 note("CLASH", segment, job, os.getpid(), *other[1:])
         time.sleep(pause)
-        columns = sample(self, task, rows, progress, scale)
+        columns = sample(self, task, *rest)
         note("END", segment, job, os.getpid())
         return columns
 
