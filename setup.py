@@ -17,7 +17,7 @@ setup(
     package_data={"lj_vae_hpc": ["py.typed"], "lj_vae_hpc.report": ["assets/*"]},
     python_requires=">=3.11",
     install_requires=[
-        "arviz-stats>=0.7", "bokeh>=3.6", "click>=8.1", "extxyz>=0.4.2", "gsd>=5", "h5py>=3.10", "jinja2>=3.1",
+        "bokeh>=3.6", "click>=8.1", "extxyz>=0.4.2", "gsd>=5", "h5py>=3.10", "jinja2>=3.1",
         "markupsafe>=2.1", "matplotlib>=3.8", "mpi4py>=4", "numba>=0.60", "numpy>=2", "optuna>=5", "pyarrow>=17",
         "pydantic>=2.7", "pymbar>=4.0.3", "pyyaml>=6", "safetensors>=0.4", "scikit-learn>=1.4", "scipy>=1.12",
         "tensorboard>=2.16", "torch>=2.4", "tqdm>=4.66",
