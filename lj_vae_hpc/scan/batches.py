@@ -63,10 +63,11 @@ class Batches:
         self.all.append(batch)
         return batch
 
-    def submitted(self, batch: Batch, job: int) -> None:
-        """Notes the number that Slurm has given to the last batch."""
+    def submitted(self, batch: Batch, job: int) -> Batch:
+        """Notes the number that Slurm has given to the last batch; the batch with it."""
         self.all[-1] = replace(batch, job=job)
         self._store(self.all[-1])
+        return self.all[-1]
 
     def withdraw(self, batch: Batch) -> None:
         """Forgets the last batch, which was not submitted."""

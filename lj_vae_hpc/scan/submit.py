@@ -92,10 +92,9 @@ class Submitter:
         except UserError:
             self._batches.withdraw(batch)
             raise
-        self._batches.submitted(batch, job)
         for index, keys in enumerate(batch.elements):
             self._where |= dict.fromkeys(keys, (job, index, True))
-        return batch
+        return self._batches.submitted(batch, job)
 
     def _grouped(self, tasks: Sequence[Task]) -> list[tuple[tuple[str, ...], list[Task]]]:
         """Tasks that wait for the same, with what they wait for."""

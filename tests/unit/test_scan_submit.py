@@ -65,6 +65,7 @@ def test_what_waits_and_what_does_not_fit(tmp_path: Path) -> None:
     slurm = SimulatedSlurm(campaign, slots=2, allowed=Limits(8, 12), failing=0, stopping=0)
     first = submitted(campaign, slurm)  # 14 elements of three γ, and 12 may be in the queue
     assert [len(batch.elements) for batch in first.arrays] == [8, 4] and (first.tasks, first.left) == (36, 6)
+    assert all(isinstance(batch.job, int) for batch in first.arrays), "printed, so that people can look for it"
     assert submitted(campaign, slurm).tasks == 0
     slurm.step()
     states = Status(campaign, slurm).states
