@@ -17,8 +17,11 @@ NAME = ".lock"
 NO_LOCKING = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)  # some network file systems are mounted without
 
 
+_held: dict[Path, int] = {}  # open files of the folders that this process has locked; closing one drops its lock
+
+
 def lock(folder: Path) -> None:
-    """Makes this process the only writer of a folder until it ends; again in the same process it changes nothing.
+    """Makes this process the only writer of a folder until `unlock` or its end; again it changes nothing.
 
     Where the file system knows no locks it goes on with a warning.
 
@@ -26,7 +29,27 @@ def lock(folder: Path) -> None:
         UserError: another process writes there; its host, process, Slurm job and start are named.
         OSError: the folder cannot be written.
     """
-    file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)  # never closed: that would drop the lock
+    path = folder.resolve() / NAME
+    if path in _held and path.exists() and os.path.samestat(os.fstat(_held[path]), path.stat()):
+        return
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        locked = _locks(file, folder)
+        job = f" of Slurm job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
+        os.ftruncate(file, 0)
+        text = f"process {os.getpid()} on {socket.gethostname()}{job} since {time.strftime('%F %T %Z')}"
+        os.pwrite(file, text.encode(), 0)
+    except BaseException:
+        os.close(file)
+        raise
+    if locked:
+        _held[path] = file
+    else:
+        os.close(file)
+
+
+def _locks(file: int, folder: Path) -> bool:
+    """Locks an open file; False, with a warning, where the file system knows no locks."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -41,11 +64,15 @@ def lock(folder: Path) -> None:
             f"lj-vae: warning: no file locks in {folder} ({error.strerror}); start only one job at a time there",
             file=sys.stderr, flush=True,
         )  # fmt: skip
-    job = f" of Slurm job {os.environ['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in os.environ else ""
-    os.ftruncate(file, 0)
-    os.pwrite(
-        file, f"process {os.getpid()} on {socket.gethostname()}{job} since {time.strftime('%F %T %Z')}".encode(), 0
-    )
+        return False
+    return True
+
+
+def unlock(folder: Path) -> None:
+    """Lets other processes write in a folder that this one has locked."""
+    file = _held.pop(folder.resolve() / NAME, None)
+    if file is not None:
+        os.close(file)
 
 
 def holder(folder: Path) -> str | None:

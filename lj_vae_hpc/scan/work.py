@@ -12,7 +12,7 @@ from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.run.folder import open_run
-from lj_vae_hpc.run.lock import holder, lock
+from lj_vae_hpc.run.lock import lock, unlock
 from lj_vae_hpc.run.provenance import check_unchanged
 from lj_vae_hpc.sampling.claims import claim_free
 from lj_vae_hpc.sampling.production import assemble, produce
@@ -68,7 +68,7 @@ class Work:
             if (started != waiting_since or not free) and self._world.should_stop():
                 raise Stopped(f"what is done of {self._campaign.path} is kept")
             if free:
-                self._do([tasks[k] for k in free])
+                self._do([tasks[k] for k in free], f"{free[-1] + 1} of {len(tasks)}")
                 waiting_since = time.monotonic()
             elif self._world.broadcast(time.monotonic() - waiting_since > patience):
                 self._busy += [tasks[k] for k in busy]
@@ -79,16 +79,27 @@ class Work:
                 time.sleep(1.0)
 
     def _divide(self, tasks: Sequence[Task]) -> tuple[list[int], list[int]]:
-        """Numbers of the tasks that are to be done here, and of those that another process does."""
-        todo = [k for k, task in enumerate(tasks) if task.key not in self._failures and not task.is_done()]
-        if not todo:
-            return [], []
-        ours = free_tasks([tasks[k] for k in todo])
-        divided = list(zip(todo, ours, strict=True))
-        return [k for k, own in divided if own], [k for k, own in divided if not own]
+        """Numbers of the tasks that are claimed to be done here, and of those that another process does.
 
-    def _do(self, tasks: list[Task]) -> None:
-        """Does free tasks of one kind."""
+        Ensembles are claimed all at once. Of data sets and models one is, as it may take long.
+        """
+        todo = [k for k, task in enumerate(tasks) if task.key not in self._failures and not task.is_done()]
+        samples = [task for k in todo if isinstance(task := tasks[k], SampleTask)]
+        if samples:
+            divided = list(zip(todo, claim_free([task.ensemble for task in samples], samples[0].store), strict=True))
+            return [k for k, own in divided if own], [k for k, own in divided if not own]
+        busy = []
+        for k in todo:
+            if not claim(tasks[k]):
+                busy.append(k)
+            elif tasks[k].is_done():  # by a process that has ended it since
+                release(tasks[k])
+            else:
+                return [k], busy
+        return [], busy
+
+    def _do(self, tasks: list[Task], number: str) -> None:
+        """Does ensembles that are claimed, or one data set or model."""
         for task in tasks:
             self._world.on_root(bind(forget_failure, self._campaign, task))
         samples = [task for task in tasks if isinstance(task, SampleTask)]
@@ -96,18 +107,19 @@ class Work:
             self._sample([task for task in samples if task.configurations == count])
         if samples:
             return
-        for number, task in enumerate(tasks):
-            if number and self._world.should_stop():
-                raise Stopped(f"what is done of {self._campaign.path} is kept")
+        (task,) = tasks
+        if self._world.is_root:
+            print(f"scan: {task.title}, {number}", flush=True)
+        try:
+            if isinstance(task, DataTask):
+                self._write_data(task)
+            elif isinstance(task, ModelTask):
+                self._train(task)
+        except UserError as error:
+            self._fail(task, error)
+        finally:
             if self._world.is_root:
-                print(f"scan: {task.title}, {number + 1} of {len(tasks)}", flush=True)
-            try:
-                if isinstance(task, DataTask):
-                    self._write_data(task)
-                elif isinstance(task, ModelTask):
-                    self._train(task)
-            except UserError as error:
-                self._fail(task, error)
+                release(task)
 
     def _sample(self, samples: list[SampleTask]) -> None:
         """All at once, so that every rank has something to do; if any fails, each by itself."""
@@ -156,12 +168,22 @@ class Work:
             print(f"scan: {task.title} failed: {error}", flush=True)
 
 
-def free_tasks(tasks: Sequence[Task]) -> list[bool]:
-    """Whether no other process does a task, of one kind and store; ensembles that are free are claimed."""
-    samples = [task for task in tasks if isinstance(task, SampleTask)]
-    if samples:
-        return claim_free([task.ensemble for task in samples], samples[0].store)
-    return [holder(task.run.path) is None for task in tasks if not isinstance(task, SampleTask)]
+def claim(task: Task) -> bool:
+    """Makes this process the only one that does a data set or model; whether no other one does it."""
+    if isinstance(task, SampleTask):
+        raise TypeError("ensembles are claimed by sampling.claims")
+    task.run.path.mkdir(parents=True, exist_ok=True)
+    try:
+        lock(task.run.path)
+    except UserError:
+        return False
+    return True
+
+
+def release(task: Task) -> None:
+    """Gives a data set or model back."""
+    if not isinstance(task, SampleTask):
+        unlock(task.run.path)
 
 
 def failure_file(campaign: Campaign, task: Task) -> Path:
@@ -175,17 +197,15 @@ def forget_failure(campaign: Campaign, task: Task) -> None:
 
 
 def prepare_data(task: DataTask, store: Path) -> None:
-    """Locks the folder of a data set. One of its own is a run folder that shares the campaign's ensembles.
+    """Prepares the folder of a data set. One of its own is a run folder that shares the campaign's ensembles.
 
     Raises:
-        UserError: configurations are missing, or another process writes there.
+        UserError: configurations are missing.
     """
     lacking = [sample.title for sample in task.samples if not sample.is_done()]
     if lacking:
         more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         raise UserError(f"{', '.join(lacking[:3])}{more} must be sampled first")
-    task.run.path.mkdir(parents=True, exist_ok=True)
-    lock(task.run.path)
     if task.run.ensembles.resolve() != store.resolve():
         task.run.data.mkdir(exist_ok=True)
         point(task.run.ensembles, store)
@@ -207,18 +227,16 @@ def suite_tasks(task: ModelTask, campaign: Campaign) -> list[SampleTask]:
 
 
 def prepare_model(task: ModelTask, suites: Path) -> None:
-    """Locks the folder of a model, and gives it its configuration and relative links to its data and to the suites.
+    """Gives the folder of a model its configuration and relative links to its data and to the suites.
 
     The link may have to change: what was the campaign's data set is one of several after the campaign has grown.
 
     Raises:
-        UserError: the data set is missing, the folder holds another model, or another process writes there.
+        UserError: the data set is missing, or the folder holds another model.
     """
     if not task.data.is_done():
         raise UserError(f"the {task.data.title} must be written first")
     run = task.run
-    run.path.mkdir(parents=True, exist_ok=True)
-    lock(run.path)
     if run.config.exists():
         check_unchanged(run.path, load(run.config), task.config, False, run.has_model)
     point(run.data, task.data.run.data)

@@ -164,6 +164,20 @@ def test_another_process_goes_on_where_one_was_stopped(tmp_path: Path) -> None:
     assert not missing(campaign)
 
 
+def test_two_processes_share_the_models(tmp_path: Path) -> None:
+    """Each model is trained by one of them, and neither calls a model failed that the other one trains."""
+    settings = ("scan.grid.seed=[1,2,3,4]", "training.epochs=1", "evaluation.fluids={}", "evaluation.unseen_gammas=[]")
+    campaign = campaign_in(tmp_path / "c", *settings)
+    sample(campaign)
+    command = [ROOT / "bin/lj-vae", "scan", "run", "-o", tmp_path / "c"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=200)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert not missing(campaign) and not list(campaign.state.glob("failed/*"))
+    assert all(sum(out.count(f"scan: {task.title}") for out in said) == 1 for task in campaign.models), said
+    assert all("scan: model" in out for out in said), said
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
