@@ -76,7 +76,7 @@ class Slurm:
 
     Args:
         campaign: its folder.
-        options: of sbatch, besides those in the scripts.
+        options: of sbatch, besides those in the scripts. Name, array, output and dependency are the campaign's own.
         at_once: elements of an array that run at the same time; None: as many as Slurm allows.
 
     Raises:
@@ -134,10 +134,10 @@ class Slurm:
         logs.mkdir(parents=True, exist_ok=True)
         most = f"%{self._at_once}" if self._at_once else ""
         after = [f"--dependency=afterok:{':'.join(array.after)}", "--kill-on-invalid-dep=yes"] if array.after else []
-        done = self._run(
-            "sbatch", "--parsable", f"--job-name={array.name}", f"--array=0-{array.elements - 1}{most}",
-            f"--output={logs}/{array.name}-%a.out", *after, *self._options, str(self._scripts[array.kind]), "-o",
-            str(self._campaign), "--batch", str(array.batch),
+        done = self._run(  # the last of two options that contradict each other counts
+            "sbatch", *self._options, "--parsable", f"--job-name={array.name}", f"--array=0-{array.elements - 1}{most}",
+            f"--output={logs}/{array.name}-%a.out", *after, str(self._scripts[array.kind]), "-o", str(self._campaign),
+            "--batch", str(array.batch.resolve()),
         )  # fmt: skip
         if done.returncode:
             raise UserError(f"sbatch refused: {' '.join(done.stderr.split())}")

@@ -12,7 +12,7 @@ from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.plan import check_time_limit, describe_plan
 from lj_vae_hpc.scan.resources import Resources, resources_of
 from lj_vae_hpc.scan.simulation import SimulatedSlurm
-from lj_vae_hpc.scan.slurm import Limits, Slurm
+from lj_vae_hpc.scan.slurm import Array, Limits, Slurm
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.submit import Submission, Submitter
 
@@ -218,3 +218,25 @@ def test_no_sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(UserError, match=r"no sbatch on this machine: .* `mpirun -n RANKS lj-vae scan run"):
         Slurm(tmp_path)
+
+
+def test_the_users_options_leave_name_array_output_and_dependency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stub of sbatch, as a real one does not tell its arguments."""
+    stub = tmp_path / "sbatch"
+    stub.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/said\necho "17;cluster"\n')
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.chdir(tmp_path)
+    theirs = ("--job-name=mine", "--array=5", "--output=mine.out", "--dependency=afterok:1", "--time=9")
+    slurm = Slurm(Path("c"), theirs, at_once=2)
+    assert slurm.submit(Array("scan-x-000000", "sample", Path("c/scan/batches/000000.json"), 4, ("3_1",))) == 17
+    *given, script, o, folder, b, batch = (tmp_path / "said").read_text().splitlines()
+    last = dict(option.split("=", 1) for option in given if "=" in option)
+    assert last == {
+        "--job-name": "scan-x-000000", "--array": "0-3%2", "--output": f"{tmp_path}/c/scan/logs/scan-x-000000-%a.out",
+        "--dependency": "afterok:3_1", "--kill-on-invalid-dep": "yes", "--time": "9",
+    }  # fmt: skip
+    assert (script, o, b) == (str(CHECKOUT / "jobs/scan.slurm"), "-o", "--batch")
+    assert (folder, batch) == (f"{tmp_path}/c", f"{tmp_path}/c/scan/batches/000000.json")
