@@ -63,12 +63,20 @@ class FileName(click.Path):
         return super().convert(value, param, ctx)
 
 
-class InOrder(click.Group):
-    """Lists its commands in the order in which they are used; those of a group without an order as they are added."""
+class AsAdded(click.Group):
+    """Lists its commands in the order in which they are added."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names."""
-        return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+        return list(self.commands)
+
+
+class InOrder(click.Group):
+    """Lists its commands in the order in which they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names."""
+        return sorted(self.commands, key=ORDER.index)
 
 
 @click.group(
@@ -123,11 +131,12 @@ other_data = click.option(
 )  # fmt: skip
 
 
-def _check_all(run: RunDir, config: RunConfig, ranks: int) -> None:
+def _check_all(world: World, run: RunDir, config: RunConfig) -> None:
     """Whatever training and evaluation can refuse without data."""
     setup = import_module("lj_vae_hpc.training.setup")
-    setup.check_networks(config, ranks)
+    setup.check_networks(config)
     setup.check_splits(config)
+    import_module("lj_vae_hpc.training.memory").check_memory(config, world.size, world.local_size)
     evaluation = import_module("lj_vae_hpc.evaluation.checks")
     evaluation.check_evaluation(run, config, sorted(config.sampling.gamma_values))
 
@@ -144,7 +153,7 @@ def pipeline_command(*stages: str, name: str, text: str, examples: str) -> None:
         if stages != ("report",):
             world.stop.watch_signals()
         if len(stages) > 1:  # before anything is sampled
-            world.on_root(lambda: _check_all(run, config, world.size))
+            world.on_root(lambda: _check_all(world, run, config))
         for stage in stages:
             if stage != "generate" or not run.data_owner or len(stages) == 1:
                 call(stage, world, run, config)
@@ -344,7 +353,7 @@ def doctor(world: World, config_file: Path | None, output: Path | None, override
     call("doctor", world, path, config)
 
 
-@cli.group(cls=InOrder, epilog="""
+@cli.group(cls=AsAdded, epilog="""
 \b
 Examples:
   lj-vae scan plan -c configs/scan.yaml                               what it would take

@@ -1,18 +1,18 @@
 """Configurations beside their reconstructions, which the page shows."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.evaluation.splits import NORMAL, Split
 from lj_vae_hpc.evaluation.studies.base import MOST_PARTICLES
 from lj_vae_hpc.evaluation.studies.reconstruction import classical_scaling
 from lj_vae_hpc.evaluation.suites.base import Suite
+from lj_vae_hpc.representation.ordering import particle_order
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 
@@ -22,13 +22,13 @@ COUNT, NUMBERS = 1500, 250_000  # configurations of all suites together, and the
 NORMAL_SHARE, LEAST = 0.4, 8  # of the configurations that are normal; how many of any suite
 
 
-def examples(network: Network, sources: dict[Suite, AnySource], box_side: float) -> dict[str, Arrays]:
+def examples(network: Network, sources: dict[Suite, AnySource], config: RunConfig) -> dict[str, Arrays]:
     """Some configurations of every suite, evenly chosen, with their reconstructions, by `examples/SUITE`.
 
     Args:
         network: with its best weights.
         sources: of every split and suite.
-        box_side: L, in σ.
+        config: the run's configuration.
 
     Returns:
         Of each suite: row (k,) in the suite; positions (k, N, 2) in σ, as the network orders the particles; moved
@@ -45,12 +45,12 @@ def examples(network: Network, sources: dict[Suite, AnySource], box_side: float)
         if suite.name == NORMAL:
             wanted = max(LEAST, round(NORMAL_SHARE * total))
         rows = np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
-        found[f"examples/{suite.name}"] = _examples(network, suite, source, rows, box_side)
+        found[f"examples/{suite.name}"] = _examples(network, suite, source, rows, config)
     return found
 
 
-def _examples(network: Network, suite: Suite, source: AnySource, rows: NDArray[np.int64], box_side: float) -> Arrays:
-    unit = box_side * 2**0.5
+def _examples(network: Network, suite: Suite, source: AnySource, rows: NDArray[np.int64], config: RunConfig) -> Arrays:
+    unit = config.system.box_side * 2**0.5
     parts = [suite.read(source, range(row, row + 1)) for row in rows.tolist()]
     some = Configurations(*(np.concatenate(values) for values in zip(*parts, strict=True)))
     count = some.positions.shape[1]
@@ -61,7 +61,8 @@ def _examples(network: Network, suite: Suite, source: AnySource, rows: NDArray[n
     ]
     known = [one for one in culprits if one is not None]
     if known:
-        example["moved"] = _ordered(np.concatenate(known), some.positions, ordered)
+        order = particle_order(torch.from_numpy(some.positions), config.representation.ordering).numpy()
+        example["moved"] = np.take_along_axis(np.concatenate(known), order, axis=1)
     if not network.module.gives_positions:
         original, reconstructed = _images(network, some.part(slice(1)))
         example |= {"original": original[0], "reconstructed": reconstructed[0]}
@@ -95,15 +96,6 @@ def _aligned(points: Floats, truth: Floats) -> Floats:
     centre = truth.mean(axis=0)
     u, _, v = np.linalg.svd(points.T @ (truth - centre))
     return np.asarray(points @ (u @ v) + centre)
-
-
-def _ordered(of_particles: NDArray[np.bool_], positions: NDArray[np.float32], ordered: Floats) -> NDArray[np.bool_]:
-    """(k, N) what belongs to particles, in the order of the network; its coordinates are those of a particle."""
-    rows: Sequence[NDArray[np.bool_]] = [
-        own[np.argmin(((there[:, None] - here[None]) ** 2).sum(axis=-1), axis=1)]
-        for own, here, there in zip(of_particles, positions, ordered, strict=True)
-    ]
-    return np.stack(rows)
 
 
 @torch.no_grad()

@@ -130,7 +130,7 @@ class Session:
 
     def examples(self) -> dict[str, Arrays]:
         """Some configurations of every suite with their reconstructions."""
-        return examples(self.network, self.sources, self.config.system.box_side)
+        return examples(self.network, self.sources, self.config)
 
     def conditional(self) -> ConditionalModel:
         """The conditional model; all ranks call this."""
@@ -241,7 +241,7 @@ def open_sources(
     sources: dict[Suite, AnySource] = {split: splits[split.name] for split in Split.of(config)}
     for suite in suites:
         if suite.file:
-            sources[suite] = own_configurations(suite.file, config.system, files)
+            sources[suite] = own_configurations(suite.file, config)
         elif suite.ensembles:
             sources[suite] = everything(files.enter_context(Dataset(suite_file(run, suite))))
         else:

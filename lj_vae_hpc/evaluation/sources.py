@@ -1,9 +1,9 @@
 """Rows of data sets, read where they are needed."""
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.store.foreign import read_configurations
+from lj_vae_hpc.store.foreign import find_problem, read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Layout
 from lj_vae_hpc.training.batches import Configurations, read_rows
@@ -22,6 +21,8 @@ from lj_vae_hpc.training.splits import Splits
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel.world import World
     from lj_vae_hpc.training.splits import Rows
+
+NUMBERS_AT_ONCE = 1 << 16  # particles of a file of the user's
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,34 +100,49 @@ class Given:
 AnySource = Source | Given
 
 
-def own_configurations(path: Path, system: System, files: ExitStack) -> AnySource:
-    """The configurations of a file of the user's.
+def checked_configurations(
+    path: Path, config: RunConfig, center: bool = False
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
+    """Positions (k, N, 2) in σ and γ (k,) of the configurations of a file of the user's, some at a time.
+
+    γ is NaN where the network does not need it.
 
     Args:
-        path: the file.
-        system: the fluid of the model.
-        files: closes what stays open.
+        path: the file; `-` is the standard input.
+        config: the run's configuration.
+        center: whether coordinates lie in [-L/2, L/2].
 
     Raises:
-        UserError: the file cannot be read, one of them has another number of particles, or is not finite.
+        UserError: the file cannot be read, or holds a configuration that is not one of the model's system; a
+            conditional model does not find γ there.
     """
-    n_particles = system.n_particles
-    if path.suffix == ".h5":
-        data = files.enter_context(Dataset(path))
-        if data.n_particles != n_particles:
-            raise UserError(f"{path} holds {data.n_particles} particles; the model was trained on {n_particles}")
-        return everything(data)
-    positions = []
-    for configuration in read_configurations(path, system.box_side):
-        if configuration.positions.shape != (n_particles, 2):
-            raise UserError(
-                f"{path}, {configuration.place}: positions have shape {configuration.positions.shape}; the model was "
-                f"trained on {n_particles} particles in two dimensions"
-            )
-        if not np.isfinite(configuration.positions).all():
-            raise UserError(f"{path}, {configuration.place}: a coordinate is not finite")
-        positions.append(configuration.positions.astype(np.float32))
-    return Given(np.stack(positions))
+    system = config.system
+    configurations = read_configurations(path, system.box_side, center)
+    at_once = max(1, NUMBERS_AT_ONCE // system.n_particles)
+    while block := list(islice(configurations, at_once)):
+        gammas = np.full(len(block), np.nan)
+        for k, one in enumerate(block):
+            if problem := find_problem(one, system.n_particles, system.box_side):
+                raise UserError(f"{path}, {one.place}: {problem}")
+            if config.model.conditional:
+                gammas[k] = _gamma(path, one.place, one.gamma)
+        yield np.stack([one.positions for one in block]).astype(np.float32), gammas
+
+
+def _gamma(path: Path, place: str, gamma: object) -> float:
+    """γ of a configuration, for a conditional model."""
+    try:
+        value = float(gamma)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        value = np.nan
+    if not np.isfinite(value):
+        raise UserError(f"{path}, {place}: no gamma, which this model needs (model.conditional)")
+    return value
+
+
+def own_configurations(path: Path, config: RunConfig) -> Given:
+    """All configurations of a file of the user's; arguments and errors as of checked_configurations."""
+    return Given(*(np.concatenate(parts) for parts in zip(*checked_configurations(path, config), strict=True)))
 
 
 def everything(data: Dataset) -> Source:

@@ -8,6 +8,11 @@ from lj_vae_hpc.errors import UserError
 BYTES_PER_ROW = 40  # of a data set, besides positions
 
 
+def row_bytes(n_particles: int) -> int:
+    """Bytes of a configuration in a file."""
+    return 8 * n_particles + BYTES_PER_ROW
+
+
 def check_space(folder: Path, rows: int, n_particles: int, what: str) -> None:
     """Refuses configurations that do not fit onto the disk, before the first is sampled.
 
@@ -20,7 +25,7 @@ def check_space(folder: Path, rows: int, n_particles: int, what: str) -> None:
     Raises:
         UserError: there is no room.
     """
-    needed = rows * (8 * n_particles + BYTES_PER_ROW)
+    needed = rows * row_bytes(n_particles)
     existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if needed <= free:

@@ -178,24 +178,29 @@ def _rank_normalised(series: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def verdict(
     protocol: str, converged: bool, pilot: tuple[NDArray[np.float64], NDArray[np.float64]],
-    data: tuple[NDArray[np.float64], NDArray[np.float64]], chains: int,
+    chain_means: NDArray[np.float64],
 ) -> str:  # fmt: skip
     """Whether sampled data are equilibrated: their means of U and Σy against the pilot's, at ERRORS_APART errors.
+
+    Under `equilibrated` the pilot's chains are the first of the data; a data set of hardly more is as good as proved.
 
     Args:
         protocol: that the data were sampled with.
         converged: whether the pilot proved equilibrium.
         pilot: means and standard errors of the pilot's observables.
-        data: means and standard errors of U and Σy of the data.
-        chains: independent chains that the data come from; standard errors of few are not to be trusted.
+        chain_means: (2, chains) mean U and Σy of each chain of the data that is none of the pilot's; standard errors
+            from few are not to be trusted.
     """
     if not converged:
         return "not proved"
+    good = "equilibrated" if protocol == "equilibrated" else "not told from equilibrium"
+    chains = chain_means.shape[1]
     if chains < FEWEST_CHAINS:
-        return "too few chains to tell"
-    error = np.hypot(pilot[1][:2], data[1])
-    apart = np.divide(data[0] - pilot[0][:2], error, out=np.zeros(2), where=error > 0)
+        return good if protocol == "equilibrated" else "too few chains to tell"
+    off = chain_means.mean(axis=1) - pilot[0][:2]
+    error = np.hypot(pilot[1][:2], chain_means.std(axis=1, ddof=1) / np.sqrt(chains))
+    apart = np.divide(off, error, out=np.zeros(2), where=error > 0)
     for k, name in enumerate(("U", "sum y")):
         if abs(apart[k]) > ERRORS_APART:
-            return f"NOT equilibrated: {name} is {data[0][k] - pilot[0][k]:+.2f} ± {error[k]:.2f} off"
-    return "equilibrated" if protocol == "equilibrated" else "not told from equilibrium"
+            return f"NOT equilibrated: {name} is {off[k]:+.2f} ± {error[k]:.2f} off"
+    return good

@@ -18,6 +18,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.files import remove_unfinished
+from lj_vae_hpc.run.space import row_bytes
 from lj_vae_hpc.sampling.chains import Begun, Schedule, choose_device, sample_rows, warm_up
 from lj_vae_hpc.sampling.claims import claimed
 from lj_vae_hpc.sampling.ensemble import Ensemble, fingerprint
@@ -28,8 +29,6 @@ from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.segments import SegmentWriter, Together, finished_segments, missing_rows
 from lj_vae_hpc.store.writer import write_dataset
-
-OVERHEAD = 40  # bytes of a configuration besides its positions
 
 
 @dataclass(frozen=True)
@@ -303,11 +302,11 @@ def _prepare(
         free = shutil.disk_usage(store).free
     except OSError as error:
         raise UserError(f"cannot write {store}: {error.strerror}") from None
-    needed = 0  # for segments, and for the file that is made of them
-    for ensemble, gaps in zip(ensembles, missing, strict=True):
-        needed += (
-            2 * sum(map(len, gaps)) * (8 * ensemble.system.n_particles + OVERHEAD)
-        )  # segments and the file of them
+    # For segments, and for the file that is made of them.
+    needed = 2 * sum(
+        sum(map(len, gaps)) * row_bytes(ensemble.system.n_particles)
+        for ensemble, gaps in zip(ensembles, missing, strict=True)
+    )
     if needed > free:
         raise UserError(f"the disk is full: {store} needs {needed / 1e6:.1f} MB, {free / 1e6:.1f} MB are free")
     return missing

@@ -11,7 +11,7 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.physics.energies import height_sum
-from lj_vae_hpc.sampling.equilibration import verdict
+from lj_vae_hpc.sampling.equilibration import CHAINS, verdict
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 
@@ -59,6 +59,12 @@ class EnsembleSummary:
     verdict: str
 
 
+def _error(chain_means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standard errors of the means over independent chains, (observables, chains)."""
+    chains = chain_means.shape[1]
+    return chain_means.std(axis=1, ddof=1) / np.sqrt(chains) if chains > 1 else np.full(len(chain_means), np.nan)
+
+
 def summarize(
     columns: Columns, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]
 ) -> Iterator[EnsembleSummary]:
@@ -74,16 +80,21 @@ def summarize(
     for k, (gamma, here) in enumerate(zip(gammas, np.split(order, first[1:]), strict=True)):
         watched = np.stack([columns["energy"][here], columns["height"][here]])
         # Chains are independent, the configurations of one chain are not.
-        _, chain, sizes = np.unique(columns["chain"][here], return_inverse=True, return_counts=True)
+        numbers, chain, sizes = np.unique(columns["chain"][here], return_inverse=True, return_counts=True)
         chain_means = np.stack([np.bincount(chain, series) / sizes for series in watched])
-        mean = watched.mean(axis=1)
-        error = chain_means.std(axis=1, ddof=1) / np.sqrt(len(sizes)) if len(sizes) > 1 else np.full(2, np.nan)
+        mean, error = watched.mean(axis=1), _error(chain_means)
         equilibrium, judged = "", ""
         if "pilot/mean" in ensembles:
             pilot = ensembles["pilot/mean"][k], ensembles["pilot/error"][k]
             equilibrium = f"{pilot[0][0]:.3f} ± {pilot[1][0]:.3f}"
             converged = bool(ensembles["pilot/converged"][k])
-            judged = verdict(attributes["protocol"], converged, pilot, (mean, error), len(sizes))
+            # The pilot's own chains would be compared with themselves.
+            others = (
+                chain_means[:, numbers.astype(np.int64) >= CHAINS]
+                if attributes["protocol"] == "equilibrated"
+                else chain_means
+            )
+            judged = verdict(attributes["protocol"], converged, pilot, others)
         yield EnsembleSummary(
             gamma=float(gamma),
             count=len(here),

@@ -12,7 +12,7 @@ import numpy as np
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.sampling.chains import Chains, warm_up
 from lj_vae_hpc.sampling.equilibration import CHAINS
-from lj_vae_hpc.sampling.production import OVERHEAD, divide, has_pilot
+from lj_vae_hpc.sampling.production import divide, has_pilot
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.tasks import DataTask, ModelTask, SampleTask, Task
 
@@ -131,11 +131,6 @@ def moves_of(config: RunConfig, configurations: int) -> int:
     if sampling.protocol == "equilibrated":
         return proof + chain_moves(config, max(0, chains - CHAINS))
     return chain_moves(config, chains) + (proof if sampling.check_equilibrium else 0)
-
-
-def bytes_of(config: RunConfig) -> int:
-    """Bytes of one configuration in a file."""
-    return 8 * config.system.n_particles + OVERHEAD
 
 
 class Clock:

@@ -3,8 +3,9 @@
 from tqdm import tqdm
 
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.run.space import row_bytes
 from lj_vae_hpc.scan.campaign import Campaign
-from lj_vae_hpc.scan.cost import Costs, bytes_of
+from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.resources import Resources
 from lj_vae_hpc.scan.tasks import KINDS, DataTask
 
@@ -76,7 +77,7 @@ def files_and_sizes(campaign: Campaign) -> list[str]:
     segments = len(campaign.samples) * -(-sampling.configurations // sampling.segment_rows)
     sets = [task for task in campaign.tasks.values() if isinstance(task, DataTask)]
     rows = sum(len(task.samples) * task.configurations for task in sets)
-    size = bytes_of(config)
+    size = row_bytes(config.system.n_particles)
     ensembles = len(campaign.samples) * sampling.configurations * size
     lines = [
         f"files: {segments:,} segments and {len(campaign.samples):,} pilots, {ensembles / 1e9:.2f} GB; "

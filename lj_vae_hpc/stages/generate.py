@@ -4,7 +4,6 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
-from lj_vae_hpc.run.space import check_space
 from lj_vae_hpc.sampling.ensemble import ensembles_of
 from lj_vae_hpc.sampling.production import assemble, holds, produce
 
@@ -29,7 +28,6 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
         if world.is_root:
             print(f"sampling: {rows} configurations in {run.dataset}, already complete", flush=True)
     else:
-        world.on_root(lambda: check_space(run.ensembles, rows, config.system.n_particles, "sampling.configurations"))
         produce(world, ensembles, configurations, run.ensembles, "sampling")
         assemble(world, ensembles, configurations, run.ensembles, run.dataset)
         if world.is_root:

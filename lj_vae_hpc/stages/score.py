@@ -2,8 +2,6 @@
 
 import csv
 import os
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import h5py
@@ -15,14 +13,14 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.calibration import DEFAULT_SCORE
 from lj_vae_hpc.evaluation.detector import Detector, folder_to_keep_in, odd_particles
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.sources import RunData
+from lj_vae_hpc.evaluation.sources import RunData, checked_configurations
 from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.files import check_target, new_file
 from lj_vae_hpc.run.folder import RunDir
-from lj_vae_hpc.store.foreign import find_problem, read_configurations
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.writer import fill_hdf5
 from lj_vae_hpc.training.setup import check_data
 
 LEVELS = (0.01, 0.05)  # p-values below which configurations are counted
@@ -52,7 +50,7 @@ def score(
     """
     world.on_root(lambda: _check(run, config, target, overwrite))
     network, weights = load_network(world, run, config)
-    given = Given(files)
+    given = Files(files)
     rows = world.on_root(lambda: given.read(config, center))
     with Dataset(run.dataset) as data, folder_to_keep_in(run) as folder:
         own = RunData.of(data, config, weights.gammas)
@@ -68,7 +66,7 @@ def score(
     world.on_root(lambda: _sum_up(run, given, columns, calibrated_on, target))
 
 
-class Given:
+class Files:
     """What some files hold; on rank 0, which alone reads.
 
     Args:
@@ -97,7 +95,7 @@ class Given:
         """
         blocks, counts = [], []
         for path in self.files:
-            here = list(_blocks(path, config, center))
+            here = list(checked_configurations(path, config, center))
             blocks += here
             counts.append(sum(len(gamma) for _, gamma in here))
         self.positions, self.gamma = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
@@ -110,32 +108,6 @@ class Given:
         return self.positions[start : start + AT_ONCE], self.gamma[start : start + AT_ONCE]
 
 
-def _blocks(path: Path, config: RunConfig, center: bool) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
-    """Positions and γ of the configurations of a file, checked."""
-    system = config.system
-    configurations = read_configurations(path, system.box_side, center)
-    at_once = max(1, AT_ONCE // system.n_particles)
-    while block := list(islice(configurations, at_once)):
-        gammas = np.full(len(block), np.nan)
-        for k, one in enumerate(block):
-            if problem := find_problem(one, system.n_particles, system.box_side):
-                raise UserError(f"{path}, {one.place}: {problem}")
-            if config.model.conditional:
-                gammas[k] = _gamma(path, one.place, one.gamma)
-        yield np.stack([one.positions for one in block]).astype(np.float32), gammas
-
-
-def _gamma(path: Path, place: str, gamma: object) -> float:
-    """γ of a configuration, for a conditional model."""
-    try:
-        value = float(gamma)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        value = np.nan
-    if not np.isfinite(value):
-        raise UserError(f"{path}, {place}: no gamma, which this model needs (model.conditional)")
-    return value
-
-
 def _check(run: RunDir, config: RunConfig, target: Path | None, overwrite: bool) -> None:
     check_data(run, config, 1)
     if target is not None:
@@ -144,13 +116,13 @@ def _check(run: RunDir, config: RunConfig, target: Path | None, overwrite: bool)
         check_target(target, overwrite)
 
 
-def _write(given: Given, columns: Arrays, target: Path | None, overwrite: bool) -> None:
+def _write(given: Files, columns: Arrays, target: Path | None, overwrite: bool) -> None:
     if target is not None:
         with new_file(target, overwrite) as partial:
             WRITERS[target.suffix.lower()](partial, given, columns)
 
 
-def _write_csv(path: Path, given: Given, columns: Arrays) -> None:
+def _write_csv(path: Path, given: Files, columns: Arrays) -> None:
     """A row per configuration; numbers read back as the same floats."""
     single = {name: values for name, values in columns.items() if values.ndim == 1}
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -164,22 +136,23 @@ def _write_csv(path: Path, given: Given, columns: Arrays) -> None:
             table.writerows(zip(names, given.row[part].tolist(), score, p_value, odd, *others, strict=True))
 
 
-def _write_hdf5(path: Path, given: Given, columns: Arrays) -> None:
-    """A data set per column, by way of memory, since HDF5 can crash in a file that it cannot write."""
+def _write_hdf5(path: Path, given: Files, columns: Arrays) -> None:
+    """A data set per column."""
     names = np.array([os.fsencode(file) for file in given.files])
-    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+
+    def fill(file: h5py.File) -> None:
         kind = h5py.string_dtype("utf-8", names.dtype.itemsize)
         file.create_dataset("file", data=names[given.file].astype(kind))
         for name, values in {"row": given.row, **columns}.items():
             file.create_dataset(name, data=values)
-        file.flush()
-        path.write_bytes(file.id.get_file_image())
+
+    fill_hdf5(path, fill)
 
 
 WRITERS = {".csv": _write_csv, ".h5": _write_hdf5}
 
 
-def _sum_up(run: RunDir, given: Given, columns: Arrays, calibrated_on: int, target: Path | None) -> None:
+def _sum_up(run: RunDir, given: Files, columns: Arrays, calibrated_on: int, target: Path | None) -> None:
     """Tells how many configurations are odd, how many by chance, and which are the oddest."""
     rows, p_value = len(given.row), columns["p_value"]
     print(f"scored: {rows} configurations with the model in {run.path}; score `{DEFAULT_SCORE}`, larger is odder")

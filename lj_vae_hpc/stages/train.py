@@ -20,6 +20,7 @@ from lj_vae_hpc.training.continuation import schedule_facts, why_done
 from lj_vae_hpc.training.curves import Curves, write_metrics
 from lj_vae_hpc.training.hardware import choose_device, choose_dtype, keep_memory
 from lj_vae_hpc.training.loop import State, Trainer
+from lj_vae_hpc.training.memory import check_memory
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.setup import check_data, data_facts, first_state, model_facts, new_network
 from lj_vae_hpc.training.splits import Splits
@@ -33,6 +34,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
             smaller than the number of ranks, a checkpoint of another architecture or that cannot be continued.
     """
     world.on_root(lambda: check_data(run, config, world.size))
+    world.on_root(lambda: check_memory(config, world.size, world.local_size))
     world.on_root(lambda: checkpoint.remove_partial(run.model))
     done = world.on_root(lambda: _find_done(run, config))
     if done:

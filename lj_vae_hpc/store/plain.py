@@ -66,7 +66,7 @@ class PlainFile:
             self._read = 0
             self.attributes: dict[str, Any] = {}
             self.arrays: dict[str, Array] = {}
-            self._group(self._superblock(), "", 0)
+            self._group(list(self._messages(self._superblock())), "", 0)
         except (struct.error, UnicodeError, TypeError, OverflowError, ValueError) as error:
             self.close()
             raise Damaged(f"its structure is damaged ({error})") from None
@@ -140,12 +140,12 @@ class PlainFile:
             raise Damaged("it is cut short")
         return int(struct.unpack_from("<Q", head, 64)[0])
 
-    def _group(self, header: int, prefix: str, depth: int) -> None:
-        """Reads a group, its attributes where it is the root, and everything in it."""
+    def _group(self, messages: list[tuple[int, bytes]], prefix: str, depth: int) -> None:
+        """Reads a group from the messages of its header, its attributes where it is the root, and everything in it."""
         if depth > DEEPEST:
             raise Damaged("its groups are nested too deep")
         table: tuple[int, int] | None = None
-        for kind, body in self._messages(header):
+        for kind, body in messages:
             if kind == TABLE:
                 table = struct.unpack_from("<2Q", body)
             elif kind == ATTRIBUTE and not prefix:
@@ -161,8 +161,7 @@ class PlainFile:
         messages = list(self._messages(header))
         kinds = [kind for kind, _ in messages]
         if TABLE in kinds:
-            self._visited.discard(header)
-            self._group(header, f"{name}/", depth + 1)
+            self._group(messages, f"{name}/", depth + 1)
             return
         if EXTERNAL in kinds or FILTERS in kinds:
             raise Damaged(f"{name} is {'compressed' if FILTERS in kinds else 'stored in another file'}")

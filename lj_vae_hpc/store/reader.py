@@ -198,8 +198,7 @@ class Dataset:
             )
             if array.shape[:1] != count or array.dtype.kind != wanted or not fits or size > BYTES_AT_ONCE:
                 raise UserError(f"cannot read {self.path}: {ENSEMBLES}{name} has a wrong shape or type")
-        stored = self.attributes.get("metadata_checksum")
-        if stored is not None and stored != metadata_checksum(self.attributes, self.ensembles()):
+        if self.attributes.get("metadata_checksum") != metadata_checksum(self.attributes, self.ensembles()):
             raise UserError(f"cannot read {self.path}: damaged, its attributes or ensembles differ from their checksum")
 
     def _report(self, wrong: NDArray[np.bool_], block: range, what: str) -> None:

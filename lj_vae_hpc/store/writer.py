@@ -121,8 +121,7 @@ def read_small_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     """
     with PlainFile(path) as file:
         arrays = {name: file.read(name) for name in file.arrays}
-        stored = file.attributes.get("metadata_checksum")
-        if stored is not None and stored != metadata_checksum(file.attributes, arrays):
+        if file.attributes.get("metadata_checksum") != metadata_checksum(file.attributes, arrays):
             raise Damaged("it differs from its checksum")
         return file.attributes, arrays
 
@@ -137,24 +136,41 @@ def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     Raises:
         UserError: the file cannot be written (disk full, no permission).
     """
+
+    def complete(file: h5py.File) -> None:
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        fill(file)
+        file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), _Stored(file))
+
     partial = unfinished(path)  # others may write the same at this time
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w+b", buffering=0) as raw:
-            sink = _Sink(raw)
-            try:
-                with h5py.File(sink, "w") as file:
-                    file.attrs["schema_version"] = SCHEMA_VERSION
-                    fill(file)
-                    file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), _Stored(file))
-            finally:
-                if sink.error:
-                    raise sink.error
+        fill_hdf5(partial, complete)
         publish(partial, path)
     except OSError as error:
         with suppress(OSError):
             partial.unlink()
         raise UserError(f"cannot write {path}: {why_unwritable(error, path.parent)}") from error
+
+
+def fill_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
+    """Writes an HDF5 file under its own name; memory does not grow with it.
+
+    Args:
+        path: the file.
+        fill: puts its content into the open file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with path.open("w+b", buffering=0) as raw:
+        sink = _Sink(raw)
+        try:
+            with h5py.File(sink, "w") as file:
+                fill(file)
+        finally:
+            if sink.error:
+                raise sink.error
 
 
 class _Sink:

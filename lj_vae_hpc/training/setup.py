@@ -14,20 +14,19 @@ from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Layout
 from lj_vae_hpc.training.batches import Read
 from lj_vae_hpc.training.loop import State
-from lj_vae_hpc.training.memory import memory_objection
 from lj_vae_hpc.training.network import Network, linear_rows
 from lj_vae_hpc.training.splits import Rows, Splits
 
 MOST_CHAINS_COUNTED = 1_000_000  # more are enough for any split
 
 
-def check_networks(config: RunConfig, ranks: int = 1) -> None:
-    """Whether the networks can be used as the configuration asks, and fit into memory; needs no data.
+def check_networks(config: RunConfig) -> None:
+    """Whether the networks can be used as the configuration asks; needs no data.
 
     Raises:
         UserError: naming the key, what is wrong and what is accepted.
     """
-    problem = objection(config.representation, config.model) or memory_objection(config, ranks)
+    problem = objection(config.representation, config.model)
     if problem:
         raise UserError(f"configuration: {problem}")
 
@@ -81,7 +80,7 @@ def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
         UserError: networks that cannot be used like this; data that are missing, damaged, made for another
             configuration, or too few for their splits; more ranks than rows of a batch.
     """
-    check_networks(config, ranks)
+    check_networks(config)
     if not run.dataset.exists():
         raise UserError(f"no data set in {run.path}; run `lj-vae generate -o {run.path}` first")
     with Dataset(run.dataset) as data:

@@ -18,6 +18,7 @@ from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.batches import Batches, read_rows
 from lj_vae_hpc.training.hardware import choose_dtype
 from lj_vae_hpc.training.loop import State, Trainer
+from lj_vae_hpc.training.memory import check_memory
 from lj_vae_hpc.training.selection import description_length
 from lj_vae_hpc.training.setup import check_networks, first_state, model_facts, new_network
 from lj_vae_hpc.training.splits import Splits
@@ -51,6 +52,7 @@ def run_trial(
     try:
         config = changed(base, {**values, "training.epochs": base.tuning.epochs})
         check_networks(config)
+        check_memory(config)
     except UserError as error:  # each value is valid, but not their combination
         study.finish(trial, TrialState.PRUNED, reason=str(error))
         return

@@ -12,13 +12,13 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.checks import check_evaluation
 from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.training.memory import check_memory
 from lj_vae_hpc.training.setup import check_networks, check_splits
 
 EXAMPLES = int(os.environ.get("LJ_VAE_FUZZ_EXAMPLES", "100"))
@@ -66,6 +66,7 @@ def check(overrides: tuple[str, ...], folder: RunDir, path: Any = None) -> None:
         config.to_yaml().encode()
         check_networks(config)
         check_splits(config)
+        check_memory(config)
         check_evaluation(folder, config, sorted(config.sampling.gamma_values))
     except UserError as error:
         assert 0 < len(str(error)) < LONGEST
@@ -131,16 +132,3 @@ def test_a_shipped_configuration_with_some_characters_changed(
         )
     (folder / "text.yaml").write_text("".join(text), encoding="utf-8", errors="replace")
     check((), RunDir(folder / "run"), folder / "text.yaml")
-
-
-def test_every_section_is_mutated() -> None:
-    sections = {name for name, field in RunConfig.model_fields.items() if isinstance(TREE[name], dict)}
-    assert {place[0] for place in PLACES} >= sections
-    keys = {(name, key) for name in sections for key in field_names(name)}
-    assert keys <= {place[:2] for place in PLACES}
-
-
-def field_names(section: str) -> list[str]:
-    kind = RunConfig.model_fields[section].annotation
-    assert kind is not None and issubclass(kind, BaseModel)
-    return list(kind.model_fields)

@@ -21,6 +21,7 @@ from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.folder import open_run as make_run
 from lj_vae_hpc.stages.score import score
 from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.store.schema import metadata_checksum
 from tests.conftest import ROOT, sampled_run
 
 N, SIDE = 8, 5.0
@@ -81,7 +82,7 @@ def test_a_slice_reads_only_its_part_of_the_file(folder: Path, tmp_path: Path) -
     (huge / "config.yaml").write_text((folder / "config.yaml").read_text())
     rows = 10**9
     with h5py.File(folder / "data/dataset.h5") as old, h5py.File(huge / "data/dataset.h5", "w") as new:
-        new.attrs.update({name: value for name, value in old.attrs.items() if name != "metadata_checksum"})
+        new.attrs.update(old.attrs)
         new.attrs["configurations"] = rows // 2  # of two γ
         creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         creation.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
@@ -93,6 +94,11 @@ def test_a_slice_reads_only_its_part_of_the_file(folder: Path, tmp_path: Path) -
                 space = h5py.h5s.create_simple((rows, *item.shape[1:]))
                 h5py.h5d.create(new.id, name.encode(), item.id.get_type(), space, creation)
         new["positions"][-2:] = 1.5
+        ensembles: dict[str, np.ndarray] = {}
+        new["ensembles"].visititems(
+            lambda name, item: ensembles.update({name: item[()]} if isinstance(item, h5py.Dataset) else {})
+        )
+        new.attrs["metadata_checksum"] = metadata_checksum(dict(new.attrs), ensembles)
     assert (huge / "data/dataset.h5").stat().st_blocks * 512 < 1e7
     before = time.monotonic()
     positions = lj_vae_hpc.open_run(huge).positions

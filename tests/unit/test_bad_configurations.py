@@ -15,8 +15,8 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.checks import check_evaluation
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.space import check_space
-from lj_vae_hpc.training.memory import needed_bytes
-from lj_vae_hpc.training.setup import check_networks, check_splits, new_network
+from lj_vae_hpc.training.memory import check_memory, needed_bytes
+from lj_vae_hpc.training.setup import check_splits, new_network
 
 DIGITS, HUGE = "9" * 400, 2**31
 
@@ -143,6 +143,8 @@ def test_the_help_lists_whole_summaries_in_the_order_of_use() -> None:
     assert not [summary for _, summary in listed if "..." in summary]
     for name in names:
         assert "Examples:\n" in CliRunner().invoke(cli, [name, "--help"]).output
+    listed = re.findall(r"^  ([a-z]+) +[A-Z]", CliRunner().invoke(cli, ["scan", "--help"]).output, re.M)
+    assert listed == ["plan", "submit", "status", "collect", "run"]
 
 
 def test_memory_is_estimated_before_it_is_taken() -> None:
@@ -150,11 +152,16 @@ def test_memory_is_estimated_before_it_is_taken() -> None:
     network, _ = new_network(config, torch.device("cpu"))
     weights, batch = needed_bytes(config)
     assert weights == 16 * sum(weight.numel() for weight in network.module.parameters())
-    assert 100 * 900 * 4 < batch < 1e9
+    assert batch == 100 * 3 * 30**2 * 4  # distances of the samples, of their reconstructions, and between the two
     assert needed_bytes(config, ranks=4)[1] == batch / 4
+    check_memory(config)
+    with pytest.raises(UserError, match="on 1000000 ranks of this machine"):
+        check_memory(config, ranks_here=1_000_000)
     for keys in (("model.width=65536", "model.depth=200"), ("system.n_particles=90000", "system.box_side=800")):
-        with pytest.raises(UserError, match=r"training needs at least [\d,.]+ GB for the weights.*this machine has"):
-            check_networks(load(None, keys))
+        with pytest.raises(
+            UserError, match=r"training needs at least [\d,.]+ GB for the weights.*this machine, which has"
+        ):
+            check_memory(load(None, keys))
 
 
 def test_room_is_checked_before_anything_is_written(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from lj_vae_hpc.sampling.equilibration import (
     verdict,
 )
 from lj_vae_hpc.sampling.pilot import PilotState, run_pilot, settled_lattice
+from lj_vae_hpc.sampling.summary import summarize
 from lj_vae_hpc.sampling.vectors import LANES
 
 TIMES, MEMORY = 513, 0.6
@@ -171,17 +172,37 @@ def test_the_settled_lattice_lies_in_the_box_without_overlaps(n: int, side: floa
 
 def test_verdicts() -> None:
     pilot = np.array([-8.0, 70.0, 40.0]), np.array([0.06, 0.1, 0.1])
-    error = np.array([0.07, 0.1])
-    assert verdict("equilibrated", True, pilot, (np.array([-8.1, 70.2]), error), 99) == "equilibrated"
-    assert verdict("reference", True, pilot, (np.array([-8.1, 70.2]), error), 99) == "not told from equilibrium"
-    assert verdict("equilibrated", False, pilot, (np.array([-8.1, 70.2]), error), 99) == "not proved"
-    assert "NOT equilibrated: U is +4.00" in verdict("reference", True, pilot, (np.array([-4.0, 70.2]), error), 99)
-    assert "NOT equilibrated: sum y is +3.00" in verdict("reference", True, pilot, (np.array([-8.1, 73.0]), error), 99)
+
+    def chains(u: float, height: float, count: int = 100) -> np.ndarray:
+        """Means of chains with these means and standard errors of 0.07 and 0.1."""
+        swing = np.tile([-1.0, 1.0], count // 2) * np.sqrt(count - 1)
+        return np.array([[u], [height]]) + np.array([[0.07], [0.1]]) * swing
+
+    assert verdict("equilibrated", True, pilot, chains(-8.1, 70.2)) == "equilibrated"
+    assert verdict("reference", True, pilot, chains(-8.1, 70.2)) == "not told from equilibrium"
+    assert verdict("equilibrated", False, pilot, chains(-8.1, 70.2)) == "not proved"
+    assert verdict("reference", True, pilot, chains(-4.0, 70.2)) == "NOT equilibrated: U is +4.00 ± 0.09 off"
+    assert "NOT equilibrated: sum y is +3.00" in verdict("equilibrated", True, pilot, chains(-8.1, 73.0))
+    assert verdict("equilibrated", True, pilot, chains(-4.0, 70.2, 10)) == "equilibrated", "proved by its own chains"
 
 
 def test_few_chains_give_no_verdict() -> None:
     pilot = np.array([-8.0, 70.0, 40.0]), np.array([0.06, 0.1, 0.1])
-    assert verdict("reference", True, pilot, (np.array([-4.0, 70.0]), np.full(2, 0.1)), 29) == "too few chains to tell"
+    off = np.array([[-4.0], [70.0]]) + np.random.default_rng(0).normal(0, 0.1, (2, 29))
+    assert verdict("reference", True, pilot, off) == "too few chains to tell"
+
+
+def test_the_chains_of_the_pilot_are_not_compared_with_themselves() -> None:
+    random, many = np.random.default_rng(0), CHAINS + 100
+    columns = {"gamma": np.zeros(many), "chain": np.arange(many), "acceptance": np.zeros(many),
+               "energy": random.normal(0, 1, many), "height": random.normal(0, 1, many)}  # fmt: skip
+    columns["energy"][CHAINS:] += 0.7  # seven errors of these, one and a half of all
+    ensembles = {"pilot/mean": np.zeros((1, 3)), "pilot/error": np.full((1, 3), 0.01), "pilot/converged": np.ones(1)}
+    (found,) = summarize(columns, {"protocol": "equilibrated"}, ensembles)
+    assert found.verdict.startswith("NOT equilibrated: U is +0.")
+    few = {name: values[:CHAINS] for name, values in columns.items()}
+    (found,) = summarize(few, {"protocol": "equilibrated"}, ensembles)
+    assert found.verdict == "equilibrated"
 
 
 def test_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
