@@ -176,6 +176,9 @@ def _rank_normalised(series: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(ndtri((rank - 0.375) / (series.size + 0.25))[place].reshape(series.shape))
 
 
+NOT_PROVED, TOO_FEW_CHAINS, NOT_EQUILIBRATED = "not proved", "too few chains to tell", "NOT equilibrated"
+
+
 def verdict(
     protocol: str, converged: bool, pilot: tuple[NDArray[np.float64], NDArray[np.float64]],
     chain_means: NDArray[np.float64],
@@ -192,15 +195,15 @@ def verdict(
             from few are not to be trusted.
     """
     if not converged:
-        return "not proved"
+        return NOT_PROVED
     good = "equilibrated" if protocol == "equilibrated" else "not told from equilibrium"
     chains = chain_means.shape[1]
     if chains < FEWEST_CHAINS:
-        return good if protocol == "equilibrated" else "too few chains to tell"
+        return good if protocol == "equilibrated" else TOO_FEW_CHAINS
     off = chain_means.mean(axis=1) - pilot[0][:2]
     error = np.hypot(pilot[1][:2], chain_means.std(axis=1, ddof=1) / np.sqrt(chains))
     apart = np.divide(off, error, out=np.zeros(2), where=error > 0)
     for k, name in enumerate(("U", "sum y")):
         if abs(apart[k]) > ERRORS_APART:
-            return f"NOT equilibrated: {name} is {off[k]:+.2f} ± {error[k]:.2f} off"
+            return f"{NOT_EQUILIBRATED}: {name} is {off[k]:+.2f} ± {error[k]:.2f} off"
     return good

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from lj_vae_hpc.run.files import publish, unfinished
+from lj_vae_hpc.sampling.equilibration import NOT_EQUILIBRATED, NOT_PROVED, TOO_FEW_CHAINS
 from lj_vae_hpc.sampling.production import describe
 from lj_vae_hpc.sampling.summary import summarize, watch
 from lj_vae_hpc.scan.campaign import Campaign
@@ -83,13 +84,15 @@ class Collected:
     Attributes:
         ensembles: rows of ENSEMBLE_COLUMNS.
         thermodynamics: curves over γ and checks; None if nothing is sampled to equilibrium.
-        left_out: γ that are not in equilibrium, and not part of the curves.
+        left_out: γ that are not in equilibrium, or not proved to be; they are not part of the curves.
+        unchecked: γ whose equilibrium nobody has looked at; they are.
         profiles, order, scores: rows of PROFILE_COLUMNS, ORDER_COLUMNS, and MODEL_COLUMNS and SCORE_COLUMNS.
     """
 
     ensembles: list[Row]
     thermodynamics: Thermodynamics | None
     left_out: list[float]
+    unchecked: list[float]
     profiles: list[Row]
     order: list[Row]
     scores: list[Row]
@@ -108,9 +111,12 @@ class Collected:
     def text(self) -> str:
         """What the thermodynamics are made from, and the checks."""
         lines = [self.thermodynamics.text] if self.thermodynamics else []
-        if self.left_out:
-            gammas = ", ".join(f"{gamma:g}" for gamma in self.left_out)
-            lines.append(f"left out of the thermodynamics, as their equilibrium is not proved: γ = {gammas}")
+        for what, gammas in (
+            ("left out of the thermodynamics, as they are not in equilibrium or not proved to be", self.left_out),
+            ("part of the thermodynamics, though nobody has looked at their equilibrium", self.unchecked),
+        ):
+            if gammas:
+                lines.append(f"{what}: γ = {', '.join(f'{gamma:g}' for gamma in gammas)}")
         return "\n".join(lines)
 
 
@@ -122,18 +128,22 @@ def collect(campaign: Campaign) -> Collected:
     observed: list[Observed] = []
     profiles: list[Row] = []
     left_out: list[float] = []
+    unchecked: list[float] = []
     for task in samples:
         row, columns, positions = read_ensemble(task)
         ensembles.append(row)
         profiles += profile_rows(row["gamma"], positions, task.ensemble.system)
-        if row.get("converged", True):
+        if row["verdict"] in ("", TOO_FEW_CHAINS):
+            unchecked.append(row["gamma"])
+        if row["verdict"] != NOT_PROVED and not row["verdict"].startswith(NOT_EQUILIBRATED):
             own = observed_of(columns, row["temperature"])
             observed.append(own.thinned(len(samples)))  # memory does not grow with the number of configurations
         else:
             left_out.append(row["gamma"])
     found = thermodynamics(merged(observed), campaign.config.system.n_particles) if observed else None
     order = [row for task in models for row in order_rows(task)]
-    return Collected(ensembles, found, left_out, profiles, order, [r for task in models for r in score_rows(task)])
+    scores = [row for task in models for row in score_rows(task)]
+    return Collected(ensembles, found, left_out, unchecked, profiles, order, scores)
 
 
 def read_ensemble(task: SampleTask) -> tuple[Row, Columns, NDArray[np.float32]]:

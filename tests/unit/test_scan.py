@@ -51,6 +51,7 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert [str(link.readlink()) for link in suites] == ["../../../suites"] * 2
     assert len(list(campaign.suites.glob("*/*-*.h5"))) == 3  # gamma_3, soft, uniform: once for both models
     collected = collect(campaign)
+    assert not collected.unchecked and not collected.left_out
     assert [check.name for check in collected.thermodynamics.checks] == ["dF/dγ = ⟨Σy⟩", "C = var U / T²"]
     names = ("ensembles", "order", "profiles", "scores", "thermodynamics")
     files = collected.write(campaign.tables)
@@ -162,6 +163,20 @@ def test_another_process_goes_on_where_one_was_stopped(tmp_path: Path) -> None:
     after = {path: path.stat().st_ino for path in tmp_path.glob("c/data/ensembles/*/*-*.h5")}
     assert len(before) < len(after) == 120 and before.items() <= after.items()
     assert not missing(campaign)
+
+
+def test_what_is_not_in_equilibrium_is_no_thermodynamics(tmp_path: Path) -> None:
+    """Here after one sweep. What nobody has looked at is named."""
+    settings = ("sampling.protocol=reference", "sampling.sweeps=1")
+    sample(looked := campaign_in(tmp_path / "looked", *settings, "sampling.check_equilibrium=true"))
+    found = collect(looked)
+    assert all(row["converged"] and row["verdict"].startswith("NOT equilibrated") for row in found.ensembles)
+    assert found.left_out == [0.1, 0.5, 1.0] and not found.thermodynamics and not found.unchecked
+    assert found.text.startswith("left out of the thermodynamics") and found.text.endswith("γ = 0.1, 0.5, 1")
+    sample(unlooked := campaign_in(tmp_path / "unlooked", "sampling.protocol=reference", "sampling.sweeps=200"))
+    found = collect(unlooked)
+    assert found.unchecked == [0.1, 0.5, 1.0] and found.thermodynamics and not found.left_out
+    assert "nobody has looked at their equilibrium: γ = 0.1, 0.5, 1" in found.text
 
 
 def test_two_processes_share_the_models(tmp_path: Path) -> None:
