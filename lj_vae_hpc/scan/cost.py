@@ -79,10 +79,8 @@ class Costs:
     @cached_property
     def per_epoch(self) -> float:
         """Core seconds of a model per configuration of its data set and epoch."""
-        trained = [(task, found.get("core_seconds", 0)) for task in self.campaign.models if (found := task.finished())]
-        trained = [(task, seconds) for task, seconds in trained if seconds > 0]
-        if trained:
-            return float(sum(s for _, s in trained) / sum(epochs_of(task) for task, _ in trained))
+        if self._trained:
+            return float(sum(s for _, s in self._trained) / sum(epochs_of(task) for task, _ in self._trained))
         if not self.campaign.models or not self.measures:
             return 0.0
         return 1 / measure_training(self.campaign.models[0].config)
@@ -99,12 +97,18 @@ class Costs:
             )
             lines = [f"sampling: {self.rate / 1e6:.0f} M trial moves per second and core, measured here now{assumed}"]
         if self.campaign.models:
-            done = sum(bool(task.finished()) for task in self.campaign.models)
+            done = len(self._trained)
             where = (
                 f"measured on {done} models of this campaign" if done else "measured here now, without the evaluation"
             )
             lines.append(f"training: {1 / self.per_epoch:,.0f} configurations per second and core, {where}")
         return lines
+
+    @cached_property
+    def _trained(self) -> list[tuple[ModelTask, float]]:
+        """Models whose core seconds are known, with these."""
+        found = [(task, task.finished().get("core_seconds")) for task in self.campaign.models]
+        return [(task, seconds) for task, seconds in found if seconds]
 
     @cached_property
     def _sampled(self) -> list[dict[str, Any]]:

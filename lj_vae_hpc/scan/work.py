@@ -126,6 +126,7 @@ class Work:
         started = time.monotonic()
         ensembles, count, store = [task.ensemble for task in samples], samples[0].configurations, samples[0].store
         label = "sampling" if store == self._campaign.run.ensembles else "suites"
+        is_new = self._world.on_root(lambda: not any(any(task.folder.glob("*")) for task in samples))
         try:
             produce(self._world, ensembles, count, store, label)
         except UserError as error:
@@ -135,7 +136,7 @@ class Work:
             for task in samples:
                 self._sample([task])
             return
-        if label != "sampling":
+        if label != "sampling" or not is_new:  # the time of the rest says nothing of the whole
             return
         seconds = (time.monotonic() - started) * self._world.size
         measured = {"gammas": len(samples), "configurations": count, "core_seconds": round(seconds, 2)}
@@ -149,6 +150,7 @@ class Work:
 
     def _train(self, task: ModelTask) -> None:
         started = time.monotonic()
+        trained = self._world.on_root(lambda: epochs_trained(task))
         self._world.on_root(bind(prepare_model, task, self._campaign.suites))
         run, config = open_run(self._world, task.run.path, None, needs_data=True)
         self._stage("train", self._world, run, config)
@@ -156,7 +158,7 @@ class Work:
         for name in ("evaluate", "report"):
             self._stage(name, self._world, run, config)
         seconds = (time.monotonic() - started) * self._world.size
-        self._world.on_root(lambda: finish_model(task, seconds))
+        self._world.on_root(lambda: finish_model(task, trained, seconds))
 
     def _fail(self, task: Task, error: UserError) -> None:
         """Records a failure that all ranks know of; one that only this rank knows of ends all of them."""
@@ -248,9 +250,30 @@ def prepare_model(task: ModelTask, suites: Path) -> None:
     write_text(run.config, task.config.to_yaml())
 
 
-def finish_model(task: ModelTask, core_seconds: float) -> None:
-    """Notes what was finished, after everything else of it."""
-    finished = {"identity": task.identity, "label": task.label, "core_seconds": round(core_seconds, 2)}
+def epochs_trained(task: ModelTask) -> int:
+    """How many epochs a model was trained so far."""
+    try:
+        return len(task.run.metrics.read_text(encoding="utf-8").splitlines())
+    except OSError:
+        return 0
+
+
+def finish_model(task: ModelTask, trained: int, core_seconds: float) -> None:
+    """Notes what was finished, after everything else of it, with the core seconds of all of its training if known.
+
+    Args:
+        task: the model.
+        trained: epochs that had been trained when this began.
+        core_seconds: what it took from then on, with the evaluation.
+    """
+    before, epochs = task.finished(), epochs_trained(task)
+    known: float | None = before.get("core_seconds") if before.get("epochs_trained") == trained else None
+    if not trained:
+        known = core_seconds
+    elif epochs > trained and known is not None:
+        known += core_seconds
+    finished = {"identity": task.identity, "label": task.label, "epochs_trained": epochs,
+                "core_seconds": known and round(known, 2)}  # fmt: skip
     write_text(task.run.path / FINISHED, json.dumps(finished))
 
 

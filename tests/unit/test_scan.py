@@ -14,6 +14,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.sampling import production
 from lj_vae_hpc.scan.campaign import Campaign, open_campaign
 from lj_vae_hpc.scan.collect import collect
+from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.page import write_page
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
@@ -177,6 +178,35 @@ def test_what_is_not_in_equilibrium_is_no_thermodynamics(tmp_path: Path) -> None
     found = collect(unlooked)
     assert found.unchecked == [0.1, 0.5, 1.0] and found.thermodynamics and not found.left_out
     assert "nobody has looked at their equilibrium: γ = 0.1, 0.5, 1" in found.text
+
+
+def test_costs_are_those_of_whole_tasks(tmp_path: Path) -> None:
+    """Neither the rest of an ensemble nor an evaluation is taken for all of it."""
+
+    def done(*settings: str) -> tuple[dict[str, str], float | None]:
+        model = (
+            "scan.grid.seed=[1]",
+            "training.schedule=constant",
+            "evaluation.fluids={}",
+            "evaluation.unseen_gammas=[]",
+        )
+        campaign = campaign_in(tmp_path / "c", *model, *settings)
+        Work(World(), campaign, call).run(list(campaign.tasks.values()))
+        return {path.name: path.read_text() for path in campaign.measured.iterdir()}, seconds(campaign)
+
+    def seconds(campaign: Campaign) -> float | None:
+        return campaign.models[0].finished()["core_seconds"]
+
+    sampled, first = done("training.epochs=1")
+    assert len(sampled) == 1 and first
+    assert done("training.epochs=1", "evaluation.configurations=20") == (sampled, first)
+    _, longer = done("training.epochs=2")
+    assert longer and longer > first
+    (next(tmp_path.glob("c/models/*")) / "finished.json").unlink()  # as of a job that was stopped after two epochs
+    assert done("training.epochs=3") == (sampled, None)
+    sample(grown := campaign_in(tmp_path / "c", "sampling.configurations=70"))
+    assert {path.name: path.read_text() for path in grown.measured.iterdir()} == sampled
+    assert Costs(grown).per_gamma > 0
 
 
 def test_two_processes_share_the_models(tmp_path: Path) -> None:
