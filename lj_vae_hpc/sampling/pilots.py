@@ -65,13 +65,8 @@ class PilotRun:
     def __init__(
         self, world: World, progress: Progress, where: str, ensemble: Ensemble, folder: Path, device: str
     ) -> None:
-        self._world, self._progress, self._where, self._ensemble, self._device = (
-            world,
-            progress,
-            where,
-            ensemble,
-            device,
-        )
+        self._world, self._progress, self._where = world, progress, where
+        self._ensemble, self._device = ensemble, device
         self._team = Team(world.rank, world.size, world.gather)
         self._done, self._unfinished = folder / "pilot.h5", folder / "pilot.state.h5"
         self._asked = self._kept = time.monotonic()

@@ -34,12 +34,7 @@ class State:
 
     epoch: int = 0
     step: int = 0
-    sums: tuple[float, ...] = (
-        0.0,
-        0.0,
-        0.0,
-        0.0,
-    )  # loss, squared error, KL, configurations so far in this epoch
+    sums: tuple[float, ...] = (0.0,) * 4  # loss, squared error, KL, configurations so far in this epoch
     untrained: float = 0.0  # squared error of the first batch before any step, or of a constant if that is larger
     best: float = float("inf")
     history: list[dict[str, float]] = field(default_factory=list)

@@ -168,7 +168,7 @@ def test_a_file_of_ones_own_is_a_suite(trained: Path, tmp_path: Path, capsys: py
     run = again(trained, f"evaluation.files={{mine: {tmp_path / 'mine.npz'}}}")
     assert json.loads((run.evaluation / "summary.json").read_text())["suites"]["mine"]["configurations"] == 20
     np.savez(tmp_path / "mine.npz", positions=positions[:, :5])
-    with pytest.raises(UserError, match=r"mine\.npz.*\(5, 2\).*8 particles"):
+    with pytest.raises(UserError, match=r"mine\.npz, row 0: it has 5 particles, system\.n_particles is 8"):
         again(trained, f"evaluation.files={{mine: {tmp_path / 'mine.npz'}}}")
     again(trained, "evaluation.files={}")
 
