@@ -10,7 +10,7 @@ from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.evaluation.splits import NORMAL, Split
 from lj_vae_hpc.evaluation.studies.base import MOST_PARTICLES
-from lj_vae_hpc.evaluation.studies.reconstruction import classical_scaling
+from lj_vae_hpc.evaluation.studies.reconstruction import aligned, classical_scaling
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.representation.ordering import particle_order
 from lj_vae_hpc.training.batches import Configurations
@@ -33,8 +33,9 @@ def examples(network: Network, sources: dict[Suite, AnySource], config: RunConfi
     Returns:
         Of each suite: row (k,) in the suite; positions (k, N, 2) in σ, as the network orders the particles; moved
         (k, N), if it is known which particles make a configuration odd; and what the network makes of them:
-        reconstruction (k, N, 2) in σ, or grid (k, cells, cells) of occupancies, or neither. Where the decoder gives no
-        coordinates, also original and reconstructed, the first configuration as an image.
+        reconstruction (k, N, 2) in σ, or grid (k, cells, cells) of occupancies, or neither. Where the network gives no
+        coordinates, the reconstruction is turned onto the configuration, and there are also original and reconstructed,
+        the first configuration as an image.
     """
     shown = {suite: source for suite, source in sources.items() if suite.name == NORMAL or not isinstance(suite, Split)}
     total = max(1, min(COUNT, NUMBERS // next(iter(sources.values())).n_particles))
@@ -63,7 +64,7 @@ def _examples(network: Network, suite: Suite, source: AnySource, rows: NDArray[n
     if known:
         order = particle_order(torch.from_numpy(some.positions), config.representation.ordering).numpy()
         example["moved"] = np.take_along_axis(np.concatenate(known), order, axis=1)
-    if not network.module.gives_positions:
+    if not _gives_coordinates(network, count):
         original, reconstructed = _images(network, some.part(slice(1)))
         example |= {"original": original[0], "reconstructed": reconstructed[0]}
     return example | _reconstructions(network, some, ordered, unit)
@@ -73,29 +74,29 @@ def _examples(network: Network, suite: Suite, source: AnySource, rows: NDArray[n
 def _reconstructions(network: Network, some: Configurations, ordered: Floats, unit: float) -> Arrays:
     """Positions, directly or from decoded distances; or decoded grids."""
     module, matrix, count = network.module, network.encoding.matrix, ordered.shape[1]
+    direct = _gives_coordinates(network, count)
+    decode = module.positions if module.gives_positions else module.decode
     parts = []
     for start in range(0, len(ordered), 256):
         x, condition = network.inputs(some.part(slice(start, start + 256)))
         z = module.encode(x, condition)[0]
         truth = ordered[start : start + 256]
-        if module.gives_positions:
-            parts.append(module.positions(z, condition).cpu().numpy() * unit)
+        if direct:
+            parts.append(decode(z, condition).cpu().numpy() * unit)
         elif matrix is not None and count <= MOST_PARTICLES:
             distances = matrix(module.decode(z, condition))[:, -count:, -count:].double().cpu().numpy() * unit
-            parts.append(np.stack([_aligned(classical_scaling(d), t) for d, t in zip(distances, truth, strict=True)]))
+            parts.append(np.stack([aligned(classical_scaling(d), t) for d, t in zip(distances, truth, strict=True)]))
         elif matrix is None and network.encoding.samples == 1:
             parts.append(module.decode(z, condition).squeeze(1).cpu().numpy())
     if not parts:
         return {}
-    name = "reconstruction" if module.gives_positions or matrix is not None else "grid"
+    name = "reconstruction" if direct or matrix is not None else "grid"
     return {name: np.concatenate(parts).astype(np.float32)}
 
 
-def _aligned(points: Floats, truth: Floats) -> Floats:
-    """Points after the rotation, reflection and translation that bring them closest to the truth."""
-    centre = truth.mean(axis=0)
-    u, _, v = np.linalg.svd(points.T @ (truth - centre))
-    return np.asarray(points @ (u @ v) + centre)
+def _gives_coordinates(network: Network, count: int) -> bool:
+    """Whether the decoder gives coordinates, or the entries that it gives are coordinates."""
+    return network.module.gives_positions or network.encoding.shape == (count, 2)
 
 
 @torch.no_grad()

@@ -58,7 +58,7 @@ def explorer(results: Results) -> dict[str, Any]:
         "fields": [{"title": name, "values": _floats(values)}
                    for name, values in _fields(columns, results.shown_scores).items()],
         "side": side, "particles": n, "palette": Plasma256[40:232:6],
-        "aligned": results.config.representation.kind != "coordinates" and "grid" not in chosen[names[0]],
+        "aligned": "original" in chosen[names[0]],
         "positions": _quantised([one["positions"] for one in chosen.values()], side),
         "moved": _moved(list(chosen.values()), n), "reconstruction": None, "grid": None, "cells": 0,
     }  # fmt: skip

@@ -1,15 +1,19 @@
 """The page from whatever a run has left so far, its figures as files, and several runs side by side."""
 
 import csv
+import json
 import re
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report.detection import auroc_cell
 from lj_vae_hpc.report.panels import Panel, literal, panel, write_panels
@@ -18,6 +22,8 @@ from lj_vae_hpc.stages.compare import compare
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.report import report
 from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.training.accuracy import Positions
+from lj_vae_hpc.training.batches import Configurations
 from tests.conftest import sampled_run
 
 
@@ -103,3 +109,27 @@ def test_a_comparison_reads_runs_and_replaces_nothing(small: RunDir, tmp_path: P
         compare(World(), [small.path], target, False)
     with pytest.raises(UserError, match="holds no run"):
         compare(World(), [tmp_path], tmp_path / "new.html", False)
+
+
+@pytest.mark.parametrize(("kind", "decoder"), [
+    ("coordinates", "mlp"), ("distance_matrix", "positions"), ("distance_matrix", "mlp"),
+])  # fmt: skip
+def test_only_what_distances_give_is_turned_onto_the_configuration(kind: str, decoder: str, tmp_path: Path) -> None:
+    run = RunDir(sampled_run(
+        tmp_path / "run", "sampling.protocol=reference", f"representation.kind={kind}", f"model.decoder={decoder}",
+        "model.encoder=mlp", "model.linear_path=false", "training.mirror=false", "evaluation.fluids={}",
+    ))  # fmt: skip
+    page = made(run, train, evaluate)
+    explorer = json.loads(re.findall(r'id="data-explorer">(.*?)</script>', page)[0])
+    config = load(run.config)
+    side = config.system.box_side
+    network, _ = load_network(World(), run, config)
+    with h5py.File(run.evaluation / "scores.h5") as file:
+        example = {name: values[:] for name, values in file["examples/normal"].items()}
+    turned = (kind, decoder) == ("distance_matrix", "mlp")
+    assert explorer["aligned"] is turned and ("original" in example) is turned
+    if not turned:
+        some = Configurations(example["positions"], np.zeros(len(example["row"])))
+        with torch.no_grad():
+            given = Positions(network, side).decoded(some).numpy() * side * 2**0.5
+        assert example["reconstruction"] == pytest.approx(given.reshape(-1, 8, 2), abs=1e-4)

@@ -177,11 +177,19 @@ def tumble(points: Floats) -> Floats:
     return np.asarray(turned - [turned[:, 0].mean(), turned[:, 1].min()])
 
 
+def aligned(points: Floats, truth: Floats) -> Floats:
+    """(N, 2) points after the rotation, reflection and translation that bring them closest to the truth (N, 2).
+
+    The orthogonal Procrustes problem (Schönemann, Psychometrika 31, 1, 1966).
+    """
+    centre, own = truth.mean(axis=0), points - points.mean(axis=0)
+    u, _, v = np.linalg.svd(own.T @ (truth - centre))
+    return np.asarray(own @ (u @ v) + centre)
+
+
 def aligned_error(truth: Floats, points: Floats) -> float:
     """Root mean square displacement in σ after the best rotation, reflection and translation, without scaling."""
-    centre, own = truth - truth.mean(axis=0), points - points.mean(axis=0)
-    u, _, v = np.linalg.svd(own.T @ centre)
-    return _rms(own @ (u @ v) - centre)
+    return _rms(aligned(points, truth) - truth)
 
 
 def resting_error(truth: Floats, points: Floats) -> float:
