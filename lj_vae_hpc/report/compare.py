@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lj_vae_hpc.report.detection import FALSE_POSITIVES, auroc_cell, ceiling_cell, distributions
-from lj_vae_hpc.report.page import Card, Cell, Page, Section, Table
+from lj_vae_hpc.report.page import Card, Cell, Page, Section, Table, command
 from lj_vae_hpc.report.panels import COLOURS, GREY, Panel, literal, panel
 from lj_vae_hpc.report.results import Results
 from lj_vae_hpc.report.run_page import cards
@@ -28,7 +28,7 @@ def comparison(results: Sequence[Results]) -> Page:
         sections += [_detection(runs, evaluated), _roc_curves(evaluated), _learned(evaluated)]
     sections += [_training(runs), _energies(runs)]
     missing = [
-        Section(f"Not evaluated: {name}", "", missing=f"lj-vae evaluate -o {one.run.path}")
+        Section(f"Not evaluated: {name}", "Evaluate it first, then compare again.", missing=command(one.run.path))
         for name, one in runs.items() if not one.summary
     ]  # fmt: skip
     return Page(

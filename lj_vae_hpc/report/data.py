@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.structure import SLICES, WIDTH
-from lj_vae_hpc.report.page import Section, Table
+from lj_vae_hpc.report.page import Section, Table, command
 from lj_vae_hpc.report.panels import BLUE, GREY, ORANGE, RED, Panel, panel, shades, spread
 from lj_vae_hpc.report.results import Results
 
@@ -97,11 +97,19 @@ def _equilibrium(results: Results) -> Section:
     else:
         conclusion = "No pilot was run, so nothing is known about equilibrium."
         if results.config.sampling.protocol == "reference":
-            missing = f"lj-vae generate -o {results.run.path} -s sampling.check_equilibrium=true"
+            missing = _pilots(results)
     panels = [_mean_energies(results)]
     if piloted:
         panels += [_differences(results), *_relaxation(results)]
     return Section("Equilibrium", text, conclusion, panels, Table.of(head, rows, ".4g"), missing=missing)
+
+
+def _pilots(results: Results) -> str:
+    """The commands that run pilots, in the run that the data belong to."""
+    owner, key = results.run.data_owner, "sampling.check_equilibrium=true"
+    if owner is None:
+        return command(results.run.path, key)
+    return f"{command(owner.path, key, name='generate')} && {command(results.run.path)}"
 
 
 def _mean_energies(results: Results) -> Panel:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from lj_vae_hpc.report.page import Cell, Section, Table
+from lj_vae_hpc.report.page import Cell, Section, Table, command
 from lj_vae_hpc.report.panels import COLOURS, GREY, Panel, literal, panel
 from lj_vae_hpc.report.results import Results
 
@@ -23,7 +23,7 @@ FALSE_POSITIVES = np.unique(np.concatenate([np.linspace(0, 1, 41), np.geomspace(
 def sections(results: Results) -> Iterator[Section]:
     """All of it; only what to run, if there is no evaluation."""
     if not results.summary:
-        yield Section("Anomaly detection", "", missing=f"lj-vae evaluate -o {results.run.path}")
+        yield Section("Anomaly detection", "", missing=command(results.run.path))
         return
     yield _table(results)
     yield from _distributions(results)

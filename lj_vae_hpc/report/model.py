@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, SymmetricalLogLocator
 
 from lj_vae_hpc.evaluation.structure import SLICES, WIDTH
-from lj_vae_hpc.report.page import Section, Table
+from lj_vae_hpc.report.page import Section, Table, command
 from lj_vae_hpc.report.panels import BLUE, COLOURS, GREEN, GREY, ORANGE, Panel, panel, spread
 from lj_vae_hpc.report.pictures import traversal
 from lj_vae_hpc.report.results import Results
@@ -32,22 +32,25 @@ def sections(results: Results) -> Iterator[Section]:
     for name, (title, make) in makers.items():
         found = results.studies.get(name)
         if found is None:
-            command = f"lj-vae evaluate -o {results.run.path}" + (
-                f" -s evaluation.studies=[{','.join([*results.studies, name])}]"
-                if results.summary and name not in results.config.evaluation.studies else ""
-            )  # fmt: skip
-            yield Section(title, "", missing=command)
+            yield Section(title, "", missing=command(results.run.path, *_asking_for(results, name)))
         elif "left_out" in found:
             yield Section(title, f"Left out: {found['left_out']}.")
         else:
             yield make(results, found)
 
 
+def _asking_for(results: Results, study: str) -> list[str]:
+    """The key that asks for a study, if the configuration does not, with those that there are."""
+    own = results.config.evaluation.studies
+    every = dict.fromkeys([*own, *results.studies, study])
+    return [] if study in own else [f"evaluation.studies=[{','.join(every)}]"]
+
+
 def training(results: Results) -> Section:
     """Error and divergence over epochs."""
     history = results.history
     if not history:
-        return Section("Training", "", missing=f"lj-vae train -o {results.run.path}")
+        return Section("Training", "", missing=command(results.run.path))
     epochs = [int(h["epoch"]) for h in history]
     panels = [
         _curve(epochs, history, "mse", "Mean squared error", True),

@@ -1,8 +1,10 @@
 """The page: one self-contained HTML file."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from bokeh.resources import Resources
@@ -139,6 +141,18 @@ class Page:
         return environment.get_template("page.html").render(
             page=self, style=_asset("page.css"), program=_asset("page.js"), library=Markup(library)
         )
+
+
+def command(path: Path, *overrides: str, name: str = "run") -> str:
+    """The command, as a shell reads it, that makes what a page misses.
+
+    Args:
+        path: the folder of the run.
+        overrides: `section.key=value` each.
+        name: of the command.
+    """
+    settings = [word for override in overrides for word in ("-s", override)]
+    return shlex.join(["lj-vae", *name.split(), "-o", str(path), *settings])
 
 
 def _asset(name: str) -> Markup:

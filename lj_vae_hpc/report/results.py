@@ -13,6 +13,7 @@ from lj_vae_hpc.evaluation.calibration import CLAIM, DEFAULT_SCORE
 from lj_vae_hpc.evaluation.structure import density_profile, pair_distribution
 from lj_vae_hpc.evaluation.summary import TABLE
 from lj_vae_hpc.evaluation.weights import best_weights, digest
+from lj_vae_hpc.report.page import command
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.summary import EnsembleSummary, summarize, watch
 from lj_vae_hpc.store.reader import Dataset
@@ -85,10 +86,7 @@ class Results:
         weights = best_weights(self.run)
         if weights.exists() and digest(weights) == self.summary["weights"]["sha256"]:
             return None
-        return (
-            f"the scores are older than the weights {weights}; run `lj-vae evaluate -o {self.run.path}` and then "
-            "`lj-vae report` again"
-        )
+        return f"the scores are older than the weights {weights}; run `{command(self.run.path)}` again"
 
     def detection(self) -> "dict[str, dict[str, tuple[NDArray[Any], NDArray[Any]]]]":
         """By suite and score, the scores of the normal configurations that it is told from, and its own."""

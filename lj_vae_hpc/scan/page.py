@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from lj_vae_hpc.report.page import Card, Page, Section, Table
+from lj_vae_hpc.report.page import Card, Page, Section, Table, command
 from lj_vae_hpc.report.panels import BLUE, COLOURS, ORANGE, Panel, literal, panel, shades, spread, write_panels
 from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.scan.campaign import Campaign
@@ -42,7 +42,8 @@ def campaign_page(campaign: Campaign, collected: Collected) -> Page:
     found = collected.thermodynamics
     sections = [
         _thermodynamics(found, collected.ensembles) if found else Section(
-            "Thermodynamics", "", missing=f"lj-vae scan run -o {campaign.path}"
+            "Thermodynamics", "",
+            missing=" && ".join(command(campaign.path, name=name) for name in ("scan run", "scan collect")),
         ),
     ]  # fmt: skip
     if collected.profiles:

@@ -1,8 +1,10 @@
 """The page from whatever a run has left so far, its figures as files, and several runs side by side."""
 
 import csv
+import html
 import json
 import re
+import shlex
 from pathlib import Path
 
 import h5py
@@ -20,6 +22,7 @@ from lj_vae_hpc.report.panels import Panel, literal, panel, write_panels
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.stages.compare import compare
 from lj_vae_hpc.stages.evaluate import evaluate
+from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.report import report
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.training.accuracy import Positions
@@ -37,26 +40,53 @@ def made(run: RunDir, *stages: object) -> str:
 
 def missing(page: str) -> list[str]:
     """The commands that the page names for what is not there yet."""
-    return re.findall(r"This makes it: <code>(.*?)</code>", page)
+    return [html.unescape(command) for command in re.findall(r"This makes it: <code>(.*?)</code>", page)]
+
+
+def do(command: str) -> str:
+    """The page after a command that a page has named."""
+    lj_vae, name, o, path, *settings = shlex.split(command)
+    assert [lj_vae, name, o] == ["lj-vae", "run", "-o"] and set(settings[::2]) <= {"-s"}
+    run = RunDir(Path(path))
+    run.config.write_text(load(run.config, tuple(settings[1::2])).to_yaml())
+    return made(run, generate, train, evaluate)
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """Two particles, one γ."""
-    path = tmp_path_factory.mktemp("report") / "small"
-    return RunDir(sampled_run(path, "system.n_particles=2", "sampling.gammas=[0.5]", "model.latent_dim=1",
-                              "evaluation.studies=[reconstruction,generation,completion,latent]"))  # fmt: skip
+def stages(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, list[str]]:
+    """A run of two particles and one γ, and its page after each stage."""
+    path = tmp_path_factory.mktemp("report") / "a run"
+    run = RunDir(sampled_run(path, "system.n_particles=2", "sampling.gammas=[0.5]", "model.latent_dim=1",
+                             "evaluation.studies=[reconstruction,generation,completion]"))  # fmt: skip
+    return run, [made(run), made(run, train), made(run, evaluate)]
 
 
-def test_every_stage_adds_to_the_page(small: RunDir) -> None:
-    page = made(small)
-    assert missing(page)[:2] == [f"lj-vae evaluate -o {small.path}", f"lj-vae train -o {small.path}"]
-    assert "<h2>Energies" in page and "The data are equilibrated" in page and "Latent plane" not in page
-    page = made(small, train)
-    assert f"lj-vae train -o {small.path}" not in missing(page) and "KL (nats per configuration)" in page
-    page = made(small, evaluate)
-    assert not missing(page) and "<h2>Latent plane" in page and "PCA with as many dimensions (1)" in page
-    assert "T = 0.75 ε/k_B" in page and "error (σ)" in page
+@pytest.fixture(scope="module")
+def small(stages: tuple[RunDir, list[str]]) -> RunDir:
+    """The same run after all stages."""
+    return stages[0]
+
+
+def test_every_stage_adds_to_the_page(stages: tuple[RunDir, list[str]]) -> None:
+    run, (sampled, trained, evaluated) = stages
+    command = f"lj-vae run -o '{run.path}'"
+    latent = f"{command} -s 'evaluation.studies=[reconstruction,generation,completion,latent]'"
+    assert missing(sampled) == [*5 * [command], latent] and missing(trained) == [*4 * [command], latent]
+    assert "<h2>Energies" in sampled and "The data are equilibrated" in sampled and "Latent plane" not in sampled
+    assert "KL (nats per configuration)" not in sampled and "KL (nats per configuration)" in trained
+    assert missing(evaluated) == [latent] and "<h2>Latent plane" in evaluated
+    assert "PCA with as many dimensions (1)" in evaluated
+    assert "T = 0.75 ε/k_B" in evaluated and "error (σ)" in evaluated
+
+
+def test_the_commands_that_a_page_names_make_what_it_misses(tmp_path: Path) -> None:
+    run = RunDir(sampled_run(tmp_path / "a run", "sampling.protocol=reference", "sampling.gammas=[0.5]",
+                             "system.n_particles=2", "model.latent_dim=1", "evaluation.fluids={}"))  # fmt: skip
+    page = made(run)
+    while commands := missing(page):
+        page = do(commands[0])
+        assert commands[0] not in missing(page)
+    assert "R-hat, autocorrelation" in page and "<h2>Latent plane" in page and "<h2>Generation" in page
 
 
 def test_every_figure_is_kept_with_its_data(small: RunDir) -> None:
@@ -104,7 +134,7 @@ def test_a_comparison_reads_runs_and_replaces_nothing(small: RunDir, tmp_path: P
     compare(World(), [small.path, other], target, False)
     assert before == {path: path.stat().st_mtime_ns for path in small.path.rglob("*") if path.is_file()}
     page = target.read_text()
-    assert missing(page) == [f"lj-vae evaluate -o {other}"] and "<h2>ROC curves" in page
+    assert missing(page) == [f"lj-vae run -o {other}"] and "<h2>ROC curves" in page
     with pytest.raises(UserError, match="exists; choose another file"):
         compare(World(), [small.path], target, False)
     with pytest.raises(UserError, match="holds no run"):
