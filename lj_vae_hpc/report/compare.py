@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lj_vae_hpc.report.detection import FALSE_POSITIVES, auroc_cell, ceiling_cell, distributions
-from lj_vae_hpc.report.page import Card, Cell, Page, Section, Table, command
+from lj_vae_hpc.report.page import MISSING, Card, Cell, Page, Section, Table, command
 from lj_vae_hpc.report.panels import COLOURS, GREY, Panel, literal, panel
 from lj_vae_hpc.report.results import Results
 from lj_vae_hpc.report.run_page import cards
@@ -71,9 +71,7 @@ def _detection(runs: Runs, evaluated: Runs) -> Section:
         best = max(default, key=lambda name: float(default[name]["auroc"]))
         if len(default) > 1:
             wins[best] += 1
-        cells = [
-            auroc_cell(default[name], name == best) if name in default else Cell("–", float("inf")) for name in runs
-        ]
+        cells = [auroc_cell(default[name], name == best) if name in default else MISSING for name in runs]
         rows.append([Cell(suite), ceiling_cell(next(own for own in found.values() if own)), *cells])
     conclusion = "Largest AUROC: " + ", ".join(f"{name} on {count}" for name, count in wins.items())
     return Section(

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.structure import SLICES, WIDTH
-from lj_vae_hpc.report.page import Section, Table, command
+from lj_vae_hpc.report.page import Entry, Section, Table, command, measured
 from lj_vae_hpc.report.panels import BLUE, GREY, ORANGE, RED, Panel, panel, shades, spread
 from lj_vae_hpc.report.results import Results
 
@@ -66,17 +66,19 @@ def _equilibrium(results: Results) -> Section:
         "pilot ESS",
         "acceptance",
     ]
-    rows: list[list[str | float | None]] = []
+    rows: list[list[Entry]] = []
     for k, e in enumerate(summaries):
-        pilot: list[float | None] = [None] * 4
+        equilibrium: Entry = None
+        pilot: list[Entry] = [None] * 4
         if piloted:
+            equilibrium = measured(ensembles["pilot/mean"][k, 0], ensembles["pilot/error"][k, 0])
             pilot = [
                 float(ensembles["pilot/burn_in"][k]), float(ensembles["pilot/rhat"][k].max()),
                 float(ensembles["pilot/tau"][k].max()), float(ensembles["pilot/ess"][k].min()),
             ]  # fmt: skip
         acceptance = e.acceptance if np.isfinite(e.acceptance) else None
         rows.append([
-            e.gamma, f"{e.mean[0]:.3f} ± {e.error[0]:.3f}", e.equilibrium or "–", e.verdict or "not checked",
+            e.gamma, measured(e.mean[0], e.error[0]), equilibrium, e.verdict or "not checked",
             float(e.count), float(e.sweeps), *pilot, acceptance,
         ])  # fmt: skip
     text = "Mean energy with its standard error; the samples of one chain count as one."

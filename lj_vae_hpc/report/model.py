@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, SymmetricalLogLocator
 
 from lj_vae_hpc.evaluation.structure import SLICES, WIDTH
-from lj_vae_hpc.report.page import Section, Table, command
+from lj_vae_hpc.report.page import Entry, Section, Table, command
 from lj_vae_hpc.report.panels import BLUE, COLOURS, GREEN, GREY, ORANGE, Panel, panel, spread
 from lj_vae_hpc.report.pictures import traversal
 from lj_vae_hpc.report.results import Results
@@ -179,7 +179,7 @@ def _generation(results: Results, found: Found) -> Section:
             for k in (0, 10)
         ),
     ]
-    rows: list[list[str | float | None]] = []
+    rows: list[list[Entry]] = []
     panels, alike = [], {}
     kept = {gamma: found[gamma] for gamma in sorted(found.keys() - {"facts"}, key=float) if found[gamma]}
     for gamma, kinds in kept.items():

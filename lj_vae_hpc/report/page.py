@@ -1,5 +1,6 @@
 """The page: one self-contained HTML file."""
 
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ class Cell:
 
     Attributes:
         text: what it says.
-        value: what it is sorted by; None for text.
+        value: what it is sorted by; None for text, NaN for a number that there is not, which comes last.
         note: below it, smaller.
         shade: of its background, from -1 (below chance) over 0 to 1.
         best: whether it is the best of its row.
@@ -40,6 +41,17 @@ class Cell:
         )
 
 
+Entry = Cell | str | float | None
+"""Of a table."""
+
+MISSING = Cell("–", math.nan)
+
+
+def measured(mean: float, error: float) -> Cell:
+    """A mean with its standard error."""
+    return Cell(f"{mean:.3f} ± {error:.3f}", float(mean))
+
+
 @dataclass(frozen=True)
 class Table:
     """A table that can be sorted by every column.
@@ -53,8 +65,8 @@ class Table:
     rows: Sequence[Sequence[Cell]]
 
     @classmethod
-    def of(cls, head: Sequence[str], rows: Sequence[Sequence[str | float | None]], form: str = ".3g") -> "Table":
-        """Of texts and numbers; None is a number that there is not."""
+    def of(cls, head: Sequence[str], rows: Sequence[Sequence[Entry]], form: str = ".3g") -> "Table":
+        """Of texts, numbers and cells; None is a number that there is not."""
         return cls(head, [[_cell(value, form) for value in row] for row in rows])
 
 
@@ -159,9 +171,11 @@ def _asset(name: str) -> Markup:
     return Markup(files("lj_vae_hpc.report").joinpath("assets", name).read_text(encoding="utf-8"))
 
 
-def _cell(value: str | float | None, form: str) -> Cell:
+def _cell(value: Entry, form: str) -> Cell:
+    if isinstance(value, Cell):
+        return value
     if isinstance(value, str):
         return Cell(value)
     if value is None:
-        return Cell("–", float("inf"))
+        return MISSING
     return Cell(f"{value:,.0f}" if value >= 1000 and float(value).is_integer() else format(value, form), float(value))

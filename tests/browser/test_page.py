@@ -145,6 +145,20 @@ def test_the_table_is_sorted_by_a_click(wide: Visit) -> None:
     assert set(names) == {"gamma_3", "soft", "uniform", "corrupted_mild", HOSTILE}
 
 
+def test_means_are_sorted_by_their_numbers_and_what_is_missing_comes_last(wide: Visit) -> None:
+    for table, column in (("equilibrium", 1), ("equilibrium", 2), ("missing-data", 4)):
+        head = wide.page.locator(f"#{table} thead button").nth(column)
+        cells = wide.page.locator(f"#{table} tbody tr td:nth-child({column + 1})")
+        missing = cells.all_inner_texts().count("–")
+        assert (missing > 0) is (table == "missing-data")
+        for falling in (True, False):
+            head.click()
+            texts = cells.all_inner_texts()
+            shown = [float(text.split(" ±")[0]) for text in texts[: len(texts) - missing]]
+            assert len(set(shown)) > 1 and shown == sorted(shown, reverse=falling)
+            assert texts[len(texts) - missing :] == missing * ["–"]
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_it_fits_the_screen(run: RunDir, browser: Browser, width: int) -> None:
     opened = visit(browser, run.report, width)

@@ -15,7 +15,8 @@
       const key = (row) => { const cell = row.cells[column]; return cell.dataset.value === undefined ? cell.textContent : Number(cell.dataset.value); };
       const rows = [...body.rows].sort((a, b) => {
         const [x, y] = [key(a), key(b)];
-        return direction * (typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y)));
+        if (typeof x === "string" || typeof y === "string") return direction * String(x).localeCompare(String(y));
+        return Number.isNaN(x) - Number.isNaN(y) || direction * (x - y); // what is missing comes last
       });
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
