@@ -1,6 +1,8 @@
 """What a run has left so far, read for its page."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.calibration import CLAIM, DEFAULT_SCORE
 from lj_vae_hpc.evaluation.structure import density_profile, pair_distribution
 from lj_vae_hpc.evaluation.summary import TABLE
@@ -22,6 +25,20 @@ from lj_vae_hpc.store.schema import Columns
 Arrays = dict[str, NDArray[Any]]
 
 CONFIGURATIONS, PAIRS, MOST_GAMMAS = 1000, 4_000_000, 8  # of each γ, and of how many, for g(r) and ρ(y)
+
+
+@contextmanager
+def readable(run: RunDir) -> Iterator[None]:
+    """Around whatever reads the results of a run.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    try:
+        yield
+    except (json.JSONDecodeError, KeyError, OSError) as error:
+        message = f"cannot read the results in {run.path} ({error!r:.100}); run `lj-vae evaluate` again"
+        raise UserError(message) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +69,7 @@ class Results:
 
     @classmethod
     def read(cls, run: RunDir, config: RunConfig) -> Self:
-        """Reads everything but the scores.
-
-        Raises:
-            json.JSONDecodeError, KeyError, OSError: a file is damaged.
-        """
+        """Reads everything but the scores; errors of damaged files are for `readable`."""
         with Dataset(run.dataset) as data:
             columns, ensembles = watch(data), data.ensembles()
             summaries = list(summarize(columns, data.attributes, ensembles))
@@ -89,9 +102,13 @@ class Results:
         return f"the scores are older than the weights {weights}; run `{command(self.run.path)}` again"
 
     def detection(self) -> "dict[str, dict[str, tuple[NDArray[Any], NDArray[Any]]]]":
-        """By suite and score, the scores of the normal configurations that it is told from, and its own."""
+        """By suite and score, the scores of the normal configurations that it is told from, and its own.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         found: dict[str, dict[str, tuple[NDArray[Any], NDArray[Any]]]] = {}
-        with h5py.File(self.run.evaluation / "scores.h5", "r") as file:
+        with readable(self.run), h5py.File(self.run.evaluation / "scores.h5", "r") as file:
             normal = {name: file[f"normal/{name}"][:] for name in (*self.shown_scores, "gamma", CLAIM)}
             for suite in self.summary["suites"]:
                 group = file[suite]

@@ -1,13 +1,12 @@
 """Puts several runs side by side on one page."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report.compare import comparison
-from lj_vae_hpc.report.results import Results
+from lj_vae_hpc.report.results import Results, readable
 from lj_vae_hpc.run.files import check_target, new_file
 from lj_vae_hpc.run.folder import RunDir, load_for
 
@@ -40,9 +39,5 @@ def _read(run: RunDir) -> Results:
         raise UserError(
             f"{run.path} holds no run with a data set; each RUN is a folder that `lj-vae generate` has filled"
         )
-    try:
+    with readable(run):
         return Results.read(run, load_for(run, None, ()))
-    except (json.JSONDecodeError, KeyError, OSError) as error:
-        raise UserError(
-            f"cannot read the results in {run.path} ({error!r:.100}); run `lj-vae evaluate` again"
-        ) from None

@@ -1,12 +1,9 @@
 """Writes the page from what the other stages have left in the run's folder so far."""
 
-import json
-
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report.panels import write_panels
-from lj_vae_hpc.report.results import Results
+from lj_vae_hpc.report.results import Results, readable
 from lj_vae_hpc.report.run_page import page_of
 from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.run.folder import RunDir
@@ -20,12 +17,8 @@ def report(world: World, run: RunDir, config: RunConfig) -> None:
     """
 
     def write() -> None:
-        try:
-            results = Results.read(run, config)
-            page, panels = page_of(results)
-        except (json.JSONDecodeError, KeyError, OSError) as error:
-            message = f"cannot read the results in {run.path} ({error!r:.100}); run `lj-vae evaluate` again"
-            raise UserError(message) from None
+        with readable(run):
+            page, panels = page_of(Results.read(run, config))
         for warning in page.warnings:
             print(f"report: warning: {warning}", flush=True)
         write_panels(run.report.parent / "figures", panels)

@@ -5,6 +5,7 @@ import html
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import h5py
@@ -163,3 +164,17 @@ def test_only_what_distances_give_is_turned_onto_the_configuration(kind: str, de
         with torch.no_grad():
             given = Positions(network, side).decoded(some).numpy() * side * 2**0.5
         assert example["reconstruction"] == pytest.approx(given.reshape(-1, 8, 2), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["scores.h5", "summary.json"])
+def test_damaged_results_are_named(small: RunDir, name: str, tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "run")
+    shutil.copytree(small.path, run.path)
+    with (run.evaluation / name).open("r+b") as file:
+        file.truncate(1000)
+    message = re.escape(f"cannot read the results in {run.path}") + ".*run `lj-vae evaluate` again"
+    with pytest.raises(UserError, match=message):
+        compare(World(), [small.path, run.path], tmp_path / "compare.html", False)
+    with pytest.raises(UserError, match=message):
+        report(World(), run, load(run.config))
+    assert not (tmp_path / "compare.html").exists()
