@@ -12,6 +12,7 @@ from lj_vae_hpc.report.page import Card, Page, Section
 from lj_vae_hpc.report.panels import Panel
 from lj_vae_hpc.report.pictures import images
 from lj_vae_hpc.report.results import Results
+from lj_vae_hpc.training.accuracy import Accuracy, shown
 
 MOST_IMAGES = 4  # suites whose first configuration is shown
 KINDS = {
@@ -77,11 +78,14 @@ def cards(results: Results) -> list[Card]:
 
 
 def _scores(summary: dict[str, Any]) -> Iterator[Card]:
-    best, accuracy = summary["default_score"], summary["accuracy"]
-    unit, pca = f" {accuracy['unit']}" if accuracy["unit"] else "", accuracy["components"]
-    worse = pca is not None and accuracy["network"] > pca
-    beside = f"PCA with as many dimensions ({accuracy['dimensions']}): {pca:.3g}{unit}" if pca is not None else ""
-    yield Card(accuracy["quantity"], f"{accuracy['network']:.3g}{unit}", beside + "; PCA is better" * worse, worse)
+    best, accuracy = summary["default_score"], Accuracy(**summary["accuracy"])
+    worse = accuracy.warning is not None
+    beside = "" if accuracy.components is None else (
+        f"PCA with as many dimensions ({accuracy.dimensions}): {shown(accuracy.components, accuracy.unit)}"
+    )  # fmt: skip
+    yield Card(
+        accuracy.quantity, shown(accuracy.network, accuracy.unit), beside + "; PCA is better" * worse, worse
+    )  # fmt: skip
     if best in summary["mean_auroc"]:
         yield Card(
             "default score", f"mean AUROC {summary['mean_auroc'][best]:.3f}", f"over {len(summary['suites'])} suites"

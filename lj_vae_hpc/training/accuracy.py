@@ -45,10 +45,10 @@ class Accuracy:
     dimensions: int
 
     def __str__(self) -> str:
-        shown = f"{self.quantity} {_shown(self.network, self.unit)}"
+        text = f"{self.quantity} {shown(self.network, self.unit)}"
         if self.components is not None:
-            shown += f"; with PCA of as many dimensions ({self.dimensions}) {_shown(self.components, self.unit)}"
-        return shown
+            text += f"; with PCA of as many dimensions ({self.dimensions}) {shown(self.components, self.unit)}"
+        return text
 
     @property
     def warning(self) -> str | None:
@@ -56,13 +56,14 @@ class Accuracy:
         if self.components is None or self.network <= CLEARLY * self.components:
             return None
         return (
-            f"PCA of as many dimensions reconstructs better than the network ({_shown(self.components, self.unit)} "
-            f"against {_shown(self.network, self.unit)}); train longer (training.epochs), lower objective.kl_weight, "
+            f"PCA of as many dimensions reconstructs better than the network ({shown(self.components, self.unit)} "
+            f"against {shown(self.network, self.unit)}); train longer (training.epochs), lower objective.kl_weight, "
             "or increase model.latent_dim or model.width"
         )
 
 
-def _shown(value: float, unit: str) -> str:
+def shown(value: float, unit: str) -> str:
+    """An error with its unit."""
     return f"{value:.3g} {unit}" if unit else f"{value:.3g}"
 
 
@@ -196,7 +197,7 @@ def small_latent_warning(network: Network, config: RunConfig, training: Configur
         return said
     found: list[Reconstruct] = [linear.mean_of, *(partial(linear.kept, dimensions=k) for k in (dimensions, least))]
     variance, *lost = _mean_squares(quantity, training.part(slice(half)), found)
-    given, enough = (_shown(quantity.error(one, variance), quantity.unit) for one in lost)
+    given, enough = (shown(quantity.error(one, variance), quantity.unit) for one in lost)
     return f"{said}: {quantity.quantity} with PCA of {dimensions} dimensions {given}, of {least} dimensions {enough}"
 
 

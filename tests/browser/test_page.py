@@ -36,7 +36,10 @@ class Visit:
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     """A finished run with hostile names: its folder's, and a suite's wherever the evaluation has written it."""
     path = tmp_path_factory.mktemp("browser") / FOLDER
-    run, world = RunDir(sampled_run(path, "evaluation.studies=[latent,completion]")), World()
+    run, world = (
+        RunDir(sampled_run(path, "sampling.gammas=[0.1,0.5]", "evaluation.studies=[latent,completion]")),
+        World(),
+    )
     config = load(run.config)
     for stage in (train, evaluate):
         stage(world, run, config)

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -20,13 +21,15 @@ from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report.detection import auroc_cell
 from lj_vae_hpc.report.panels import Panel, literal, panel, write_panels
+from lj_vae_hpc.report.results import Results
+from lj_vae_hpc.report.run_page import cards
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.stages.compare import compare
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.report import report
 from lj_vae_hpc.stages.train import train
-from lj_vae_hpc.training.accuracy import Positions
+from lj_vae_hpc.training.accuracy import Accuracy, Positions
 from lj_vae_hpc.training.batches import Configurations
 from tests.conftest import sampled_run
 
@@ -178,3 +181,12 @@ def test_damaged_results_are_named(small: RunDir, name: str, tmp_path: Path) -> 
     with pytest.raises(UserError, match=message):
         report(World(), run, load(run.config))
     assert not (tmp_path / "compare.html").exists()
+
+
+@pytest.mark.parametrize(("network", "worse"), [(0.101, False), (0.103, True)])
+def test_the_card_calls_components_better_where_the_warning_does(small: RunDir, network: float, worse: bool) -> None:
+    results = Results.read(small, load(small.config))
+    results.summary["accuracy"] = asdict(Accuracy("position error", "σ", network, 0.1, 3))
+    card = next(card for card in cards(results) if card.name == "position error")
+    assert card.value == f"{network} σ" and card.warning is worse
+    assert card.note == "PCA with as many dimensions (3): 0.1 σ" + "; PCA is better" * worse
