@@ -32,10 +32,11 @@ class Work:
         world: the ranks.
         campaign: the campaign.
         stage: runs the commands train, evaluate and report.
+        patience: seconds for which it waits for another process that does some of the tasks.
     """
 
-    def __init__(self, world: World, campaign: Campaign, stage: Stage) -> None:
-        self._world, self._campaign, self._stage = world, campaign, stage
+    def __init__(self, world: World, campaign: Campaign, stage: Stage, patience: float = SECONDS_TO_WAIT) -> None:
+        self._world, self._campaign, self._stage, self._patience = world, campaign, stage, patience
         self._failures: dict[str, tuple[Task, str]] = {}
         self._busy: list[Task] = []
 
@@ -47,7 +48,7 @@ class Work:
             Stopped: a signal or deadline came; the same command continues.
         """
         for kind in KINDS:
-            self._run_kind([task for task in tasks if task.kind == kind])
+            self._run_kind([task for task in tasks if task.kind == kind], self._patience)
         problems = [f"{task.title}: {why}" for task, why in self._failures.values()]
         problems += [f"{task.title}: another lj-vae does it; run the same command when that has ended"
                      for task in self._busy]  # fmt: skip
@@ -58,7 +59,7 @@ class Work:
                 everywhere=self._world.size > 1,
             )
 
-    def _run_kind(self, tasks: Sequence[Task], patience: float = SECONDS_TO_WAIT) -> None:
+    def _run_kind(self, tasks: Sequence[Task], patience: float) -> None:
         """Does tasks of one kind; waits for another process that does some of them for so many seconds at most."""
         started = waiting_since = time.monotonic()
         while True:
@@ -154,7 +155,7 @@ class Work:
         self._world.on_root(bind(prepare_model, task, self._campaign.suites))
         run, config = open_run(self._world, task.run.path, None, needs_data=True)
         self._stage("train", self._world, run, config)
-        self._run_kind(suite_tasks(task, self._campaign), patience=SECONDS_FOR_SUITES)
+        self._run_kind(suite_tasks(task, self._campaign), max(self._patience, SECONDS_FOR_SUITES))
         for name in ("evaluate", "report"):
             self._stage(name, self._world, run, config)
         seconds = (time.monotonic() - started) * self._world.size

@@ -1,5 +1,6 @@
 """A campaign: many ensembles and models in one folder."""
 
+import math
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +18,7 @@ from lj_vae_hpc.scan.resources import resources_of
 from lj_vae_hpc.scan.slurm import SCRIPTS, Slurm, jobs_file
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.submit import Submitter
-from lj_vae_hpc.scan.work import Work
+from lj_vae_hpc.scan.work import SECONDS_TO_WAIT, Work
 
 
 def plan(
@@ -111,7 +112,8 @@ def run(
         print(
             f"scan: {place}; {len(campaign.samples)} γ and {len(campaign.models)} models in {path}", flush=True
         )  # fmt: skip
-    Work(world, campaign, stage).run(tasks)
+    # A job waits until its time is over and goes back into the queue: others wait for it to succeed.
+    Work(world, campaign, stage, math.inf if batch else SECONDS_TO_WAIT).run(tasks)
     if world.is_root:
         print(f"scan: all {len(tasks)} tasks are done", flush=True)
 

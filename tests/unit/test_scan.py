@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,15 +10,17 @@ import pytest
 from pyarrow import csv, parquet
 
 from lj_vae_hpc.cli import call
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.sampling import production
+from lj_vae_hpc.scan.batches import Batches
 from lj_vae_hpc.scan.campaign import Campaign, open_campaign
 from lj_vae_hpc.scan.collect import collect
 from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.page import write_page
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
+from lj_vae_hpc.stages import scan
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -221,6 +224,31 @@ def test_two_processes_share_the_models(tmp_path: Path) -> None:
     assert not missing(campaign) and not list(campaign.state.glob("failed/*"))
     assert all(sum(out.count(f"scan: {task.title}") for out in said) == 1 for task in campaign.models), said
     assert all("scan: model" in out for out in said), said
+
+
+def test_a_job_waits_for_another_until_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand it says so and ends; as an element of an array it goes back into the queue."""
+    campaign = campaign_in(tmp_path / "c")
+    batch = Batches(campaign).new([[campaign.samples[0].key]])
+    campaign.run.ensembles.mkdir(parents=True)
+    number = campaign.samples[0].ensemble.number
+    holds = f"from lj_vae_hpc.run.lock import Claims; import sys; print(Claims(sys.argv[1]).take({number})); input()"
+    store = campaign.run.ensembles / ".claims"
+    other = subprocess.Popen([sys.executable, "-uc", holds, store], stdin=-1, stdout=-1, text=True, cwd=ROOT)
+    assert other.stdin and other.stdout and other.stdout.readline() == "True\n"
+    monkeypatch.setattr("lj_vae_hpc.stages.scan.SECONDS_TO_WAIT", 0.5)
+
+    def run(path: Path | None) -> None:
+        world = World()
+        world.stop.limit_hours(5 / 3600)
+        scan.run(world, tmp_path / "c", None, (), path, 0, call)
+
+    with pytest.raises(Stopped):
+        run(Batches(campaign).path(batch))
+    with pytest.raises(UserError, match="another lj-vae does it"):
+        run(None)
+    other.communicate("\n")
+    assert not campaign.samples[0].is_done()
 
 
 @pytest.mark.parametrize(
