@@ -131,16 +131,6 @@ other_data = click.option(
 )  # fmt: skip
 
 
-def _check_all(world: World, run: RunDir, config: RunConfig) -> None:
-    """Whatever training and evaluation can refuse without data."""
-    setup = import_module("lj_vae_hpc.training.setup")
-    setup.check_networks(config)
-    setup.check_splits(config)
-    import_module("lj_vae_hpc.training.memory").check_memory(config, world.size, world.local_size)
-    evaluation = import_module("lj_vae_hpc.evaluation.checks")
-    evaluation.check_evaluation(run, config, sorted(config.sampling.gamma_values))
-
-
 def pipeline_command(*stages: str, name: str, text: str, examples: str) -> None:
     """Adds a command that runs one or more stages on a run folder."""
 
@@ -153,7 +143,8 @@ def pipeline_command(*stages: str, name: str, text: str, examples: str) -> None:
         if stages != ("report",):
             world.stop.watch_signals()
         if len(stages) > 1:  # before anything is sampled
-            world.on_root(lambda: _check_all(world, run, config))
+            check = import_module("lj_vae_hpc.evaluation.checks").check_run
+            world.on_root(lambda: check(run, config, (world.size, world.local_size)))
         for stage in stages:
             if stage != "generate" or not run.data_owner or len(stages) == 1:
                 call(stage, world, run, config)

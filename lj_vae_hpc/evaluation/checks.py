@@ -1,4 +1,4 @@
-"""What of an evaluation can be refused before anything is sampled, trained or scored."""
+"""What of a run can be refused before anything is sampled, trained or scored."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,27 @@ from lj_vae_hpc.evaluation.studies.registry import chosen_studies
 from lj_vae_hpc.evaluation.suites.registry import suites_of
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.space import check_space
+from lj_vae_hpc.training.memory import check_memory
+from lj_vae_hpc.training.setup import check_networks, check_splits
+
+
+def check_run(run: RunDir, config: RunConfig, ranks: tuple[int, int] | None) -> None:
+    """Whatever training and evaluation can refuse without data.
+
+    Args:
+        run: the run.
+        config: its configuration.
+        ranks: that train, and those of them that share this machine; None if others train elsewhere, with memory that
+            is not known.
+
+    Raises:
+        UserError: naming the key, what is wrong and what is accepted.
+    """
+    check_networks(config)
+    check_splits(config)
+    if ranks:
+        check_memory(config, *ranks)
+    check_evaluation(run, config, sorted(config.sampling.gamma_values))
 
 
 def check_evaluation(run: RunDir, config: RunConfig, trained: Sequence[float]) -> None:

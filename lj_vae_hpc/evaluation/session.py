@@ -25,6 +25,7 @@ from lj_vae_hpc.evaluation.sources import AnySource, RunData, batches, everythin
 from lj_vae_hpc.evaluation.splits import SPLITS, Split
 from lj_vae_hpc.evaluation.studies.base import Context
 from lj_vae_hpc.evaluation.suites.base import Suite
+from lj_vae_hpc.evaluation.suites.registry import configurations_each
 from lj_vae_hpc.evaluation.weights import Weights
 from lj_vae_hpc.physics.energies import height_sum
 from lj_vae_hpc.progress import Progress
@@ -56,7 +57,7 @@ def sample_suites(world: "World", run: RunDir, config: RunConfig, suites: Sequen
         Stopped: a signal or deadline came; finished segments are kept.
     """
     store = run.evaluation / "ensembles"
-    counts = {suite: config.evaluation.configurations // len(suite.ensembles) for suite in suites if suite.ensembles}
+    counts = {suite: configurations_each(suite, config) for suite in suites if suite.ensembles}
     missing = False
     for count in dict.fromkeys(counts.values()):
         different = {e.key: e for suite, its in counts.items() if its == count for e in suite.ensembles}

@@ -146,7 +146,7 @@ def open_campaign(
     if stored:
         check_unchanged(path, stored, config, True, run.has_model)
     campaign = Campaign(path, config)
-    assert campaign.tasks  # finds faults of the models before anything is written
+    _ = campaign.tasks  # finds faults of the models before anything is written
     if writing and config != stored:
         try:
             write_text(run.config, config.to_yaml())

@@ -217,12 +217,12 @@ def prepare_data(task: DataTask, store: Path) -> None:
 
 def suite_tasks(task: ModelTask, campaign: Campaign) -> list[SampleTask]:
     """The ensembles of the suites that a model is evaluated on; models on the same data share them."""
-    from lj_vae_hpc.evaluation.suites.registry import suites_of  # late: sampling needs none of it
+    from lj_vae_hpc.evaluation.suites.registry import configurations_each, suites_of  # late: sampling needs none of it
 
     config = task.config.model_copy(update={"seed": campaign.config.seed})
     suites, _ = suites_of(config, tuple(sample.ensemble.gamma for sample in task.data.samples))
     tasks = [
-        SampleTask(ensemble, config.evaluation.configurations // len(suite.ensembles), campaign.suites)
+        SampleTask(ensemble, configurations_each(suite, config), campaign.suites)
         for suite in suites
         for ensemble in suite.ensembles
     ]

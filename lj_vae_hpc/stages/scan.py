@@ -34,21 +34,21 @@ def plan(
     def show() -> None:
         campaign = open_campaign(path, config_file, overrides, writing=False)
         costs, resources = Costs(campaign), resources_of(jobs_file(SCRIPTS["sample"]), options)
-        _check_networks(campaign)
+        _check_models(campaign, None)
         print(describe_plan(campaign, costs, resources, at_once, job_minutes), flush=True)
         check_time_limit(costs, resources)
 
     world.on_root(show)
 
 
-def _check_networks(campaign: Campaign) -> None:
-    """Whether every model's encoder and decoder can be used as it asks, before anything is sampled."""
+def _check_models(campaign: Campaign, ranks: tuple[int, int] | None) -> None:
+    """Whatever can be refused of a model before anything is sampled; ranks as of check_run."""
     if not campaign.models:
         return
-    check = import_module("lj_vae_hpc.training.setup").check_networks  # late: it loads torch
+    check = import_module("lj_vae_hpc.evaluation.checks").check_run  # late: it loads torch
     for task in campaign.models:
         try:
-            check(task.config)
+            check(task.run, task.config, ranks)
         except UserError as error:
             raise UserError(f"scan: model {task.label}: {error}") from None
 
@@ -73,7 +73,7 @@ def _submit(
     resources = resources_of(jobs_file(SCRIPTS["sample"]), options)
     campaign = open_campaign(path, config_file, overrides, writing=False)
     costs = Costs(campaign)
-    _check_networks(campaign)
+    _check_models(campaign, None)
     check_time_limit(costs, resources)
     campaign = open_campaign(path, config_file, overrides)
     campaign.state.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,8 @@ def run(
         Stopped: a signal or deadline came; the same command continues.
     """
     if batch is None:
-        world.on_root(lambda: _check_networks(open_campaign(path, config_file, overrides, writing=False)))
+        ranks = world.size, world.local_size
+        world.on_root(lambda: _check_models(open_campaign(path, config_file, overrides, writing=False), ranks))
     campaign = world.on_root(lambda: open_campaign(path, config_file, overrides, writing=batch is None))
     keys = world.on_root(lambda: _keys(campaign, batch, element))
     tasks = campaign.chosen(keys)

@@ -1,5 +1,6 @@
 """A campaign: what its tasks are, that it grows, and what is left of it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -278,3 +279,32 @@ def test_two_campaigns_in_one_folder(tmp_path: Path) -> None:
     assert (tmp_path / "c/config.yaml").read_bytes() == before
     with pytest.raises(UserError, match="no campaign in"):
         open_campaign(tmp_path / "none", None)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("scan.models=[{training.test_fraction: 0.01}]",), "test_fraction"),
+        (("scan.models=[{model.width: 65536, model.depth: 8}]",), "training needs at least .* GB for the weights"),
+        (("scan.models=[{evaluation.files: {mine: none.xyz}}]",), "evaluation.files.mine: there is no file none.xyz"),
+        (("scan.models=[{approach: beta}]", "evaluation.studies=[nope]"), "nope"),
+    ],
+)
+def test_what_a_model_would_refuse_is_refused_before_sampling(
+    tmp_path: Path, settings: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    with pytest.raises(UserError, match="scan: model .*: .*" + message):
+        scan.run(World(), tmp_path / "c", tmp_path / "tiny.yaml", settings, None, None, call)
+    assert not (tmp_path / "c").exists()
+
+
+def test_bad_models_are_refused_by_python_without_assertions(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY + "scan: {models: [{gammas: [0.55]}]}")
+    command = ("from pathlib import Path; from lj_vae_hpc.scan.campaign import open_campaign; "
+               "open_campaign(Path('c'), Path('tiny.yaml'))")  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert "gammas 0.55 are not sampled" in done.stderr and not (tmp_path / "c").exists()

@@ -36,3 +36,8 @@ def suites_of(config: RunConfig, trained: Sequence[float]) -> tuple[list[Suite],
     reasons = {suite.name: suite.why_left_out(trained) for suite in asked}
     left_out = {name: reason for name, reason in reasons.items() if reason}
     return [suite for suite in asked if suite.name not in left_out], left_out
+
+
+def configurations_each(suite: Suite, config: RunConfig) -> int:
+    """Configurations of each ensemble of a suite that has some."""
+    return config.evaluation.configurations // len(suite.ensembles)
