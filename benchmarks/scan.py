@@ -12,6 +12,8 @@ from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+from simulation import SimulatedSlurm
+
 from lj_vae_hpc.config.base import to_yaml
 from lj_vae_hpc.config.load import validated
 from lj_vae_hpc.parallel.world import World
@@ -20,7 +22,6 @@ from lj_vae_hpc.scan.collect import collect
 from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.plan import describe_plan
 from lj_vae_hpc.scan.resources import Resources
-from lj_vae_hpc.scan.simulation import SimulatedSlurm
 from lj_vae_hpc.scan.slurm import Limits
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.submit import Submitter

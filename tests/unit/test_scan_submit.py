@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.simulation import SimulatedSlurm
 from lj_vae_hpc.config.load import validated
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.scan.batches import Batches
@@ -11,7 +12,6 @@ from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.plan import check_time_limit, describe_plan
 from lj_vae_hpc.scan.resources import Resources, resources_of
-from lj_vae_hpc.scan.simulation import SimulatedSlurm
 from lj_vae_hpc.scan.slurm import Array, Limits, Slurm
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.submit import Submission, Submitter

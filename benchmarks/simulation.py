@@ -16,7 +16,7 @@ from lj_vae_hpc.scan.batches import element_of
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.slurm import Array, Limits, Queued
 from lj_vae_hpc.scan.tasks import FINISHED, DataTask, ModelTask, SampleTask, Task
-from lj_vae_hpc.store.schema import SCHEMA_VERSION
+from lj_vae_hpc.store.schema import SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import create_columns, segment_path
 
 
@@ -160,6 +160,7 @@ def produce_at_once(task: Task) -> None:
         with h5py.File(task.run.dataset, "w") as file:
             file.attrs["schema_version"] = SCHEMA_VERSION
             file.attrs["fingerprint"] = fingerprint(task.ensembles, task.configurations)
+            file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), {})
             create_columns(file, 1, task.config.system.n_particles)
     elif isinstance(task, ModelTask):
         task.run.evaluation.mkdir(parents=True, exist_ok=True)
