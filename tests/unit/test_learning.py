@@ -14,9 +14,9 @@ from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.hardware import assign_gpus
 
 
-def published(side: int, **keys: object) -> VAE:
+def published(side: int, latent_dim: int = 40, **keys: object) -> VAE:
     """The published network for M x M matrices."""
-    return VAE(Model(encoder="conv", decoder="conv", linear_path=False, latent_dim=40, **keys), (1, side, side))
+    return VAE(Model(encoder="conv", decoder="conv", linear_path=False, latent_dim=latent_dim, **keys), (1, side, side))
 
 
 def nothing(n: int) -> torch.Tensor:
