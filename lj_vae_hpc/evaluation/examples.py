@@ -19,7 +19,7 @@ from lj_vae_hpc.training.network import Network
 Floats = NDArray[np.float64]
 
 COUNT, NUMBERS = 1500, 250_000  # configurations of all suites together, and their particles
-NORMAL_SHARE, LEAST = 0.4, 8  # of the configurations that are normal; how many of any suite
+NORMAL_SHARE = 0.4  # of the configurations
 
 
 def examples(network: Network, sources: dict[Suite, AnySource], config: RunConfig) -> dict[str, Arrays]:
@@ -38,16 +38,25 @@ def examples(network: Network, sources: dict[Suite, AnySource], config: RunConfi
         the first configuration as an image.
     """
     shown = {suite: source for suite, source in sources.items() if suite.name == NORMAL or not isinstance(suite, Split)}
-    total = max(1, min(COUNT, NUMBERS // next(iter(sources.values())).n_particles))
-    each = max(LEAST, round((1 - NORMAL_SHARE) * total / max(1, len(shown) - 1)))
+    normal, each = shares(config.system.n_particles, len(shown) - 1)
     found = {}
     for suite, source in shown.items():
-        count, wanted = suite.count(source), each
-        if suite.name == NORMAL:
-            wanted = max(LEAST, round(NORMAL_SHARE * total))
+        count, wanted = suite.count(source), normal if suite.name == NORMAL else each
         rows = np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(np.int64))
         found[f"examples/{suite.name}"] = _examples(network, suite, source, rows, config)
     return found
+
+
+def shares(n_particles: int, suites: int) -> tuple[int, int]:
+    """How many configurations are normal and how many of each suite: at least one, COUNT and NUMBERS in all.
+
+    Args:
+        n_particles: N.
+        suites: how many besides the normal configurations.
+    """
+    total = min(COUNT, NUMBERS // n_particles)
+    normal = max(1, round(NORMAL_SHARE * total))
+    return normal, max(1, (total - normal) // max(1, suites))
 
 
 def _examples(network: Network, suite: Suite, source: AnySource, rows: NDArray[np.int64], config: RunConfig) -> Arrays:

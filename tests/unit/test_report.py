@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation.examples import shares
 from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report.detection import auroc_cell
@@ -190,3 +191,10 @@ def test_the_card_calls_components_better_where_the_warning_does(small: RunDir, 
     card = next(card for card in cards(results) if card.name == "position error")
     assert card.value == f"{network} σ" and card.warning is worse
     assert card.note == "PCA with as many dimensions (3): 0.1 σ" + "; PCA is better" * worse
+
+
+@pytest.mark.parametrize(("particles", "suites"), [(30, 0), (30, 15), (5000, 15), (5000, 25), (100_000, 1)])
+def test_a_page_holds_a_bounded_number_of_particles(particles: int, suites: int) -> None:
+    normal, each = shares(particles, suites)
+    configurations = normal + suites * each
+    assert min(normal, each) >= 1 and configurations <= 1500 and configurations * particles <= 250_000
