@@ -73,12 +73,12 @@ def _detection(runs: Runs, evaluated: Runs) -> Section:
             wins[best] += 1
         cells = [auroc_cell(default[name], name == best) if name in default else MISSING for name in runs]
         rows.append([Cell(suite), ceiling_cell(next(own for own in found.values() if own)), *cells])
-    conclusion = "Largest AUROC: " + ", ".join(f"{name} on {count}" for name, count in wins.items())
+    shared, each = sum(wins.values()), ", ".join(f"{name} on {count}" for name, count in wins.items())
     return Section(
         "Anomaly detection",
         "AUROC of the default score of each run with its 95 % interval. The bold one is the largest of its row; where"
         " intervals overlap, the difference may be chance. The ceiling is that of the first run that has the suite.",
-        f"{conclusion} of {sum(wins.values())} suites that more than one run has.",
+        f"Largest AUROC: {each} of {shared} suites that more than one run has." if shared else "",
         table=Table(["suite", "ceiling", *runs], rows),
     )  # fmt: skip
 

@@ -207,6 +207,5 @@ def _structure(results: Results) -> Section:
         "g(r) counts pairs within configurations over pairs between different ones of the same γ, because the"
         " density is not"
         " uniform. ρ(y) is the number density at height y.",
-        "Larger γ presses the particles to the floor; the first peak stays near the minimum of the pair potential.",
-        panels,
+        panels=panels,
     )  # fmt: skip

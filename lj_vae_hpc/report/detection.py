@@ -201,9 +201,8 @@ def _severity(results: Results) -> Iterator[Section]:
             "Severity",
             "The default score on configurations with some particles moved within the box, with 95 % intervals. A"
             " dash is"
-            " what energy or the smallest distance alone reach.",
-            "Points above their dash find more than these two observables of the true physics can.",
-            [_severity_panel(ladder)],
+            " what energy or the smallest distance alone reach; a point above it finds more than these two do.",
+            panels=[_severity_panel(ladder)],
         )  # fmt: skip
 
 
