@@ -1,6 +1,7 @@
 """Prints docs/configuration.md from the configuration's own documentation: python docs/make_configuration.py > ..."""
 
 from dataclasses import MISSING, fields
+from inspect import cleandoc
 
 from pydantic import BaseModel
 
@@ -13,7 +14,7 @@ from lj_vae_hpc.physics.potentials.base import REGISTRY
 
 def table(title: str, section: type[BaseModel]) -> str:
     """One section as a table."""
-    lines = [f"## {title}", "", section.__doc__ or "", "", "| key | default | meaning |", "|---|---|---|"]
+    lines = [f"## {title}", "", cleandoc(section.__doc__ or ""), "", "| key | default | meaning |", "|---|---|---|"]
     for name, field in section.model_fields.items():
         default = field.get_default(call_default_factory=True)
         shown = "required" if field.is_required() else f"`{default}`"

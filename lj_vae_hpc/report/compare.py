@@ -116,8 +116,8 @@ def _training(runs: Runs) -> Section:
               for name, one in runs.items() if one.history}  # fmt: skip
     panels = [_lines("training_mse", "Validation error", "epoch", "mean squared error", curves, logarithmic=True)]
     return Section(
-        "Training", "Errors of different representations are in different units; those of the position errors above"
-        " agree.",
+        "Training", "Errors of different representations have different units and cannot be compared. Position errors"
+        " in the table of runs can.",
         panels=panels if curves else [],
     )  # fmt: skip
 
