@@ -55,7 +55,7 @@ def campaign_page(campaign: Campaign, collected: Collected) -> Page:
         gammas = ", ".join(f"{gamma:g}" for gamma in collected.left_out)
         warnings.append(f"Equilibrium is not proved at γ = {gammas}; the thermodynamics leave these out.")
     if found:
-        warnings += [check.text for check in found.checks if "FAILS" in check.text]
+        warnings += [check.text for check in found.checks if check.fails]
     return Page(campaign.path.resolve().name, "campaign", cards, sections, warnings,
                 {"config.yaml": campaign.config.to_yaml()})  # fmt: skip
 
@@ -66,14 +66,14 @@ def _thermodynamics(found: Thermodynamics, ensembles: Rows) -> Section:
     panels = [_curve(name, label, found.rows, own.get(name, {})) for name, label in CURVES.items()]
     checks = [
         [check.name, float(len(check.gamma)), float((check.pulls**2).mean()), float(np.abs(check.pulls).max()),
-         check.p_value, "FAILS" if "FAILS" in check.text else "holds"]
+         check.p_value, "FAILS" if check.fails else "holds"]
         for check in found.checks if len(check.gamma)
     ]  # fmt: skip
     return Section(
         "Thermodynamics",
         "Every configuration counts at every γ (MBAR). Bands are two standard errors; dots are plain means of one γ. "
         "All of it is configurational. The table checks two laws between independent halves of the chains.",
-        " ".join(line + "." for line in found.text.splitlines() if line.startswith(("overlap", "gap"))),
+        " ".join(f"{line}." for line in found.overlap),
         panels,
         Table.of(("check", "γ checked", "χ² per γ", "largest pull", "p (Bonferroni)", "verdict"), checks)
         if checks

@@ -49,12 +49,17 @@ class Check:
         return float(min(1.0, len(self.gamma) * 2 * norm.sf(np.abs(self.pulls).max())))
 
     @property
+    def fails(self) -> bool:
+        """Whether the two disagree."""
+        return len(self.gamma) > 0 and self.p_value < FALSE_ALARMS
+
+    @property
     def text(self) -> str:
         """One line."""
         if not len(self.gamma):
             return f"{self.name}: too few configurations of every γ to check"
         worst = int(np.abs(self.pulls).argmax())
-        verdict = "holds" if self.p_value >= FALSE_ALARMS else "FAILS"
+        verdict = "FAILS" if self.fails else "holds"
         return (
             f"{self.name}: {verdict} at {len(self.gamma)} γ; χ²/{len(self.gamma)} = {(self.pulls**2).mean():.2f}, "
             f"largest pull {self.pulls[worst]:+.2f} at γ = {self.gamma[worst]:g}, p = {self.p_value:.2g} "
@@ -89,10 +94,9 @@ class Thermodynamics:
         ]  # fmt: skip
 
     @property
-    def text(self) -> str:
-        """What entered, the overlap, its gaps and the checks."""
-        used, total = self.configurations
-        lines = [f"thermodynamics: {used} of {total} configurations at {len(self.gammas)} γ"]
+    def overlap(self) -> list[str]:
+        """A line on the overlap, and one on each gap in it."""
+        lines = []
         if len(self.shared):
             k = int(self.shared.argmin())
             lines.append(
@@ -102,7 +106,14 @@ class Thermodynamics:
         for low, high in self.gaps:
             lines.append(f"gap: γ = {low:g} and {high:g} share fewer than {FEWEST}; F starts anew at {high:g}, and "
                          "values between need a γ between or more configurations")  # fmt: skip
-        return "\n".join([*lines, *(check.text for check in self.checks)])
+        return lines
+
+    @property
+    def text(self) -> str:
+        """What entered, the overlap, its gaps and the checks."""
+        used, total = self.configurations
+        first = f"thermodynamics: {used} of {total} configurations at {len(self.gammas)} γ"
+        return "\n".join([first, *self.overlap, *(check.text for check in self.checks)])
 
 
 def thermodynamics(observed: Observed, n_particles: int) -> Thermodynamics:
