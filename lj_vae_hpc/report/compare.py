@@ -1,12 +1,12 @@
-"""A page that puts several runs side by side."""
+"""A page that puts several runs side by side; its figures are not kept as files, and have no columns."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from lj_vae_hpc.report.detection import FALSE_POSITIVES, auroc_cell, ceiling_cell, distributions
+from lj_vae_hpc.report.detection import FALSE_POSITIVES, auroc_cell, ceiling_cell, roc
 from lj_vae_hpc.report.page import MISSING, Card, Cell, Page, Section, Table, command
 from lj_vae_hpc.report.panels import COLOURS, GREY, Panel, literal, panel
 from lj_vae_hpc.report.results import Results
@@ -86,8 +86,9 @@ def _detection(runs: Runs, evaluated: Runs) -> Section:
 def _roc_curves(evaluated: Runs) -> Section:
     curves: dict[str, dict[str, list[float]]] = {}
     for name, one in evaluated.items():
-        for suite, own in distributions(one)["suites"].items():
-            curves.setdefault(suite, {})[name] = own["scores"][one.summary["default_score"]]["roc"]
+        default = one.summary["default_score"]
+        for suite, own in one.detection(default).items():
+            curves.setdefault(suite, {})[name] = roc(*own[default])
     panels = [
         _lines(
             f"roc_{suite}",
@@ -114,11 +115,11 @@ def _learned(evaluated: Runs) -> Section:
 def _training(runs: Runs) -> Section:
     curves = {name: ([h["epoch"] for h in one.history], [h["validation_mse"] for h in one.history])
               for name, one in runs.items() if one.history}  # fmt: skip
-    panels = [_lines("training_mse", "Validation error", "epoch", "mean squared error", curves, logarithmic=True)]
     return Section(
         "Training", "Errors of different representations have different units and cannot be compared. Position errors"
         " in the table of runs can.",
-        panels=panels if curves else [],
+        panels=[_lines("training_mse", "Validation error", "epoch", "mean squared error", curves, logarithmic=True)]
+        if curves else [],
     )  # fmt: skip
 
 
@@ -129,11 +130,6 @@ def _energies(runs: Runs) -> Section:
 
 
 def _mean_energies(runs: Runs) -> Panel:
-    columns: dict[str, Any] = {}
-    for name, one in runs.items():
-        columns |= {f"gamma of {name}": [e.gamma for e in one.ensemble_summaries],
-                    f"mean U of {name}": [e.mean[0] for e in one.ensemble_summaries]}  # fmt: skip
-
     def draw(axes: Axes) -> None:
         for (name, one), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
             gamma, mean, error = np.array([(e.gamma, e.mean[0], e.error[0]) for e in one.ensemble_summaries]).T
@@ -141,7 +137,7 @@ def _mean_energies(runs: Runs) -> Panel:
         axes.set(title="Mean energy", xlabel="γ (ε/σ)", ylabel="⟨U⟩ (ε)")
         axes.legend(fontsize=7)
 
-    return panel("mean_energy", columns, draw)
+    return panel("mean_energy", {}, draw)
 
 
 def _lines(
@@ -160,10 +156,4 @@ def _lines(
             axes.set_yscale("log")
         axes.legend(fontsize=7)
 
-    return panel(name, dict(_columns(curves)), draw)
-
-
-def _columns(curves: Mapping[str, tuple[Any, Any]]) -> Iterator[tuple[str, Any]]:
-    for run, (x, y) in curves.items():
-        yield f"x of {run}", x
-        yield f"y of {run}", y
+    return panel(name, {}, draw)

@@ -131,7 +131,6 @@ def distributions(results: Results) -> dict[str, Any]:
             "scores": {
                 score: {
                     "auroc": auroc_cell(suite["scores"][score]).text,
-                    "interval": suite["scores"][score]["auroc_ci"],
                     "wrong": suite["scores"][score]["auroc"] < WRONG,
                     **_curves(*both),
                 }
@@ -146,7 +145,7 @@ def distributions(results: Results) -> dict[str, Any]:
 
 def _curves(normal: NDArray[Any], own: NDArray[Any]) -> dict[str, Any]:
     """Histograms of both on one grid, and the ROC curve at FALSE_POSITIVES."""
-    normal, own = (np.nan_to_num(values.astype(float), posinf=1e300, neginf=-1e300) for values in (normal, own))
+    normal, own = _finite(normal), _finite(own)
     together = np.concatenate([normal, own])
     low, high = np.percentile(together, [0.5, 99.5])
     logarithmic = low > 0 and high > 1e3 * low
@@ -158,12 +157,28 @@ def _curves(normal: NDArray[Any], own: NDArray[Any]) -> dict[str, Any]:
     high = max(high, low + 1e-9 * max(1.0, abs(low)))
     edges = np.linspace(low, high, BINS + 1)
     counts = [np.histogram(np.clip(values, low, high), edges)[0] / len(values) for values in (normal_, own_)]
-    false_positive, true_positive, _ = roc_curve(np.r_[np.zeros(len(normal)), np.ones(len(own))], np.r_[normal, own])
     return {
         "logarithmic": bool(logarithmic), "edges": [float(f"{e:.6g}") for e in edges],
         "normal": counts[0].round(5).tolist(), "own": counts[1].round(5).tolist(),
-        "roc": np.interp(FALSE_POSITIVES, false_positive, true_positive).round(5).tolist(),
+        "roc": roc(normal, own),
     }  # fmt: skip
+
+
+def roc(normal: NDArray[Any], own: NDArray[Any]) -> list[float]:
+    """The share of anomalies that is found at FALSE_POSITIVES.
+
+    Args:
+        normal: (n,) scores of normal configurations.
+        own: (m,) those of anomalies.
+    """
+    truth, scores = np.r_[np.zeros(len(normal)), np.ones(len(own))], np.r_[_finite(normal), _finite(own)]
+    false_positive, true_positive, _ = roc_curve(truth, scores)
+    return [float(share) for share in np.interp(FALSE_POSITIVES, false_positive, true_positive).round(5)]
+
+
+def _finite(scores: NDArray[Any]) -> NDArray[np.float64]:
+    """Scores without infinities, in the same order."""
+    return np.asarray(np.nan_to_num(scores.astype(float), posinf=1e300, neginf=-1e300))
 
 
 def roc_panels(data: dict[str, Any]) -> Iterator[Panel]:

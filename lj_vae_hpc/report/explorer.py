@@ -1,7 +1,8 @@
 """The latent plane to explore: what the page's program draws, and the empty figures that it fills."""
 
 import base64
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -34,10 +35,11 @@ STEPS = 65535  # of a coordinate, from -L/2 to 3 L/2
 GRID_STEPS = 255
 
 
-def explorer(results: Results) -> dict[str, Any]:
-    """Configurations of every suite with their codes, scores and reconstructions; see page.js.
+def explorer(results: Results) -> tuple[dict[str, Any], Panel]:
+    """The latent plane, to explore and as a file.
 
     Returns:
+        Configurations of every suite with their codes, scores and reconstructions, for page.js; and a figure.
         suites: names and counts, in the order of the points; axes, fields: name and one number per point, base64 of
         float32; positions, reconstruction: base64 of uint16 (k, N, 2); grid: base64 of uint8; moved: base64 of bits.
     """
@@ -49,12 +51,14 @@ def explorer(results: Results) -> dict[str, Any]:
         columns = {
             key: np.concatenate([_rows(file[name], key, chosen[name]["row"]) for name in names]) for key in wanted
         }
-        normal = file["normal/latent_mean"][:].astype(float), file["normal/order"][:].astype(float)
+        normal = {key: file[f"normal/{key}"][:] for key in ("latent_mean", "order", "gamma", "height_sum",
+                                                            "smallest_distance")}  # fmt: skip
+    plane = Plane.of(normal["latent_mean"].astype(float), normal["order"].astype(float))
     side, n = results.config.system.box_side, results.config.system.n_particles
     found: dict[str, Any] = {
         "suites": [{"name": name, "count": len(chosen[name]["row"])} for name in names],
         "rows": np.concatenate([chosen[name]["row"] for name in names]).tolist(),
-        "axes": [{"title": name, "values": _floats(values)} for name, values in _axes(columns, *normal).items()],
+        "axes": [{"title": name, "values": _floats(values)} for name, values in plane.axes(columns).items()],
         "fields": [{"title": name, "values": _floats(values)}
                    for name, values in _fields(columns, results.shown_scores).items()],
         "side": side, "particles": n, "palette": Plasma256[40:232:6],
@@ -68,7 +72,7 @@ def explorer(results: Results) -> dict[str, Any]:
         grids = np.nan_to_num(np.concatenate([one["grid"] for one in chosen.values()]))
         found["cells"] = grids.shape[-1]
         found["grid"] = _encoded((GRID_STEPS * np.clip(grids / max(1.0, grids.max()), 0, 1)).round().astype(np.uint8))
-    return found
+    return found, _panel(plane.axes(normal), normal["gamma"])
 
 
 def figures() -> dict[str, Any]:
@@ -115,22 +119,18 @@ def distribution_figures() -> dict[str, Any]:
     return {"histogram": json_item(histogram), "roc": json_item(roc)}
 
 
-def plane_panel(results: Results) -> Panel:
-    """The same plane for the files: normal configurations of the test split, coloured by γ."""
-    with h5py.File(results.run.evaluation / "scores.h5", "r") as file:
-        columns = {key: file[f"normal/{key}"][:] for key in ("latent_mean", "order", "gamma", "height_sum",
-                                                             "smallest_distance")}  # fmt: skip
-    axes_of = _axes(columns, columns["latent_mean"].astype(float), columns["order"].astype(float))
+def _panel(axes_of: dict[str, Floats], gamma: NDArray[Any]) -> Panel:
+    """The first two axes for the files: normal configurations of the test split, coloured by γ."""
     (xlabel, x), (ylabel, y) = list(axes_of.items())[:2]
     order = np.random.default_rng(0).permutation(len(x))[:4000]
 
     def draw(axes: Axes) -> None:
-        dots = axes.scatter(x[order], y[order], c=columns["gamma"][order], s=5, cmap="viridis", alpha=0.7, linewidths=0,
+        dots = axes.scatter(x[order], y[order], c=gamma[order], s=5, cmap="viridis", alpha=0.7, linewidths=0,
                             rasterized=True)  # fmt: skip
         axes.get_figure().colorbar(dots, label="γ (ε/σ)")  # type: ignore[union-attr]
         axes.set(title="Latent plane", xlabel=xlabel, ylabel=ylabel)
 
-    return panel("latent_plane", {xlabel: x, ylabel: y, "gamma": columns["gamma"]}, draw, (4.8, 3.6))
+    return panel("latent_plane", {xlabel: x, ylabel: y, "gamma": gamma}, draw, (4.8, 3.6))
 
 
 def _figure(name: str, **settings: Any) -> figure:  # type: ignore[valid-type]
@@ -147,31 +147,47 @@ def _rows(group: h5py.Group, key: str, rows: NDArray[np.int64]) -> NDArray[Any]:
     return np.asarray(group[key][:][rows])
 
 
-def _axes(columns: dict[str, NDArray[Any]], latent: Floats, order: Floats) -> dict[str, Floats]:
-    """By name what may be an axis of the plane.
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """What may be an axis, from all normal configurations.
 
-    Args:
-        columns: of the points.
-        latent: (n, d) latent means of all normal configurations.
-        order: (n,) their order parameter, which is linear in the latent mean.
+    Attributes:
+        centre: (d,) mean of their latent means.
+        direction: (d,) unit vector along which the order parameter grows, which is linear in the latent mean.
+        components: (k, d) principal components of what is left without it.
+        share: (k,) theirs of the variance.
+        dimensions: latent dimensions of the largest variance.
     """
-    centre, own = latent.mean(axis=0), columns["latent_mean"].astype(float)
-    direction, *_ = np.linalg.lstsq(latent - centre, order - order.mean(), rcond=None)
-    unit = direction / max(np.linalg.norm(direction), 1e-300)
 
-    def without(codes: Floats) -> Floats:
-        return np.asarray(codes - centre - np.outer((codes - centre) @ unit, unit))
+    centre: Floats
+    direction: Floats
+    components: Floats
+    share: Floats
+    dimensions: NDArray[np.int64]
 
-    _, lengths, components = np.linalg.svd(without(latent), full_matrices=False)
-    share = lengths**2 / max(float(((latent - centre) ** 2).sum()), 1e-300)
-    axes = {"order parameter (γ axis)": columns["order"].astype(float)}
-    for k in range(min(RESIDUALS, latent.shape[1] - 1, len(lengths))):
-        axes[f"residual axis {k + 1} ({100 * share[k]:.1f} % of the variance)"] = without(own) @ components[k]
-    for k in np.sort(np.argsort(-latent.var(axis=0))[:DIMENSIONS]):
-        axes[f"latent dimension {k}"] = own[:, k]
-    axes["Σy (σ)"] = columns["height_sum"].astype(float)
-    axes["smallest distance (σ)"] = columns["smallest_distance"].astype(float)
-    return axes
+    @classmethod
+    def of(cls, latent: Floats, order: Floats) -> Self:
+        """From their latent means (n, d) and order parameters (n,)."""
+        centre = latent.mean(axis=0)
+        offset = latent - centre
+        direction, *_ = np.linalg.lstsq(offset, order - order.mean(), rcond=None)
+        unit = direction / max(np.linalg.norm(direction), 1e-300)
+        _, lengths, components = np.linalg.svd(offset - np.outer(offset @ unit, unit), full_matrices=False)
+        share = lengths**2 / max(float((offset**2).sum()), 1e-300)
+        k = min(RESIDUALS, latent.shape[1] - 1, len(lengths))
+        return cls(centre, unit, components[:k], share[:k], np.sort(np.argsort(-latent.var(axis=0))[:DIMENSIONS]))
+
+    def axes(self, columns: dict[str, NDArray[Any]]) -> dict[str, Floats]:
+        """By name the axes, of the configurations that have these columns."""
+        own = columns["latent_mean"].astype(float)
+        rest = own - self.centre - np.outer((own - self.centre) @ self.direction, self.direction)
+        axes = {"order parameter (γ axis)": columns["order"].astype(float)}
+        for k, (share, component) in enumerate(zip(self.share, self.components, strict=True)):
+            axes[f"residual axis {k + 1} ({100 * share:.1f} % of the variance)"] = rest @ component
+        axes |= {f"latent dimension {k}": own[:, k] for k in self.dimensions}
+        axes["Σy (σ)"] = columns["height_sum"].astype(float)
+        axes["smallest distance (σ)"] = columns["smallest_distance"].astype(float)
+        return axes
 
 
 def _fields(columns: dict[str, NDArray[Any]], scores: list[str]) -> dict[str, Floats]:

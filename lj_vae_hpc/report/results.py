@@ -101,20 +101,24 @@ class Results:
             return None
         return f"the scores are older than the weights {weights}; run `{command(self.run.path)}` again"
 
-    def detection(self) -> "dict[str, dict[str, tuple[NDArray[Any], NDArray[Any]]]]":
+    def detection(self, *scores: str) -> "dict[str, dict[str, tuple[NDArray[Any], NDArray[Any]]]]":
         """By suite and score, the scores of the normal configurations that it is told from, and its own.
+
+        Args:
+            scores: which; none for those that are shown.
 
         Raises:
             UserError: the file is damaged.
         """
+        chosen = scores or tuple(self.shown_scores)
         found: dict[str, dict[str, tuple[NDArray[Any], NDArray[Any]]]] = {}
         with readable(self.run), h5py.File(self.run.evaluation / "scores.h5", "r") as file:
-            normal = {name: file[f"normal/{name}"][:] for name in (*self.shown_scores, "gamma", CLAIM)}
+            normal = {name: file[f"normal/{name}"][:] for name in (*chosen, "gamma", CLAIM)}
             for suite in self.summary["suites"]:
                 group = file[suite]
                 claims = CLAIM in group
                 here = normal["gamma"] == group["gamma"][0] if claims else slice(None)
-                columns = {name: CLAIM if claims and name == DEFAULT_SCORE else name for name in self.shown_scores}
+                columns = {name: CLAIM if claims and name == DEFAULT_SCORE else name for name in chosen}
                 found[suite] = {name: (normal[column][here], group[column][:]) for name, column in columns.items()}
         return found
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 
 from lj_vae_hpc.report import data, detection, learned, model
-from lj_vae_hpc.report.explorer import distribution_figures, explorer, figures, plane_panel
+from lj_vae_hpc.report.explorer import distribution_figures, explorer, figures
 from lj_vae_hpc.report.page import Card, Page, Section
 from lj_vae_hpc.report.panels import Panel
 from lj_vae_hpc.report.pictures import images
@@ -29,9 +29,10 @@ def page_of(results: Results) -> tuple[Page, list[Panel]]:
     bokeh: dict[str, Any] = {}
     files: list[Panel] = []
     if results.summary:
-        drawn["explorer"], bokeh = explorer(results), figures()
+        drawn["explorer"], plane = explorer(results)
+        bokeh = figures()
         sections.append(_explorer(results))
-        files.append(plane_panel(results))
+        files.append(plane)
         if results.summary["suites"]:
             drawn["distributions"] = detection.distributions(results)
             bokeh |= distribution_figures()

@@ -36,7 +36,7 @@
   async function start() {
     for (const [name, item] of Object.entries(items)) {
       const views = await Bokeh.embed.embed_item(item, name);
-      plots[name] = [...views][0] ?? views.roots?.[0];
+      plots[name] = [...views][0];
     }
     if (innerWidth < 700) plots.plane?.model.setv({ height: 380 });
     explore(); distribute();
