@@ -10,7 +10,6 @@ from bokeh.embed import json_item
 from bokeh.models import (
     BoxZoomTool,
     ColumnDataSource,
-    CustomJS,
     HoverTool,
     Model,
     PanTool,
@@ -84,8 +83,7 @@ def figures() -> dict[str, Any]:
     dots.nonselection_glyph = dots.glyph
     chosen = ColumnDataSource({"x": [], "y": []}, name="chosen")
     plane.scatter("x", "y", source=chosen, size=14, fill_color=None, line_color="#d9534f", line_width=2.5)
-    show = CustomJS(code="window.ljVae.hover(cb_data.index.indices)")
-    plane.add_tools(HoverTool(renderers=[dots], tooltips=None, callback=show), TapTool(renderers=[dots]))
+    plane.add_tools(HoverTool(renderers=[dots], tooltips=None), TapTool(renderers=[dots]))
     picture = _figure(
         "picture", width=400, aspect_ratio=1, x_range=Range1d(start=0, end=1), y_range=Range1d(start=0, end=1)
     )

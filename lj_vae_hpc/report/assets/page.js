@@ -29,7 +29,7 @@
   if (!items) { document.documentElement.dataset.ready = ""; return; }
   Bokeh.set_log_level("error"); // it warns that figures are empty before they are filled
   const plots = {};
-  window.ljVae = { plots, hover() {} };
+  window.ljVae = { plots };
   const source = (plot, name) => plots[plot].model.document.get_model_by_name(name);
   const repaint = () => Object.values(plots).forEach((view) => { view.invalidate_layout(); });
 
@@ -142,8 +142,9 @@
     source("picture", "box").data = { x: [side / 2], y: [side / 2], side: [side] };
     $("made-title").textContent = grid ? "no positions; grey cells are the reconstruction" : !made ? "this decoder gives no positions" : data.aligned ? "reconstruction, turned onto the configuration" : "reconstruction";
     for (const select of [x, y, colour]) select.addEventListener("change", draw);
-    Object.assign(window.ljVae, { hover: (indices) => { if (indices.length) show(points.data.index[indices[0]]); } });
-    points.selected.properties.indices.change.connect(() => window.ljVae.hover(points.selected.indices));
+    const point = ({ indices }) => { if (indices.length) show(points.data.index[indices[0]]); };
+    points.inspect.connect(() => point(points.inspected));
+    points.selected.properties.indices.change.connect(() => point(points.selected));
     draw(); show(0);
   }
 
