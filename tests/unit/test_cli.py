@@ -58,7 +58,7 @@ def test_the_contract_of_a_finished_run(finished: Path) -> None:
         stored, expected = yaml.safe_load(file.attrs["config"]), config.model_dump(mode="json")
         assert set(stored) == {"seed", "system", "sampling"} and stored["system"] == expected["system"]
         assert stored["sampling"].items() <= expected["sampling"].items()
-        assert file.attrs["schema_version"] == 2
+        assert file.attrs["schema_version"] == 3
     epochs = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [e["epoch"] for e in epochs] == [1, 2]
     assert list((finished / "model").glob("*.safetensors")) and list((finished / "model/tensorboard").iterdir())
