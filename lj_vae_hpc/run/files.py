@@ -41,6 +41,15 @@ def write_text(path: Path, text: str) -> None:
     publish(partial, path)
 
 
+def point(link: Path, target: Path) -> None:
+    """Makes a relative link to a folder, in place of a link to anywhere else, which is there until then."""
+    if link.resolve() == target.resolve():
+        return
+    partial = unfinished(link)
+    partial.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))
+    partial.replace(link)
+
+
 def why_unwritable(error: BaseException, folder: Path) -> str:
     """What to tell the user about a failed write."""
     text = str(error)

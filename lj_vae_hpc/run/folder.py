@@ -9,7 +9,7 @@ from lj_vae_hpc.config.load import load, read_tree, validated
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.run.files import write_text
+from lj_vae_hpc.run.files import point, write_text
 from lj_vae_hpc.run.lock import lock
 from lj_vae_hpc.run.provenance import check_unchanged
 
@@ -179,5 +179,4 @@ def link_data(run: RunDir, owner: RunDir) -> None:
             f"--data {owner.path}: the model in {run.path} was trained on the data of {run.data.resolve().parent}; "
             "choose another output folder with -o"
         )
-    run.data.unlink(missing_ok=True)
-    run.data.symlink_to(os.path.relpath(target, run.path.resolve()))
+    point(run.data, target)

@@ -6,8 +6,8 @@ from functools import cached_property
 
 from tqdm import tqdm
 
-from lj_vae_hpc.run.lock import holder
-from lj_vae_hpc.sampling.claims import claims_of
+from lj_vae_hpc.run.lock import holder, taken
+from lj_vae_hpc.sampling.claims import NAME as CLAIMS
 from lj_vae_hpc.scan.batches import Batches
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.cost import Costs
@@ -87,6 +87,14 @@ class Status:
         return [one for one in self.scheduler.queue() if one.name in names] if self.scheduler and names else []
 
     @cached_property
+    def _claimed(self) -> dict[str, bool]:
+        """Whether another process samples each ensemble."""
+        samples = self.campaign.samples
+        numbers = [task.ensemble.number for task in samples]
+        found = taken(self.campaign.run.ensembles / CLAIMS, numbers)
+        return {task.key: one for task, one in zip(samples, found, strict=True)}
+
+    @cached_property
     def _where(self) -> dict[str, Queued]:
         return self._batches.in_queue(self._own)
 
@@ -109,5 +117,5 @@ class Status:
 
     def _is_locked(self, task: Task) -> bool:
         if isinstance(task, SampleTask):
-            return task.store.exists() and claims_of(task.store).is_taken(task.ensemble.number)
+            return self._claimed[task.key]
         return holder(task.run.path) is not None

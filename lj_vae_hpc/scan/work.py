@@ -1,7 +1,6 @@
 """Does tasks of a campaign on all ranks of this run. What fails is recorded, and the rest goes on."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial as bind
@@ -10,7 +9,7 @@ from pathlib import Path
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.run.files import write_text
+from lj_vae_hpc.run.files import point, write_text
 from lj_vae_hpc.run.folder import open_run
 from lj_vae_hpc.run.lock import lock, unlock
 from lj_vae_hpc.run.provenance import check_unchanged
@@ -276,13 +275,3 @@ def finish_model(task: ModelTask, trained: int, core_seconds: float) -> None:
     finished = {"identity": task.identity, "label": task.label, "epochs_trained": epochs,
                 "core_seconds": known and round(known, 2)}  # fmt: skip
     write_text(task.run.path / FINISHED, json.dumps(finished))
-
-
-def point(link: Path, target: Path) -> None:
-    """Makes a relative link, in place of one to anywhere else."""
-    if link.resolve() == target.resolve():
-        return
-    new = link.with_name(link.name + ".partial")
-    new.unlink(missing_ok=True)
-    new.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))
-    new.replace(link)

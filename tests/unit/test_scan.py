@@ -13,6 +13,7 @@ from pyarrow import csv, parquet
 from lj_vae_hpc.cli import call
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, link_data
 from lj_vae_hpc.sampling import production
 from lj_vae_hpc.scan.batches import Batches
 from lj_vae_hpc.scan.campaign import Campaign, open_campaign
@@ -238,6 +239,7 @@ def test_a_job_waits_for_another_until_its_time_is_over(tmp_path: Path, monkeypa
     other = subprocess.Popen([sys.executable, "-uc", holds, store], stdin=-1, stdout=-1, text=True, cwd=ROOT)
     assert other.stdin and other.stdout and other.stdout.readline() == "True\n"
     monkeypatch.setattr("lj_vae_hpc.stages.scan.SECONDS_TO_WAIT", 0.5)
+    assert list(Status(campaign).states.values()) == ["running", *["not submitted"] * 3]
 
     def run(path: Path | None) -> None:
         world = World()
@@ -308,3 +310,26 @@ def test_bad_models_are_refused_by_python_without_assertions(tmp_path: Path) -> 
         [sys.executable, "-O", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert "gammas 0.55 are not sampled" in done.stderr and not (tmp_path / "c").exists()
+
+
+def test_status_writes_nothing(tmp_path: Path) -> None:
+    """It may be asked by somebody who must not write there."""
+    campaign = campaign_in(tmp_path / "c")
+    campaign.run.ensembles.mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    assert set(Status(campaign).states.values()) == {"not submitted"} and sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_link_stays_until_there_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, first, second = (RunDir(tmp_path / name) for name in ("run", "first", "second"))
+    for one in (first, second):
+        one.data.mkdir(parents=True)
+    run.path.mkdir()
+    link_data(run, first)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+        with pytest.raises(OSError, match="no space"):
+            link_data(run, second)
+    assert str(run.data.readlink()) == "../first/data"
+    link_data(run, second)
+    assert str(run.data.readlink()) == "../second/data" and sorted(run.path.iterdir()) == [run.data]
