@@ -140,7 +140,8 @@ def collect(campaign: Campaign) -> Collected:
             observed.append(own.thinned(len(samples)))  # memory does not grow with the number of configurations
         else:
             left_out.append(row["gamma"])
-    found = thermodynamics(merged(observed), campaign.config.system.n_particles) if observed else None
+    total = sum(row["configurations"] for row in ensembles if row["gamma"] not in left_out)
+    found = thermodynamics(merged(observed), campaign.config.system.n_particles, total) if observed else None
     order = [row for task in models for row in order_rows(task)]
     scores = [row for task in models for row in score_rows(task)]
     return Collected(ensembles, found, left_out, unchecked, profiles, order, scores)

@@ -62,18 +62,22 @@ class Observed:
         """Those of one γ."""
         return self.take(self.gamma == gamma)
 
-    def thinned(self, states: int = 1) -> "Observed":
-        """At most MOST_STATES values of γ and MOST_ELEMENTS / K configurations, evenly chosen, in order of γ.
+    def thinned(self, states: int) -> "Observed":
+        """At most MOST_ELEMENTS / K² configurations of each γ, evenly chosen, in order of γ.
 
         Args:
-            states: K, if more γ than these will be reweighted together.
+            states: how many γ there are in all; at most K of them, MOST_STATES, are reweighted together.
         """
-        count = min(MOST_STATES, len(self.gammas))
-        chosen = self.gammas[np.linspace(0, len(self.gammas) - 1, count).round().astype(int)]
-        each = max(1, MOST_ELEMENTS // min(MOST_STATES, max(states, count)) ** 2)
-        rows = [np.flatnonzero(self.gamma == gamma) for gamma in chosen]
+        each = max(1, MOST_ELEMENTS // min(MOST_STATES, states) ** 2)
+        rows = [np.flatnonzero(self.gamma == gamma) for gamma in self.gammas]
         kept = [row[np.linspace(0, len(row) - 1, min(each, len(row))).round().astype(int)] for row in rows]
         return self.take(np.concatenate(kept))
+
+    def of_some_states(self) -> "Observed":
+        """Those of at most MOST_STATES values of γ, evenly chosen, in order of γ."""
+        count = min(MOST_STATES, len(self.gammas))
+        chosen = self.gammas[np.linspace(0, len(self.gammas) - 1, count).round().astype(int)]
+        return self.take(np.concatenate([np.flatnonzero(self.gamma == gamma) for gamma in chosen]))
 
     def inefficiency(self) -> float:
         """By how much configurations of one chain, if there are several, add to the variance of a mean; at least 1."""
@@ -235,16 +239,16 @@ class Reweighting:
         """(L, n) reduced potentials, less those of the mean configuration."""
         return np.asarray((self._pair + gamma[:, None] * self._height) / temperature[:, None])
 
+    @cached_property
+    def _log_mixture(self) -> Floats:
+        """(n,) logarithm of the mixture of all states at every configuration."""
+        f, counts, reduced = self._mbar.f_k, self._mbar.N_k, self._mbar.u_kn
+        return np.asarray(np.logaddexp.reduce(np.log(counts)[:, None] + f[:, None] - reduced, axis=0))
+
     def _effective(self, reduced: Floats) -> Floats:
-        logs = -reduced - _log_mixture(self._mbar)
+        logs = -reduced - self._log_mixture
         weights = np.exp(logs - logs.max(axis=1, keepdims=True))
         return np.asarray(weights.sum(axis=1) ** 2 / (weights**2).sum(axis=1))
-
-
-def _log_mixture(mbar: Any) -> Floats:
-    """(n,) logarithm of the mixture of all states at every configuration."""
-    f, counts, reduced = mbar.f_k, mbar.N_k, mbar.u_kn
-    return np.asarray(np.logaddexp.reduce(np.log(counts)[:, None] + f[:, None] - reduced, axis=0))
 
 
 def _pymbar() -> Any:

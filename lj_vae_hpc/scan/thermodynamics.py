@@ -14,7 +14,6 @@ from lj_vae_hpc.scan.reweighting import AT_ONCE, Floats, Observed, Reweighting
 FEWEST = 25  # configurations that the γ below and above a gap share, and that count at a point of a curve
 ENOUGH = 50  # configurations of one γ in a half for a check of it
 BETWEEN = 4  # points of a curve between one sampled γ and the next
-MOST_POINTS = 400  # of a curve in all, besides the sampled γ
 FALSE_ALARMS = 1e-3  # of each check
 
 Row = dict[str, float | int | bool | None]
@@ -116,24 +115,25 @@ class Thermodynamics:
         return "\n".join([first, *self.overlap, *(check.text for check in self.checks)])
 
 
-def thermodynamics(observed: Observed, n_particles: int) -> Thermodynamics:
+def thermodynamics(observed: Observed, n_particles: int, configurations: int | None = None) -> Thermodynamics:
     """Curves over γ, the overlap and the checks.
 
     Args:
-        observed: configurations of many γ in equilibrium.
+        observed: configurations of many γ in equilibrium, thinned where there are many.
         n_particles: N.
+        configurations: how many there were before they were thinned, if they were.
     """
-    thinned = observed.thinned()
-    whole = Reweighting(thinned)
+    chosen = observed.of_some_states()
+    whole = Reweighting(chosen)
     shared = whole.shared
     rows: list[Row] = []
-    for group, gammas in enumerate(connected(thinned.gammas, shared)):
-        undivided = len(gammas) == len(thinned.gammas)
-        part = whole if undivided else Reweighting(thinned.take(np.isin(thinned.gamma, gammas)))
-        points = points_of(gammas, len(observed.gammas))
+    for group, gammas in enumerate(connected(chosen.gammas, shared)):
+        undivided = len(gammas) == len(chosen.gammas)
+        part = whole if undivided else Reweighting(chosen.take(np.isin(chosen.gamma, gammas)))
+        points = points_of(gammas)
         rows += curves(part, points, n_particles, observed.temperature, group, gammas)
     return Thermodynamics(
-        rows, thinned.gammas, shared, (len(thinned), len(observed)), checks(thinned, shared)
+        rows, chosen.gammas, shared, (len(chosen), configurations or len(observed)), checks(chosen, shared)
     )  # fmt: skip
 
 
@@ -142,15 +142,9 @@ def connected(gammas: Floats, shared: Floats) -> list[Floats]:
     return np.split(gammas, np.flatnonzero(shared < FEWEST) + 1)
 
 
-def points_of(gammas: Floats, count: int) -> Floats:
-    """The sampled γ and BETWEEN points between each and the next, fewer for many of them.
-
-    Args:
-        gammas: (K,) ascending.
-        count: number of γ of all groups.
-    """
-    between = min(BETWEEN, MOST_POINTS // max(1, count))
-    steps = np.arange(between + 1) / (between + 1)
+def points_of(gammas: Floats) -> Floats:
+    """The γ (K,), ascending, and BETWEEN points between each and the next."""
+    steps = np.arange(BETWEEN + 1) / (BETWEEN + 1)
     inner = (gammas[:-1, None] + np.diff(gammas)[:, None] * steps).ravel()
     return np.append(inner, gammas[-1])
 

@@ -171,7 +171,7 @@ def test_another_process_goes_on_where_one_was_stopped(tmp_path: Path) -> None:
     assert not missing(campaign)
 
 
-def test_what_is_not_in_equilibrium_is_no_thermodynamics(tmp_path: Path) -> None:
+def test_what_is_not_in_equilibrium_is_no_thermodynamics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here after one sweep. What nobody has looked at is named."""
     settings = ("sampling.protocol=reference", "sampling.sweeps=1")
     sample(looked := campaign_in(tmp_path / "looked", *settings, "sampling.check_equilibrium=true"))
@@ -180,7 +180,9 @@ def test_what_is_not_in_equilibrium_is_no_thermodynamics(tmp_path: Path) -> None
     assert found.left_out == [0.1, 0.5, 1.0] and not found.thermodynamics and not found.unchecked
     assert found.text.startswith("left out of the thermodynamics") and found.text.endswith("γ = 0.1, 0.5, 1")
     sample(unlooked := campaign_in(tmp_path / "unlooked", "sampling.protocol=reference", "sampling.sweeps=200"))
+    monkeypatch.setattr("lj_vae_hpc.scan.reweighting.MOST_ELEMENTS", 3 * 3 * 40)
     found = collect(unlooked)
+    assert found.text.startswith("thermodynamics: 120 of 180 configurations at 3 γ")
     assert found.unchecked == [0.1, 0.5, 1.0] and found.thermodynamics and not found.left_out
     assert "nobody has looked at their equilibrium: γ = 0.1, 0.5, 1" in found.text
 

@@ -126,8 +126,16 @@ def test_shared_configurations() -> None:
 def test_thinning_keeps_the_ends_and_bounds_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lj_vae_hpc.scan.reweighting.MOST_STATES", 5)
     monkeypatch.setattr("lj_vae_hpc.scan.reweighting.MOST_ELEMENTS", 5 * 5 * 40)
-    thinned = ideal_gas(0, list(np.linspace(0.2, 1, 9)), 100, 3).thinned()
-    assert thinned.gammas == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0]) and len(thinned) == 5 * 40
+    thinned = ideal_gas(0, list(np.linspace(0.2, 1, 9)), 100, 3).thinned(9)
+    assert len(thinned) == 9 * 40
+    some = thinned.of_some_states()
+    assert some.gammas == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0]) and len(some) == 5 * 40
+
+
+def test_a_curve_over_many_gammas_has_points_between_them() -> None:
+    found = thermodynamics(ideal_gas(0, list(np.linspace(0.2, 1, 401)), 30, 3), 3)
+    sampled = [row for row in found.rows if row["sampled"]]
+    assert len(sampled) == 64 and len(found.rows) == 64 + 4 * 63 and "1920 of 12030 configurations at 64" in found.text
 
 
 def test_configurations_of_one_chain_widen_the_errors() -> None:
