@@ -4,7 +4,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -44,6 +45,7 @@ evaluation:
 scan: {{grid: {{model.latent_dim: {[3, 4][:MODELS]}}}}}
 """
 MEGABYTES = 160
+TWO_RANKS = ("mpirun", "--allow-run-as-root", "-n", "2")  # as the jobs: the weights follow from the number of ranks
 
 
 @pytest.fixture
@@ -67,12 +69,14 @@ class Campaign:
         (folder / "campaign.yaml").write_text(CONFIG, encoding="utf-8")
         record.touch()
 
-    def call(self, command: str, *arguments: str, **env: str) -> str:
+    def call(
+        self, command: str, *arguments: str, launcher: Sequence[str] = (), statuses: Collection[int] = (0,), **env: str
+    ) -> str:
         """A command on the campaign; what it printed."""
         env |= {"RECORD": str(self.record), "PYTHONPATH": str(CHECKOUT / "tests" / "slurm" / "recorder")}
         lj_vae = CHECKOUT / "bin" / "lj-vae"
-        done = self.cluster.run(lj_vae, "scan", command, "-o", self.folder / "c", *arguments, **env)
-        assert done.returncode == 0, done.stderr + self.logs()
+        done = self.cluster.run(*launcher, lj_vae, "scan", command, "-o", self.folder / "c", *arguments, **env)
+        assert done.returncode in statuses, done.stdout + done.stderr + self.logs()
         return done.stdout
 
     def submit(self, *options: str, **env: str) -> int:
@@ -127,7 +131,7 @@ class Campaign:
 
 @pytest.mark.timeout(900)
 def test_a_disturbed_campaign_loses_nothing(cluster: "Cluster", disk: Path, tmp_path: Path) -> None:
-    """A full disk, a killed rank, a cancelled element, a time limit, a node that dies; then the same command again."""
+    """A full disk, a killed rank, a cancelled element, a time limit, a node that dies, ranks beside; then once more."""
     campaign = Campaign(cluster, disk, tmp_path / "record")
     lj_vae, quiet = CHECKOUT / "bin" / "lj-vae", tmp_path / "quiet"
     assert campaign.submit() == GAMMAS + 1 + MODELS
@@ -147,9 +151,13 @@ def test_a_disturbed_campaign_loses_nothing(cluster: "Cluster", disk: Path, tmp_
     node = next(one for one in cluster.nodes if one.name == name)
     cluster.crash_node(node)
     cluster.start_node(node)
-    campaign.drain()
-    status = campaign.call("status")
-    assert "failed" in status, status
+    campaign.wait_for(lambda: "failed" in campaign.call("status"))
+    with ThreadPoolExecutor() as threads:  # beside the jobs, for as long as it is patient with them
+        beside = threads.submit(campaign.call, "run", launcher=TWO_RANKS, statuses=(0, 2))
+        campaign.drain()
+        beside.result()
+    assert " none.0 " in campaign.record.read_text(encoding="utf-8")
+    assert "CLASH" not in campaign.record.read_text(encoding="utf-8")
     if disk.is_mount():  # the first element of the second submission met its time limit and went on by itself
         assert "stopped early; back in the queue (1 of at most 20 times)" in campaign.logs()
     submissions = 1
@@ -158,9 +166,7 @@ def test_a_disturbed_campaign_loses_nothing(cluster: "Cluster", disk: Path, tmp_
         submissions += 1
         assert submissions < 5, campaign.call("status") + campaign.logs()
 
-    done = cluster.run(
-        "mpirun", "--allow-run-as-root", "-n", "2", lj_vae, "scan", "run", "-c", disk / "campaign.yaml", "-o", quiet
-    )
+    done = cluster.run(*TWO_RANKS, lj_vae, "scan", "run", "-c", disk / "campaign.yaml", "-o", quiet)
     assert done.returncode == 0, done.stderr
     done = cluster.run(lj_vae, "scan", "collect", "-o", quiet)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Loaded by every Python of a campaign's jobs: writes down which job samples which segment, and when.
+"""Loaded by every Python that works on a campaign: writes down which job, or none, samples which segment, and when.
 
 Each segment takes a little longer, so that a test can disturb it, and much longer in the first element of an array if
 RECORD_SLOWLY is set. A CLASH is a segment that another job is sampling.
@@ -14,8 +14,8 @@ def record() -> None:
     from lj_vae_hpc.sampling.production import Production
 
     log = Path(os.environ["RECORD"])
-    job = f"{os.environ['SLURM_JOB_ID']}.{os.environ.get('SLURM_RESTART_COUNT', 0)}"
-    slowly = "RECORD_SLOWLY" in os.environ and os.environ["SLURM_ARRAY_TASK_ID"] == "0"
+    job = f"{os.environ.get('SLURM_JOB_ID', 'none')}.{os.environ.get('SLURM_RESTART_COUNT', 0)}"
+    slowly = "RECORD_SLOWLY" in os.environ and os.environ.get("SLURM_ARRAY_TASK_ID") == "0"
     pause = 9.0 if slowly else 0.4  # seconds
     sample = Production._sample
 
@@ -43,5 +43,5 @@ def record() -> None:
     Production._sample = recorded
 
 
-if "RECORD" in os.environ and "SLURM_JOB_ID" in os.environ and sys.orig_argv[1:4] == ["-m", "lj_vae_hpc", "scan"]:
+if "RECORD" in os.environ and sys.orig_argv[1:5] == ["-m", "lj_vae_hpc", "scan", "run"]:
     record()
