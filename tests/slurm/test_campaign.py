@@ -151,9 +151,10 @@ def test_a_disturbed_campaign_loses_nothing(cluster: "Cluster", disk: Path, tmp_
     node = next(one for one in cluster.nodes if one.name == name)
     cluster.crash_node(node)
     cluster.start_node(node)
-    campaign.wait_for(lambda: "failed" in campaign.call("status"))
-    with ThreadPoolExecutor() as threads:  # beside the jobs, for as long as it is patient with them
+    campaign.wait_for(lambda: any(element.endswith("_0") for element, _ in campaign.ranks().values()))
+    with ThreadPoolExecutor() as threads:  # beside the slow element, for as long as it is patient with it
         beside = threads.submit(campaign.call, "run", launcher=TWO_RANKS, statuses=(0, 2))
+        campaign.wait_for(lambda: "failed" in campaign.call("status"))
         campaign.drain()
         beside.result()
     assert " none.0 " in campaign.record.read_text(encoding="utf-8")
