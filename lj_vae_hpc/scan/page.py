@@ -53,7 +53,10 @@ def campaign_page(campaign: Campaign, collected: Collected) -> Page:
     warnings = []
     if collected.left_out:
         gammas = ", ".join(f"{gamma:g}" for gamma in collected.left_out)
-        warnings.append(f"Equilibrium is not proved at γ = {gammas}; the thermodynamics leave these out.")
+        warnings.append(f"γ = {gammas}: not in equilibrium, or not proved to be; the thermodynamics leave these out.")
+    if collected.unchecked:
+        gammas = ", ".join(f"{gamma:g}" for gamma in collected.unchecked)
+        warnings.append(f"γ = {gammas}: nobody has looked at their equilibrium; the thermodynamics count on it.")
     if found:
         warnings += [check.text for check in found.checks if check.fails]
     return Page(campaign.path.resolve().name, "campaign", cards, sections, warnings,
