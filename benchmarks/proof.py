@@ -39,7 +39,9 @@ def records(gamma: float, step: float, count: int, sweeps: int, name: str) -> Re
     """(3, count, times) observables of chains, every other one from the lattice."""
     system, parts = System(), []
     for first in range(0, count, AT_ONCE):
-        chains = Chains(stream(name), system, gamma, step, np.arange(first, first + AT_ONCE))
+        chains = Chains(
+            stream(name), system, gamma, step, np.arange(first, first + AT_ONCE), long_every=Sampling().long_every
+        )
         positions = chains.positions
         positions[1::2] = settled_lattice(system.n_particles, system.box_side)
         chains.positions = positions

@@ -130,16 +130,19 @@ def make_cells(
     @numba.njit(cache=True, error_model="numpy")
     @its
     def advance(  # type: ignore[no-untyped-def]
-        x, y, pairs, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature,
-        trial, drawn,
+        x, y, pairs, accepted, gamma, steps, every, chain, key0, key1, key2, first, count, box_side,
+        inverse_temperature, trial, drawn,
     ):  # fmt: skip
         numbers, scratch = np.empty((6, LANES), np.float32), np.empty((1, LANES), np.float32)
         drawn[0] = np.arange(LANES).astype(np.uint32)
         for block in range(x.shape[0]):
             for lane in range(LANES):
                 px, py = x[block, :, lane].copy(), y[block, :, lane].copy()
-                largest, g, taken = step[block, lane], gamma[block, lane], 0
+                g, taken = gamma[block, lane], 0
                 for sweep in range(first[block, lane], first[block, lane] + count[block, lane]):
+                    long = (sweep + 1) % every == 0
+                    most_right = steps[1 if long else 0, block, lane]
+                    most_up = steps[2 if long else 0, block, lane]
                     # Anew for every sweep: the order of sums then depends on positions alone, not on the calls before.
                     cell_x, cell_y, owner, place, occupied = _fill_cells(px, py, per_length, per_side)
                     vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
@@ -149,8 +152,8 @@ def make_cells(
                             _draw(numbers, drawn, chain[block, lane], uint32(sweep), uint32(i // 2), key0, key1, key2)
                         word = 3 * (k % 2)
                         old_x, old_y = px[i], py[i]
-                        new_x = float32(old_x + numbers[word, k // 2] * largest)
-                        new_y = float32(old_y + numbers[word + 1, k // 2] * largest)
+                        new_x = float32(old_x + numbers[word, k // 2] * most_right)
+                        new_y = float32(old_y + numbers[word + 1, k // 2] * most_up)
                         new_x = new_x if float32(0.0) <= new_x <= box_side else old_x
                         new_y = new_y if float32(0.0) <= new_y <= box_side else old_y
                         here = _cell(old_x, old_y, per_length, per_side)

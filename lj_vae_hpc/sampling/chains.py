@@ -17,6 +17,8 @@ from lj_vae_hpc.sampling.vectors import LANES
 MOVES_PER_CALL = 10_000_000  # trial moves between two reports of progress
 MOVES_PER_THREAD = 300_000  # the same on a GPU, where the chains of any number take as long as one
 CHAINS_AT_ONCE = {"cpu": 256, "cuda": 1 << 20}
+NEVER = (1 << 32) - 1  # more sweeps than any chain makes
+HEIGHTS = 3.0  # T / γ that a long move reaches upwards
 CELLS_FROM = 600  # particles from which on cell lists are faster
 PAIRS_IN_MEMORY = 32_000_000  # of all chains that run at once
 
@@ -31,15 +33,21 @@ class Chains:
         step: largest trial displacement in σ, one number or (k,).
         chain: (k,) number of each chain.
         device: `cpu` or `cuda`.
+        long_every: each sweep of that number makes long moves, so that particles also move between places that no
+            short path joins; 0: none does.
     """
 
     def __init__(
-        self, stream: Stream, system: System, gamma: ArrayLike, step: ArrayLike, chain: ArrayLike, device: str = "cpu"
-    ) -> None:
+        self, stream: Stream, system: System, gamma: ArrayLike, step: ArrayLike, chain: ArrayLike, device: str = "cpu",
+        long_every: int = 0,
+    ) -> None:  # fmt: skip
         self._count, self._system, self._stream = len(np.asarray(chain)), system, stream
         self._blocks = -(-self._count // LANES)
         n = system.n_particles
-        self._gamma, self._step = self._lanes(gamma, np.float32), self._lanes(step, np.float32)
+        self._gamma = self._lanes(gamma, np.float32)
+        self._steps = _aligned((3, self._blocks, LANES), np.float32)
+        self._steps[0], self._steps[1:] = self._lanes(step, np.float32), long_steps(system, self._gamma)
+        self._every = np.uint32(long_every or NEVER)
         self._chain = self._lanes(chain, np.uint32)
         self._first, self._accepted = self._lanes(0, np.uint32), self._lanes(0, np.float32)
         self._x, self._y = (_aligned((self._blocks, n, LANES), np.float32) for _ in range(2))
@@ -79,9 +87,9 @@ class Chains:
             now = np.minimum(todo, self._sweeps_per_call)
             self._accepted[:] = 0.0
             self._advance(
-                self._x, self._y, self._pairs, self._accepted, self._gamma, self._step, self._chain, *self._stream,
-                self._first, now, np.float32(self._system.box_side), np.float32(1.0 / self._system.temperature),
-                self._trial, self._drawn,
+                self._x, self._y, self._pairs, self._accepted, self._gamma, self._steps, self._every, self._chain,
+                *self._stream, self._first, now, np.float32(self._system.box_side),
+                np.float32(1.0 / self._system.temperature), self._trial, self._drawn,
             )  # fmt: skip
             total += self._accepted.ravel()[: self._count].astype(np.int64)
             self._first += now
@@ -117,7 +125,17 @@ class Chains:
 
     def set_step(self, step: float) -> None:
         """Gives every chain the same largest trial displacement, in σ."""
-        self._step[:] = step
+        self._steps[0] = step
+
+
+def long_steps(system: System, gamma: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(2, *gamma.shape) largest displacements of long moves in σ, sideways and upwards.
+
+    Half the box; upwards at most three times T / γ, over which the density of a gas falls by a factor of e.
+    """
+    half = np.full_like(gamma, system.box_side / 2)
+    upwards = HEIGHTS * system.temperature / np.maximum(np.abs(gamma), HEIGHTS * system.temperature / half)
+    return np.stack([half, upwards.astype(np.float32)])
 
 
 def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -212,7 +230,9 @@ def sample_rows(
     for start in range(0, len(chains), at_once):
         group = slice(start, start + at_once)
         chain = chains[group]
-        running = Chains(ensemble.stream, ensemble.system, ensemble.gamma, schedule.step, chain, device)
+        running = Chains(
+            ensemble.stream, ensemble.system, ensemble.gamma, schedule.step, chain, device, ensemble.long_every
+        )
         (accepted, swept), first = np.zeros((2, len(chain)), np.int64), np.full(len(chain), schedule.sweeps)
         if begun and chain[0] < len(begun.positions):
             there = chain < len(begun.positions)

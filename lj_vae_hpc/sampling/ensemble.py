@@ -13,7 +13,7 @@ from lj_vae_hpc.sampling.streams import Stream, stream
 
 STEPS = {
     "reference": ("sweeps", "step"),
-    "equilibrated": ("sweeps", "step", "target_acceptance", "samples_per_chain"),
+    "equilibrated": ("sweeps", "step", "target_acceptance", "long_every", "samples_per_chain"),
     "imported": (),
 }
 """The keys of `sampling` that determine a configuration under each protocol, besides γ."""
@@ -69,9 +69,15 @@ class Ensemble:
         return self.sampling.samples_per_chain
 
     @property
+    def long_every(self) -> int:
+        """Each sweep of that number makes long moves; 0: none does."""
+        return self.sampling.long_every if self.sampling.protocol == "equilibrated" else 0
+
+    @property
     def pilot_identity(self) -> str:
         """Equal for two ensembles whose pilots are the same."""
-        return json.dumps([self.identity, self.sampling.step, self.sampling.target_acceptance])
+        s = self.sampling
+        return json.dumps([self.identity, s.step, s.target_acceptance, s.long_every])
 
 
 def ensembles_of(seed: int, system: System, sampling: Sampling) -> tuple[Ensemble, ...]:

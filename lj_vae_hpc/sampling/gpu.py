@@ -94,17 +94,19 @@ def make_gpu(potential: Potential) -> tuple[Callable[..., None], Callable[..., N
     @cuda.jit
     @for_potential(potential, operations)
     def sweeps(  # type: ignore[no-untyped-def]
-        x, y, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature
+        x, y, accepted, gamma, steps, every, chain, key0, key1, key2, first, count, box_side, inverse_temperature
     ):
         thread = cuda.grid(1)
         block, lane = thread // LANES, thread % LANES
         if block >= x.shape[0]:
             return
         n_particles, taken = x.shape[1], 0
-        c0, c1, largest = chain[block, lane], key2, step[block, lane]
+        c0, c1 = chain[block, lane], key2
         a = b = c = d = uint32(0)
         for sweep in range(count[block, lane]):
             index = uint32(first[block, lane] + uint32(sweep))
+            long = (index + uint32(1)) % every == uint32(0)
+            most_right, most_up = steps[1 if long else 0, block, lane], steps[2 if long else 0, block, lane]
             for i in range(n_particles):
                 if i % 2 == 0:  # four words serve two trial moves
                     a, b, c, d = _philox(c0, c1, index, uint32(i // 2), key0, key1)
@@ -116,7 +118,7 @@ def make_gpu(potential: Potential) -> tuple[Callable[..., None], Callable[..., N
                 threshold = fma(float32(low), UNIT, CENTRE)
 
                 x_old, y_old = x[block, i, lane], y[block, i, lane]
-                x_new, y_new = fma(right, largest, x_old), fma(up, largest, y_old)
+                x_new, y_new = fma(right, most_right, x_old), fma(up, most_up, y_old)
                 x_new = x_new if float32(0.0) <= x_new and x_new <= box_side else x_old
                 y_new = y_new if float32(0.0) <= y_new and y_new <= box_side else y_old
                 old = new = float32(0.0)
@@ -133,13 +135,13 @@ def make_gpu(potential: Potential) -> tuple[Callable[..., None], Callable[..., N
         accepted[block, lane] += float32(taken)
 
     def advance(  # type: ignore[no-untyped-def]
-        x, y, pairs, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature,
-        trial, drawn,
+        x, y, pairs, accepted, gamma, steps, every, chain, key0, key1, key2, first, count, box_side,
+        inverse_temperature, trial, drawn,
     ):  # fmt: skip
         on_gpu = [cuda.to_device(array) for array in (x, y, accepted)]
-        others = [cuda.to_device(array) for array in (gamma, step, chain, first, count)]
+        others = [cuda.to_device(array) for array in (gamma, steps, chain, first, count)]
         sweeps[-(-count.size // THREADS), THREADS](
-            *on_gpu, *others[:3], key0, key1, key2, *others[3:], box_side, inverse_temperature
+            *on_gpu, *others[:2], every, *others[2:3], key0, key1, key2, *others[3:], box_side, inverse_temperature
         )
         for device, host in zip(on_gpu, (x, y, accepted), strict=True):
             device.copy_to_host(host)

@@ -38,11 +38,13 @@ def make_sweeps(potential: Potential) -> tuple[Callable[..., None], Callable[...
     Returns:
         advance: changes x, y (blocks, N, LANES) float32 positions in σ, pairs (blocks, N (N - 1) / 2, LANES) float32
             energies of the pairs (i, j < i) in units of the potential's prefactor, and accepted (blocks, LANES)
-            float32. It takes gamma, step (blocks, LANES) float32; chain (blocks, LANES) uint32; the three words of
-            the ensemble's stream; first, count (blocks, LANES) uint32, the sweeps each chain has behind it and those to
-            do now; box_side, inverse_temperature float32; trial (N, LANES) float32 and drawn (4, LANES) uint32 scratch.
-            One sweep is one trial per particle in index order; a trial displacement is uniform in [-step, step] per
-            component; a component that would leave the box keeps its old value; acceptance is min(1, exp(-ΔU/T))
+            float32. It takes gamma (blocks, LANES) float32; steps (3, blocks, LANES) float32, the largest trial
+            displacements per component in σ: of usual sweeps, and of long ones sideways and upwards; every uint32: each
+            sweep of that number is long; chain (blocks, LANES) uint32; the three words of the ensemble's stream; first,
+            count (blocks, LANES) uint32, the sweeps each chain has behind it and those to do now; box_side,
+            inverse_temperature float32; trial (N, LANES) float32 and drawn (4, LANES) uint32 scratch.
+            One sweep is one trial per particle in index order; trial displacements are uniform up to the largest; a
+            component that would leave the box keeps its old value; acceptance is min(1, exp(-ΔU/T))
             (Metropolis et al., J. Chem. Phys. 21, 1087, 1953).
         fill: computes pairs from x and y; must be called before where positions were set.
     """
@@ -63,16 +65,19 @@ def make_sweeps(potential: Potential) -> tuple[Callable[..., None], Callable[...
     @numba.njit(cache=True, error_model="numpy")
     @its
     def advance(  # type: ignore[no-untyped-def]
-        x, y, pairs, accepted, gamma, step, chain, key0, key1, key2, first, count, box_side, inverse_temperature,
-        trial, drawn,
+        x, y, pairs, accepted, gamma, steps, every, chain, key0, key1, key2, first, count, box_side,
+        inverse_temperature, trial, drawn,
     ):  # fmt: skip
         n_particles = x.shape[1]
         for block in range(x.shape[0]):
             xb, yb, ub = x[block], y[block], pairs[block]
             chains, ensemble = load(chain, block), words(key2)
-            gammas, largest = load(gamma, block), load(step, block)
+            gammas = load(gamma, block)
             for sweep in range(count[block].max()):
                 index, active = load(first, block) + uint32(sweep), words(uint32(sweep)) < load(count, block)
+                long = (index + uint32(1)) % every < uint32(1)
+                most_right = select(long, load(steps[1], block), load(steps[0], block))
+                most_up = select(long, load(steps[2], block), load(steps[0], block))
                 for i in range(n_particles):
                     half = 2 * (i % 2)
                     if half == 0:  # four words serve two trial moves
@@ -84,7 +89,7 @@ def make_sweeps(potential: Potential) -> tuple[Callable[..., None], Callable[...
                     right, up, threshold = trial_numbers(load(drawn, half), load(drawn, half + 1))
 
                     x_old, y_old = load(xb, i), load(yb, i)
-                    x_new, y_new = fma(right, largest, x_old), fma(up, largest, y_old)
+                    x_new, y_new = fma(right, most_right, x_old), fma(up, most_up, y_old)
                     x_new = select((float32(0.0) <= x_new) & (x_new <= box_side), x_new, x_old)
                     y_new = select((float32(0.0) <= y_new) & (y_new <= box_side), y_new, y_old)
 

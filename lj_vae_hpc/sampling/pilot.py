@@ -108,7 +108,8 @@ def run_pilot(
     step = state.step if state else tuned_step(ensemble, device, should_stop, team)
     if step is None:
         return None
-    chains = _chains(ensemble, device, step, own, 0 if gives_data(ensemble) else APART)
+    first = 0 if gives_data(ensemble) else APART
+    chains = _chains(ensemble, device, step, own, first, ensemble.sampling.long_every)
     if state:
         state = state.part(own)
         chains.resume(state.positions, state.swept)
@@ -171,13 +172,13 @@ def _every(length: int) -> int:
 def tuned_step(
     ensemble: Ensemble, device: str = "cpu", should_stop: ShouldStop = lambda _: False, team: Team = ONE_RANK
 ) -> float | None:
-    """Step size in σ at which the target share of trial moves is accepted; None where it was told to stop.
+    """Step size in σ at which the target share of usual moves is accepted; None where it was told to stop.
 
     log(step) follows the acceptance (Robbins and Monro, Ann. Math. Stat. 22, 400, 1951); the mean of the last half is
     taken.
     """
     log_step, history = np.log(ensemble.sampling.step), []
-    chains = _chains(ensemble, device, ensemble.sampling.step, team.share(TUNING_CHAINS), APART + CHAINS)
+    chains = _chains(ensemble, device, ensemble.sampling.step, team.share(TUNING_CHAINS), APART + CHAINS, 0)
     for _ in range(TUNING_ROUNDS):
         chains.set_step(float(np.exp(log_step)))
         accepted = team.whole(chains.run(SWEEPS_PER_ROUND)).mean()
@@ -208,9 +209,9 @@ def settled_lattice(n_particles: int, box_side: float) -> NDArray[np.float32]:
     return np.stack([x, row * spacing * np.sqrt(3) / 2], axis=1).astype(np.float32)
 
 
-def _chains(ensemble: Ensemble, device: str, step: float, own: slice, first: int) -> Chains:
+def _chains(ensemble: Ensemble, device: str, step: float, own: slice, first: int, long_every: int) -> Chains:
     chain = first + np.arange(own.start, own.stop, dtype=np.int64)
-    return Chains(ensemble.stream, ensemble.system, ensemble.gamma, step, chain, device)
+    return Chains(ensemble.stream, ensemble.system, ensemble.gamma, step, chain, device, long_every)
 
 
 def observe(chains: Chains, positions: NDArray[np.float32]) -> NDArray[np.float64]:

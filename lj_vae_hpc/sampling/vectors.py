@@ -85,6 +85,7 @@ _operator(operator.lt, WORDS, MASK, lambda builder, a, b: builder.icmp_unsigned(
 _operator(operator.add, WORDS, WORDS, lambda builder, a, b: builder.add(a, b))
 _operator(operator.xor, WORDS, WORDS, lambda builder, a, b: builder.xor(a, b))
 _operator(operator.mul, WORDS, WORDS, lambda builder, a, b: builder.mul(a, b))
+_operator(operator.mod, WORDS, WORDS, lambda builder, a, b: builder.urem(a, b))
 _operator(operator.and_, WORDS, WORDS, lambda builder, a, b: builder.and_(a, b))
 _operator(operator.or_, WORDS, WORDS, lambda builder, a, b: builder.or_(a, b))
 _operator(operator.lshift, WORDS, WORDS, lambda builder, a, b: builder.shl(a, b))

@@ -23,12 +23,13 @@ from lj_vae_hpc.sampling.streams import stream
 from tests.conftest import potential_keys
 
 P_MIN = 1e-4
+CHAINS = {"long_every": 0}  # of the tests
 SIDE, T = 4.0, 0.75
 
 
 def final_positions(system: System, gamma: float, n: int, sweeps: int, step: float, first: int = 0) -> np.ndarray:
     """(n, N, 2) last states of n chains, numbered from a first one."""
-    chains = Chains(stream("99"), system, gamma, step, first + np.arange(n))
+    chains = Chains(stream("99"), system, gamma, step, first + np.arange(n), **CHAINS)
     chains.run(sweeps)
     return chains.positions.astype(np.float64)
 
@@ -138,12 +139,20 @@ def passes(p_values: list[float]) -> bool:
     return min(p_values) > P_MIN / len(p_values)
 
 
+@pytest.fixture(params=[0, 1, 3], ids=["usual moves", "long moves", "every third sweep long"])
+def moves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which sweeps make long moves."""
+    monkeypatch.setitem(CHAINS, "long_every", request.param)
+
+
 @pytest.mark.parametrize("p_values", TESTS, ids=lambda f: f.__name__)
+@pytest.mark.usefixtures("moves")
 def test_the_kernel_samples_the_exact_distribution(p_values: Callable[[], list[float]]) -> None:
     assert passes(p_values())
 
 
 @pytest.mark.parametrize("p_values", [*TESTS, many_cells_p_values], ids=lambda f: f.__name__)
+@pytest.mark.usefixtures("moves")
 def test_cell_lists_sample_the_exact_distribution(
     p_values: Callable[[], list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,12 +167,12 @@ WRONG = {
     "acceptance without exponential": (
         "threshold < exp_negative(change * -inverse_temperature)", "change < float32(0.5)", lennard_jones_p_values
     ),
-    "steps biased upwards": ("fma(up, largest, y_old)", "fma(up + float32(0.05), largest, y_old)", wall_p_values),
+    "steps biased upwards": ("fma(up, most_up, y_old)", "fma(up + float32(0.05), most_up, y_old)", wall_p_values),
     "walls that clip": (
         "x_new = select((float32(0.0) <= x_new) & (x_new <= box_side), x_new, x_old)",
         "x_new = minimum(maximum(x_new, float32(0.0)), box_side)", wall_p_values,
     ),
-    "correlated random numbers": ("fma(up, largest, y_old)", "fma(right, largest, y_old)", independence_p_values),
+    "correlated random numbers": ("fma(up, most_up, y_old)", "fma(right, most_up, y_old)", independence_p_values),
     "half the temperature": ("change * -inverse_temperature", "change * float32(-2.0) * inverse_temperature",
                              fluctuation_p_values),
     "old energy left out": ("prefactor * (new - old)", "prefactor * new", lennard_jones_p_values),
@@ -191,6 +200,24 @@ def test_a_wrong_kernel_is_caught(fault: str, monkeypatch: pytest.MonkeyPatch) -
     assert not passes(p_values())
 
 
+WRONG_LONG = {
+    "long moves biased upwards": (
+        "fma(up, most_up, y_old)", "fma(up + select(long, float32(0.3), float32(0.0)), most_up, y_old)",
+        barometric_p_values,
+    ),
+    "long moves accepted more often": (
+        "fma(gammas, y_new - y_old, prefactor * (new - old))",
+        "select(long, float32(0.5), float32(1.0)) * fma(gammas, y_new - y_old, prefactor * (new - old))",
+        lennard_jones_p_values,
+    ),
+    "long moves downwards only half as far": (
+        "fma(up, most_up, y_old)",
+        "fma(up, select(long & (up < float32(0.0)), float32(0.5), float32(1.0)) * most_up, y_old)",
+        barometric_p_values,
+    ),
+}  # fmt: skip
+
+
 WRONG_CELLS = {
     "cells to the right left out": ("min(per_side, column + 2)", "min(per_side, column + 1)"),
     "cells above left out": ("min(per_side, row + 2)", "min(per_side, row + 1)"),
@@ -198,6 +225,14 @@ WRONG_CELLS = {
         "there = _cell(new_x, new_y, per_length, per_side)", "there = here"
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", WRONG_LONG)
+def test_wrong_long_moves_are_caught(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new, p_values = WRONG_LONG[fault]
+    monkeypatch.setitem(CHAINS, "long_every", 3)
+    monkeypatch.setattr(chains_module, "make_sweeps", mutated(metropolis, old, new).make_sweeps)
+    assert not passes(p_values())
 
 
 @pytest.mark.parametrize("fault", WRONG_CELLS)

@@ -110,7 +110,7 @@ def ensemble(**sampling: object) -> Ensemble:
 
 def test_a_pilot_is_a_function_of_its_ensemble_and_can_be_stored() -> None:
     pilot, state = run_pilot(ensemble())
-    assert pilot.converged and pilot.acceptance == pytest.approx(0.2, abs=0.04)
+    assert pilot.converged and pilot.acceptance == pytest.approx(0.21, abs=0.05)
     again, same = run_pilot(ensemble(max_pilot_sweeps=8192))
     for one in (again, Pilot.of(pilot.columns())):
         for name, values in pilot.columns().items():
@@ -126,14 +126,14 @@ def test_a_pilot_is_at_least_as_long_as_a_chain_of_the_ensemble_shall_be() -> No
 def test_its_chains_are_those_of_the_ensemble_unless_data_are_as_published() -> None:
     own, published = (run_pilot(ensemble(protocol=p, step=1.4, sweeps=40))[1] for p in ("equilibrated", "reference"))
     one = ensemble(step=1.4, sweeps=40)
-    chains = Chains(one.stream, one.system, one.gamma, own.step, np.arange(LANES))
+    chains = Chains(one.stream, one.system, one.gamma, own.step, np.arange(LANES), long_every=one.long_every)
     positions = chains.positions
     positions[1::2] = settled_lattice(8, 5.0)
     chains.positions = positions
     chains.run(own.swept)
     np.testing.assert_array_equal(own.positions[:LANES], chains.positions)
     reference = ensemble(protocol="reference", step=1.4, sweeps=40)
-    chains = Chains(reference.stream, one.system, one.gamma, published.step, np.arange(LANES))
+    chains = Chains(reference.stream, one.system, one.gamma, published.step, np.arange(LANES), long_every=3)
     chains.run(published.swept)
     assert not (published.positions[:LANES:2] == chains.positions[::2]).all(axis=(1, 2)).any()
 

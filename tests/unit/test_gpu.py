@@ -40,7 +40,7 @@ if config.ENABLE_CUDASIM:
     FakeCUDAModule.fma = lambda self, *numbers: cuda.fma(*numbers)
 system, k = System(**{system}), 48
 given = stream("a"), system, np.linspace(0.1, 3, k), np.linspace(0.1, 0.6, k), np.arange(k) + 2**31 - 24
-here, there = Chains(*given), Chains(*given, "cuda")
+here, there = (Chains(*given, device, long_every=3) for device in ("cpu", "cuda"))
 taken = [chains.run(np.arange(k) % 9 + 12) + chains.run(4) for chains in (here, there)]
 assert 0.2 < taken[0].sum() / (20 * k * system.n_particles) < 0.9, taken
 assert np.array_equal(*taken), taken

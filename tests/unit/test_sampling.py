@@ -104,7 +104,9 @@ def test_a_chain_does_not_depend_on_its_company(samples: int) -> None:
 
 
 def test_sweeps_may_be_divided() -> None:
-    whole, parts = (Chains(STREAM, SYSTEM, [0.1, 0.4, 0.7, 1.0, 0.1], 0.3, np.arange(5)) for _ in range(2))
+    whole, parts = (
+        Chains(STREAM, SYSTEM, [0.1, 0.4, 0.7, 1.0, 0.1], 0.3, np.arange(5), long_every=3) for _ in range(2)
+    )
     accepted = whole.run(30)
     first = np.array([12, 0, 30, 1, 29])
     np.testing.assert_array_equal(parts.run(first) + parts.run(30 - first), accepted)
@@ -117,7 +119,7 @@ def test_division_of_sweeps_does_not_touch_rounding(cells_from: int, monkeypatch
     # Cold, where the rounding of a sum in another order decides moves; progress divides the sweeps by the company.
     monkeypatch.setattr(chains_module, "CELLS_FROM", cells_from)
     system = System(n_particles=60, box_side=9.0, temperature=0.01)
-    whole, parts = (Chains(STREAM, system, 0.5, 0.03, np.arange(32)) for _ in "ab")
+    whole, parts = (Chains(STREAM, system, 0.5, 0.03, np.arange(32), long_every=7) for _ in "ab")
     whole.run(1000)
     for k in range(100):
         parts.run(10)
@@ -130,7 +132,7 @@ def test_samples_of_a_chain_are_its_states_an_interval_apart() -> None:
     e = ensemble(samples_per_chain=3)
     rows = sample_rows(e, range(300), HOW, "cpu", nothing)
     assert rows["chain"].tolist() == [row // 3 for row in range(300)]
-    alone = Chains(e.stream, e.system, e.gamma, HOW.step, np.arange(100))
+    alone = Chains(e.stream, e.system, e.gamma, HOW.step, np.arange(100), long_every=e.long_every)
     for k in range(3):
         alone.run(7 if k else 30)
         np.testing.assert_array_equal(rows["positions"][k::3], alone.positions)
@@ -142,7 +144,7 @@ def test_cell_lists_follow_the_same_trajectories(monkeypatch: pytest.MonkeyPatch
     made = []
     for threshold in (0, 1000):
         monkeypatch.setattr(chains_module, "CELLS_FROM", threshold)
-        chains = Chains(STREAM, system, 1.0, 0.3, np.arange(20))
+        chains = Chains(STREAM, system, 1.0, 0.3, np.arange(20), long_every=2)
         accepted = chains.run(15) + chains.run(5)
         np.testing.assert_allclose(chains.energy, total_energy(chains.positions, 1.0, system.pair_potential), rtol=1e-5)
         made.append((accepted, chains.positions))
@@ -243,7 +245,8 @@ def test_an_ensemble_is_what_it_is() -> None:
         assert (other.key, other.stream, other.number) == (one.key, one.stream, one.number)
     others = [
         one, ensemble(0.1), ensemble(sweeps=31), ensemble(step=0.3), ensemble(target_acceptance=0.3),
-        ensemble(samples_per_chain=2), ensemble(protocol="reference"), Ensemble(12, SYSTEM, 0.4, one.sampling),
+        ensemble(long_every=2), ensemble(samples_per_chain=2), ensemble(protocol="reference"),
+        Ensemble(12, SYSTEM, 0.4, one.sampling),
         *(Ensemble(11, SYSTEM.model_copy(update=change), 0.4, one.sampling) for change in (
             {"n_particles": 13}, {"box_side": 6.5}, {"temperature": 0.8}, {"potential": "soft"}, {"cutoff": None})),
     ]  # fmt: skip
@@ -301,7 +304,7 @@ def test_work_is_divided_evenly_and_completely(ranks: int) -> None:
 def test_tuning_reaches_its_target() -> None:
     acceptance = []
     for gamma in (0.1, 0.4, 0.7, 1.0):
-        e = ensemble(gamma, target_acceptance=0.3)
+        e = ensemble(gamma, target_acceptance=0.3, long_every=0)
         step = tuned_step(e)
         assert step is not None
         rows = sample_rows(e, range(300), Schedule(step, 200, 200), "cpu", nothing)
