@@ -28,6 +28,7 @@ import numpy as np
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
+from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling.chains import Chains
 from lj_vae_hpc.sampling.streams import stream
@@ -107,7 +108,9 @@ def here(gamma: float, step: float, count: int = 256, every: int = 20, records: 
     """The kernel of `lj-vae generate`."""
 
     def run(number: int) -> tuple[float, Series]:
-        chains = Chains(stream("6"), SYSTEM, gamma, step, number * count + np.arange(count))
+        chains = Chains(
+            stream("6"), SYSTEM, gamma, step, number * count + np.arange(count), long_every=Sampling().long_every
+        )
         chains.run(WARM_UP)
         found, seconds = np.empty((2, count, records)), 0.0
         for k in range(records):

@@ -1,6 +1,6 @@
 """The sampler against a plain C++ loop, where its time goes, how it scales with N and ranks, and its memory.
 
-    python benchmarks/sampler.py [core] [parts] [scaling] [ranks] [campaign] [steps]      all of them by default
+    python benchmarks/sampler.py [core|parts|scaling|ranks|campaign|growth|steps|moves] ...      all of them by default
 
 Everything that is compared is measured in turns in one run, so that both see the same machine; medians are printed.
 `core` compiles benchmarks/metropolis.cpp with g++ -O3 -march=native.
@@ -21,11 +21,14 @@ import numpy as np
 from arviz_stats.base import array_stats
 from numba import float32, uint32
 
+from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling import vectors
 from lj_vae_hpc.sampling.arithmetic import on_vectors
 from lj_vae_hpc.sampling.chains import Chains
+from lj_vae_hpc.sampling.ensemble import Ensemble
+from lj_vae_hpc.sampling.pilot import observe, tuned_step
 from lj_vae_hpc.sampling.streams import philox, stream, trial_numbers
 from lj_vae_hpc.sampling.vectors import LANES, fma, load, select, store, words
 
@@ -218,6 +221,41 @@ def steps() -> None:
         print(f"gamma {gamma:g}, step: tau of U in sweeps (acceptance)  {', '.join(found)}")
 
 
+def moves() -> None:
+    """Independent configurations per second with long moves and other targets of the acceptance, against neither.
+
+    τ is the largest of U, Σy and the number of close pairs.
+    """
+    every, records, count, parts = 16, 800, 192, 6
+    tried = ((0.2, 0), (0.2, 2), (0.2, 4), (0.2, 8), (0.3, 4))
+    for gamma in (0.1, 0.4, 0.7, 1.0, 2.0, 3.0, 5.0):
+        usual = 0.0
+        for acceptance, long_every in tried:
+            sampling = Sampling(target_acceptance=acceptance, long_every=long_every)
+            step = tuned_step(Ensemble(1, System(), gamma, sampling))
+            chains = Chains(stream("4"), System(), gamma, step, np.arange(count), long_every=long_every)
+            chains.run(3000)
+            series, seconds = np.empty((3, count, records)), np.empty(records)
+            for k in range(records):
+                started = time.perf_counter()
+                chains.run(every)
+                seconds[k] = time.perf_counter() - started
+                series[:, :, k] = observe(chains, chains.positions)
+            tau = [
+                max(every * one.size / array_stats.ess(one, chain_axis=0, draw_axis=1, method="mean") for one in part)
+                for part in np.split(series, parts, axis=1)
+            ]
+            rates = count * every / np.median(seconds) / np.array(tau)
+            rate, error = rates.mean(), rates.std(ddof=1) / np.sqrt(parts)
+            usual = usual or rate
+            print(
+                f"gamma {gamma:g}, acceptance {acceptance:g}, long every {long_every}: step {step:.3g}, tau "
+                f"{np.mean(tau):.0f} sweeps, {rate:,.0f} ± {error:,.0f} independent configurations/s, "
+                f"{rate / usual:.2f} ± {error / usual:.2f}",
+                flush=True,
+            )
+
+
 def lj_vae(ranks: int, *arguments: object) -> tuple[str, float, float]:
     """Output, wall seconds and largest resident memory of a process (MB) of the command line on some ranks."""
     environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -307,7 +345,7 @@ def growth() -> None:
 if __name__ == "__main__":
     everything = {
         "core": core, "parts": parts, "scaling": scaling, "ranks": ranks, "campaign": campaign, "growth": growth,
-        "steps": steps,
+        "steps": steps, "moves": moves,
     }  # fmt: skip
     chosen = sys.argv[1:] or list(everything)
     if unknown := set(chosen) - set(everything):

@@ -81,9 +81,9 @@ class Sampling(Section):
     particle. Under `equilibrated` the least: it becomes the proved burn-in where that is longer."""
     step: Displacement = 0.2
     """Largest trial displacement per component, in σ; under `equilibrated` only where the tuning starts."""
-    target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.25
-    """Share of accepted trial moves that the step is tuned for; 0.25 relaxes fastest (docs/science.md)."""
-    long_every: Annotated[int, Field(ge=0, le=1_000, strict=True)] = 3
+    target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.2
+    """Share of accepted trial moves that the step is tuned for; 0.2 relaxes fastest (docs/science.md)."""
+    long_every: Annotated[int, Field(ge=0, le=1_000, strict=True)] = 4
     """Each sweep of that number makes long moves: by up to half the box sideways, and upwards by as much, but at most
     3 T / γ. 0: none. Only under `equilibrated`."""
     max_pilot_sweeps: Annotated[int, Field(ge=2048, lt=2**31, strict=True)] = 524_288
