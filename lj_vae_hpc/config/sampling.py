@@ -76,7 +76,7 @@ class Sampling(Section):
     samples_per_chain: Annotated[Count, at_most(1_000_000, "the chains would never end")] = 1
     """Configurations taken from each Markov chain, twice the autocorrelation time that the pilot measures apart;
     `configurations` must be a multiple."""
-    sweeps: Annotated[int, Field(gt=0, lt=2**31, strict=True)] = 1_000
+    sweeps: Annotated[int, Field(gt=0, lt=2**31, strict=True)] = 500
     """Sweeps of a chain from its uniform random start to its first configuration; one sweep is one trial move per
     particle. Under `equilibrated` the least: it becomes the proved burn-in where that is longer."""
     step: Displacement = 0.2
