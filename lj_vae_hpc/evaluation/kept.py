@@ -12,7 +12,8 @@ import h5py
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.store.plain import Damaged, PlainFile
+from lj_vae_hpc.store.plain import PlainFile
+from lj_vae_hpc.store.structure import Damaged
 from lj_vae_hpc.store.writer import read_small_hdf5, write_small_hdf5
 
 

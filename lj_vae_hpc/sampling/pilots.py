@@ -16,8 +16,8 @@ from lj_vae_hpc.sampling.chains import Begun
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot
 from lj_vae_hpc.sampling.pilot import PilotState, Team, gives_data, may_continue, run_pilot
-from lj_vae_hpc.store.plain import Damaged
 from lj_vae_hpc.store.segments import finished_segments
+from lj_vae_hpc.store.structure import Damaged
 from lj_vae_hpc.store.writer import read_small_hdf5, write_small_hdf5
 
 TEAM_SIZES = (1, 2, 4, 8, 16, 32)  # ranks that share a pilot's chains, so that every rank has full blocks of them

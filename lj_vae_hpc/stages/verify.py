@@ -11,9 +11,9 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling.summary import check_system, system_of
-from lj_vae_hpc.store.plain import Damaged
 from lj_vae_hpc.store.reader import ROWS_AT_ONCE, Dataset
 from lj_vae_hpc.store.schema import Columns
+from lj_vae_hpc.store.structure import Damaged
 from lj_vae_hpc.store.verifier import find_damage
 from lj_vae_hpc.store.writer import read_small_hdf5
 

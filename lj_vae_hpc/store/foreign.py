@@ -23,11 +23,13 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import check_regular
-from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.plain import PlainFile
+from lj_vae_hpc.store.reader import BYTES_AT_ONCE, ROWS_AT_ONCE, Dataset
+from lj_vae_hpc.store.structure import Damaged
 
 ACCEPTED = (
-    "accepted are a dataset.h5 of lj-vae, .npz with an array `positions` (n, N, 2), .npy (n, N, 2), .xyz, .gsd, and "
-    "text with one configuration per line, x1 y1 x2 y2 ..."
+    "accepted are a dataset.h5 of lj-vae, .npz or HDF5 with an array `positions` (n, N, 2), .npy (n, N, 2), .xyz, "
+    ".gsd, and text with one configuration per line, x1 y1 x2 y2 ..."
 )
 STDIN = Path("-")
 LONGEST_LINE = 1 << 24  # bytes
@@ -48,21 +50,23 @@ class Configuration(NamedTuple):
         positions: (N, 2), in σ.
         gamma: γ as the file tells it, if it does.
         box_side: L in σ as the file tells it, if it does.
+        in_corner: whether the origin is known to lie in the corner of the box.
     """
 
     place: str
     positions: NDArray[Any]
     gamma: Any = None
     box_side: Any = None
+    in_corner: bool = False
 
 
 def read_configurations(path: Path, box_side: float, center: bool = False) -> Iterator[Configuration]:
     """Reads a file one configuration at a time; its first bytes, and else its suffix, say what it is.
 
     Text holds a configuration per line, x1 y1 x2 y2 ... in σ, separated by blanks or commas; lines that begin with #
-    are comments. A NumPy archive holds `positions` (n, N, 2), and maybe `gamma`, (n,) or one number, and `box_side`; a
-    NumPy array is the positions. Frames of extended XYZ may have a `gamma` and a lattice. GSD has its box centred on
-    the origin, and maybe log/gamma; its origin is moved to the corner.
+    are comments. A NumPy archive or an HDF5 file holds `positions` (n, N, 2), and maybe `gamma` and `box_side`, (n,) or
+    one number; a NumPy array is the positions. Frames of extended XYZ may have a `gamma` and a lattice. GSD has its box
+    centred on the origin, and maybe log/gamma; its origin is moved to the corner.
 
     Args:
         path: the file; `-` is the standard input.
@@ -72,14 +76,13 @@ def read_configurations(path: Path, box_side: float, center: bool = False) -> It
     Raises:
         UserError: a missing, damaged or empty file, or one of another kind, with the row.
     """
-    row, shift, kind = 0, 0.0, "a file of configurations"
+    row, kind = 0, "a file of configurations"
     try:
         with _opened(path) as (file, suffix):
             kind = KINDS[suffix][1] if suffix in KINDS else "extended XYZ" if suffix in XYZ else "text"
-            if center and suffix not in (".gsd", ".h5"):
-                shift = box_side / 2
             for configuration in READERS[suffix](file, path, box_side):
                 row += 1
+                shift = 0.0 if configuration.in_corner or not center else box_side / 2
                 yield configuration._replace(positions=configuration.positions + shift) if shift else configuration
     except UserError:
         raise
@@ -243,7 +246,8 @@ def _read_gsd(file: Path, path: Path, box_side: float) -> Iterator[Configuration
             if positions.shape[1] == 3 and not positions[:, 2].any():
                 positions = positions[:, :2]
             side = box_side if isclose(box[0], box_side, rel_tol=1e-6) else float(box[0])  # stored as float32
-            yield Configuration(place, positions + np.float64(side / 2), None if gamma is None else gamma[0], side)
+            gamma = None if gamma is None else gamma[0]
+            yield Configuration(place, positions + np.float64(side / 2), gamma, side, in_corner=True)
 
 
 def _read_npy(file: Path, path: Path, box_side: float) -> Iterator[Configuration]:
@@ -271,7 +275,7 @@ def _read_npz(file: Path, path: Path, box_side: float) -> Iterator[Configuration
                     known[name] = values.all()
             for row, positions in enumerate(array.configurations()):
                 of_row = {name: float(values[row] if values.ndim else values) for name, values in known.items()}
-                yield Configuration(f"row {row}", positions, **of_row)
+                yield Configuration(f"row {row}", positions, of_row.get("gamma"), of_row.get("box_side"))
 
 
 class _Stored:
@@ -324,15 +328,47 @@ class _Stored:
         return data
 
 
-def _read_dataset(file: Path, path: Path, box_side: float) -> Iterator[Configuration]:
-    with Dataset(file) as data:
-        side = data.box_side
-        for block, columns in data.checked_blocks():
+def _read_hdf5(file: Path, path: Path, box_side: float) -> Iterator[Configuration]:
+    """A data set of lj-vae, of which every row is compared with its checksum, or an HDF5 file with `positions`."""
+    wanted = ("positions", "gamma", "box_side")
+    try:
+        with PlainFile(file, only=(*wanted, "schema_version")) as data:
+            if "schema_version" not in data.attributes and "checksum" not in data.names:
+                yield from _rows(data, path)
+                return
+    except Damaged as error:
+        raise UserError(f"{path}: {error}") from None
+    with Dataset(file) as own:
+        side = own.box_side
+        for block, columns in own.checked_blocks():
             for row, positions, gamma in zip(block, columns["positions"], columns["gamma"], strict=True):
-                yield Configuration(f"row {row}", positions, float(gamma), side)
+                yield Configuration(f"row {row}", positions, float(gamma), side, in_corner=True)
+
+
+def _rows(data: PlainFile, path: Path) -> Iterator[Configuration]:
+    """The configurations of an HDF5 file of any origin."""
+    if "positions" not in data.arrays:
+        raise UserError(f"{path} has no data set positions, only: {', '.join(data.names):.200}; {ACCEPTED}")
+    shape = data.arrays["positions"].shape
+    for name, array in data.arrays.items():
+        expected = "(n, N, 2)" if name == "positions" else f"one number or {shape[:1]}"
+        if not (len(shape) == 3 if name == "positions" else array.shape in ((), shape[:1])):
+            raise UserError(f"{path}: {name} has shape {array.shape}, expected {expected}")
+        if array.dtype.kind not in "fiu":
+            raise UserError(f"{path}: {name} holds {array.dtype}, not numbers")
+    at_once = max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, 8 * prod(shape[1:]))))
+    for start in range(0, shape[0], at_once):
+        rows = range(start, min(start + at_once, shape[0]))
+        columns = {
+            name: data.read(name, rows.start, rows.stop) if array.shape else np.broadcast_to(data.read(name), len(rows))
+            for name, array in data.arrays.items()
+        }
+        for k, row in enumerate(rows):
+            known = {name: float(columns[name][k]) for name in columns.keys() - {"positions"}}
+            yield Configuration(f"row {row}", columns["positions"][k], known.get("gamma"), known.get("box_side"))
 
 
 READERS: dict[str, Callable[[Any, Path, float], Iterator[Configuration]]] = {
-    ".npz": _read_npz, ".npy": _read_npy, ".gsd": _read_gsd, ".h5": _read_dataset, ".xyz": _read_extxyz,
+    ".npz": _read_npz, ".npy": _read_npy, ".gsd": _read_gsd, ".h5": _read_hdf5, ".xyz": _read_extxyz,
     "": _read_text,
 }  # fmt: skip

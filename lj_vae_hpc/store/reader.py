@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import check_regular
-from lj_vae_hpc.store.plain import Damaged, PlainFile
+from lj_vae_hpc.store.plain import PlainFile
 from lj_vae_hpc.store.schema import (
     ATTRIBUTES,
     CHECKSUM,
@@ -29,6 +29,7 @@ from lj_vae_hpc.store.schema import (
     row_checksums,
     shape,
 )
+from lj_vae_hpc.store.structure import Damaged
 
 ROWS_AT_ONCE = 16_384
 BYTES_AT_ONCE = 1 << 27  # of positions, where there are many particles
@@ -118,10 +119,13 @@ class Dataset:
             raise UserError(f"cannot read {self.path}: {error}") from None
 
     def mapped(self) -> dict[str, NDArray[Any]]:
-        """Every column as an array that is read from the file where it is used."""
+        """Every column as an array that is read from the file where it is used; chunks are read here."""
         arrays = {name: self._file.arrays[name] for name in COLUMNS}
         return {
-            name: np.memmap(self.path, array.dtype, "r", array.offset, array.shape) for name, array in arrays.items()
+            name: self._file.read(name)
+            if array.chunks
+            else np.memmap(self.path, array.dtype, "r", array.offset, array.shape)
+            for name, array in arrays.items()
         }
 
     def blocks(self, rows: range, names: tuple[str, ...] = tuple(COLUMNS)) -> Iterator[tuple[range, Columns]]:

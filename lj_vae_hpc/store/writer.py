@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
-from lj_vae_hpc.store.plain import Damaged, PlainFile
+from lj_vae_hpc.store.plain import PlainFile
 from lj_vae_hpc.store.reader import ROWS_AT_ONCE, Dataset
 from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import (
@@ -25,6 +25,7 @@ from lj_vae_hpc.store.segments import (
     reserve,
     segment_path,
 )
+from lj_vae_hpc.store.structure import Damaged
 
 COPIED = (*COLUMNS, "checksum")
 

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import select
 import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +34,7 @@ from tests.conftest import ROOT, sampled_run
 SECONDS = 20  # that a command may take
 FEW = settings(max_examples=60, derandomize=True, deadline=None, database=None,
                suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.data_too_large])  # fmt: skip
-KINDS = ("npy", "npz", "xyz", "gsd", "txt")
+KINDS = ("npy", "npz", "xyz", "gsd", "txt", "old.h5", "new.h5")
 TEMPTING = (0, 1, 2, 255, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)
 
 
@@ -105,8 +107,18 @@ def good(run: Path) -> dict[str, bytes]:
             frame.configuration.box, frame.particles.N = [5.0, 5.0, 0, 0, 0, 0], 8
             frame.particles.position = np.c_[row - 2.5, np.zeros(8)]
             file.append(frame)
+    for name, libver in (("a.old.h5", "earliest"), ("a.new.h5", "latest")):
+        with h5py.File(folder / name, "w", libver=libver) as file:
+            for k, name in enumerate(("gamma", "positions", "spare")):
+                values = positions if k else np.full(3, 0.1)
+                file.create_dataset(name, data=values, chunks=(2, *values.shape[1:]), compression="gzip", shuffle=k > 0)
     found = {kind: (folder / f"a.{kind}").read_bytes() for kind in KINDS}
-    return found | {"h5": (run / "data/dataset.h5").read_bytes()}
+    with h5py.File(run / "data/dataset.h5") as old, h5py.File(folder / "packed.h5", "w") as file:
+        file.attrs.update(old.attrs)
+        old.copy("ensembles", file)
+        for name in old.keys() - {"ensembles"}:
+            file.create_dataset(name, data=old[name], chunks=True, compression="gzip", shuffle=True)
+    return found | {"h5": (run / "data/dataset.h5").read_bytes(), "packed": (folder / "packed.h5").read_bytes()}
 
 
 @st.composite
@@ -159,14 +171,15 @@ def test_damaged_files(
         assert refused_or_done(command("score", path, "-o", run), path)
 
 
+@pytest.mark.parametrize("kind", ["h5", "packed"])
 @settings(FEW, max_examples=150)
 @given(change=damage())
 def test_damaged_data_sets(
-    command: Commands, run: Path, good: dict[str, bytes], change: Callable[[bytes], bytes]
+    command: Commands, run: Path, good: dict[str, bytes], kind: str, change: Callable[[bytes], bytes]
 ) -> None:
     """What verify lets pass holds the same as before, bit for bit."""
     path = run.parent / "damaged.h5"
-    path.write_bytes(change(good["h5"]))
+    path.write_bytes(change(good[kind]))
     inspected = refused_or_done(command("inspect", path), path)
     if refused_or_done(command("verify", path), path):
         assert inspected
@@ -223,6 +236,19 @@ def declared(rows: int, particles: int) -> Callable[[h5py.File], None]:
     return change
 
 
+def missing(file: h5py.File, rows: int) -> None:
+    del file["energy"]
+    file.create_dataset("energy", (rows,), np.float64, chunks=(8,))
+
+
+def bomb(file: h5py.File, rows: int, size: int) -> None:
+    """Positions in one chunk that holds so many bytes."""
+    del file["positions"]
+    shape = (rows, 8, 2)
+    positions = file.create_dataset("positions", shape, np.float32, chunks=shape, compression="gzip")
+    positions.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(size)))
+
+
 HOSTILE: dict[str, Callable[[h5py.File], object]] = {
     "external storage": lambda file: external(file, "/etc/passwd"),
     "virtual, elsewhere": lambda file: virtual(file, "/etc/passwd"),
@@ -231,8 +257,12 @@ HOSTILE: dict[str, Callable[[h5py.File], object]] = {
     "soft link in a circle": lambda file: link(file, h5py.SoftLink("/chain")),
     "external link": lambda file: link(file, h5py.ExternalLink("/etc/passwd", "/x")),
     "a group in itself": lambda file: file.__setitem__("ensembles/again", file["ensembles"]),
-    "compressed": replaced("positions", compression="gzip"),
-    "chunked": replaced("energy", chunks=(8,)),
+    "packed by another filter": replaced("positions", compression="lzf"),
+    "chunks never written": lambda file: missing(file, 10**3),
+    "1e12 chunks": lambda file: missing(file, 10**12),
+    "chunks that unpack to 1 GB": lambda file: bomb(file, 80, 10**9),
+    "chunks larger than they unpack to": lambda file: bomb(file, 80, 10),
+    "a chunk of 1 GB": lambda file: bomb(file, 10**9 // 64, 10**9),
     "another type": replaced("positions", dtype=np.float64),
     "another shape": replaced("energy", data=np.zeros((80, 2))),
     "objects": replaced("energy", data=np.array([b"x"] * 80, dtype=object), dtype=h5py.string_dtype()),
@@ -275,13 +305,67 @@ def test_hostile_data_sets(command: Commands, run: Path, good: dict[str, bytes],
     assert not (tmp_path / "a.npz").exists() and not (tmp_path / "new").exists()
 
 
-def test_newer_layouts_are_refused(command: Commands, tmp_path: Path, run: Path) -> None:
+def test_what_is_not_read_of_newer_layouts(command: Commands, tmp_path: Path, run: Path) -> None:
+    """More attributes, or more members, than stand in a header; the message says what to do."""
     path = tmp_path / "latest.h5"
     with h5py.File(run / "data/dataset.h5") as old, h5py.File(path, "w", libver="latest") as new:
         new.attrs.update(old.attrs)
         for name in old:
             old.copy(name, new)
     assert not refused_or_done(command("inspect", path), path)
+    with h5py.File(path, "w", libver="latest") as new:
+        for k in range(9):
+            new[f"positions{k or ''}"] = np.zeros((3, 8, 2))
+    outcome = command("score", path, "-o", run)
+    assert not refused_or_done(outcome, path) and "copy it with h5py" in outcome[1]
+
+
+def goes_on_in_itself(path: Path) -> None:
+    """A header whose continuation is that continuation."""
+    with h5py.File(path, "w", libver="latest") as file:
+        file["positions"] = np.zeros((3, 8, 2))
+    data = bytearray(path.read_bytes())
+    place = struct.unpack_from("<Q", data, 36)[0] + 6
+    place += 16 * bool(data[place - 1] & 32) + (1 << (data[place - 1] & 3))
+    message = struct.pack("<BHBQQ", 16, 16, 0, len(data), 28)
+    data[place : place + 20] = message
+    path.write_bytes(data + b"OCHK" + message + bytes(4))
+
+
+def meets_itself(path: Path) -> None:
+    """A tree of 30 levels, in which each node names the one below it 64 times."""
+    with h5py.File(path, "w") as file:
+        file["positions"] = np.zeros((3, 8, 2))
+    data = bytearray(path.read_bytes())
+    leaf = data.index(b"TREE")
+    for level in range(1, 30):
+        child, node = (leaf if level == 1 else len(data) - 24 - 64 * 16 - 8), len(data)
+        head = b"TREE" + struct.pack("<BBHQQ", 0, level, 64, 2**64 - 1, 2**64 - 1)
+        data += head + struct.pack("<QQ", 0, child) * 64 + bytes(8)
+    for place in range(0, leaf, 8):
+        if struct.unpack_from("<Q", data, place)[0] == leaf:
+            struct.pack_into("<Q", data, place, node)
+    struct.pack_into("<Q", data, 40, len(data))
+    path.write_bytes(data)
+
+
+def chunks_of_themselves(path: Path) -> None:
+    """An index of chunks that is its own child."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("positions", data=np.zeros((3, 8, 2)), chunks=(1, 8, 2))
+    data = bytearray(path.read_bytes())
+    node = data.index(b"TREE\x01")
+    data[node + 5] = 1
+    for k in range(3):
+        struct.pack_into("<Q", data, node + 24 + k * 48 + 40, node)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("write", [goes_on_in_itself, meets_itself, chunks_of_themselves])
+def test_structures_without_end(command: Commands, run: Path, tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path / "endless.h5")
+    outcome = command("score", tmp_path / "endless.h5", "-o", run)
+    assert not refused_or_done(outcome, tmp_path / "endless.h5") and re.search("twice|damaged", outcome[1]), outcome
 
 
 def test_archives_that_declare_what_they_do_not_hold(

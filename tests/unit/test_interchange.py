@@ -61,6 +61,16 @@ def columns(path: Path) -> Columns:
         return data.read(range(data.rows))
 
 
+def repacked(source: Path, target: Path) -> Path:
+    """A data set of lj-vae as others may store it."""
+    with h5py.File(source) as old, h5py.File(target, "w") as new:
+        new.attrs.update(old.attrs)
+        old.copy("ensembles", new)
+        for name in old.keys() - {"ensembles"}:
+            new.create_dataset(name, data=old[name], chunks=(7, *old[name].shape[1:]), compression="gzip", shuffle=True)
+    return target
+
+
 def take(files: tuple[Path, ...], run: Path, *overrides: str) -> None:
     (run.parent / "tiny.yaml").write_text(TINY)
     import_files(WORLD, files, run, run.parent / "tiny.yaml", overrides)
@@ -107,7 +117,7 @@ def test_every_column_survives_bit_for_bit(
     assert [p.name for p in (tmp_path / "new").iterdir()] == [name]
 
 
-@pytest.mark.parametrize("suffix", ["txt", "npy", "xyz", "npz", "gsd", "h5"])
+@pytest.mark.parametrize("suffix", ["txt", "npy", "xyz", "npz", "gsd", "h5", "packed.h5", "latest.h5"])
 def test_an_import_of_an_export_is_the_same_data(
     sampled: Path, tmp_path: Path, files: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
@@ -115,6 +125,13 @@ def test_an_import_of_an_export_is_the_same_data(
     source = sampled / "data" / "dataset.h5"
     if suffix == "h5":
         files = (source,)
+    elif suffix == "packed.h5":
+        files = (repacked(source, tmp_path / "packed.h5"),)
+    elif suffix == "latest.h5":
+        files = (tmp_path / "latest.h5",)
+        with h5py.File(*files, "w", libver="latest") as file:
+            for name in ("positions", "gamma"):
+                file.create_dataset(name, data=columns(source)[name], chunks=True, compression="gzip", shuffle=True)
     elif suffix == "npy":
         files = tuple(file.with_suffix(".npy") for file in files)
         for file, positions in zip(files, np.split(columns(source)["positions"], 2), strict=True):
@@ -129,6 +146,21 @@ def test_an_import_of_an_export_is_the_same_data(
     np.testing.assert_array_equal(found["chain"], np.tile(np.arange(CHAINS), 2))
     assert np.isnan(found["acceptance"]).all()
     verify(WORLD, tmp_path / "run" / "data" / "dataset.h5")
+
+
+def test_a_data_set_that_others_have_packed(sampled: Path, tmp_path: Path) -> None:
+    source = sampled / "data" / "dataset.h5"
+    path = repacked(source, tmp_path / "dataset.h5")
+    wanted = columns(source)
+    with Dataset(path) as data:
+        for rows in (range(data.rows), range(5, 6), range(6, 22), range(7, 7)):
+            for name, values in data.read(rows).items():
+                np.testing.assert_array_equal(values, wanted[name][rows.start : rows.stop], err_msg=name)
+        for name, values in data.mapped().items():
+            np.testing.assert_array_equal(values, wanted[name], err_msg=name)
+    verify(WORLD, path)
+    export(WORLD, path, tmp_path / "a.npz")
+    assert read_npz(tmp_path / "a.npz")["positions"].tobytes() == wanted["positions"].tobytes()
 
 
 def test_rows_are_ordered_by_gamma_whatever_the_order_of_the_files(sampled: Path, tmp_path: Path) -> None:

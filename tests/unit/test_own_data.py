@@ -18,6 +18,7 @@ from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.export import export
 from lj_vae_hpc.stages.score import score
 from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.store.foreign import read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from tests.conftest import sampled_run
 
@@ -69,10 +70,26 @@ def write_text(path: Path, positions: np.ndarray) -> None:
     np.savetxt(path, positions.reshape(len(positions), -1), fmt="%.9g", header="x1 y1 x2 y2 ...")
 
 
+def write_hdf5(path: Path, positions: np.ndarray, libver: str | None = None, **options: object) -> None:
+    with h5py.File(path, "w", libver=libver) as file:
+        file.create_dataset("positions", data=positions, **options)
+        file["names"] = ["what else", "is in the file"]
+        file["link"] = h5py.SoftLink("/names")
+        file.attrs["title"] = "mine"
+
+
+PACKED = {"compression": "gzip", "shuffle": True}
 WRITE: dict[str, Callable[[Path, np.ndarray], None]] = {
     "a.npy": np.save,
     "fortran.npy": lambda path, positions: np.save(path, np.asfortranarray(positions)),
     "a.npz": lambda path, positions: np.savez_compressed(path, positions=positions),
+    "a.h5": write_hdf5,
+    "big_endian.h5": lambda path, positions: write_hdf5(path, positions.astype(">f8")),
+    "packed.h5": lambda path, positions: write_hdf5(path, positions, chunks=(5, N, 1), **PACKED),
+    "growing.h5": lambda path, positions: write_hdf5(path, positions, maxshape=(None, N, 2)),
+    "latest.h5": lambda path, positions: write_hdf5(path, positions, "latest"),
+    "latest_chunk.h5": lambda path, positions: write_hdf5(path, positions, "latest", chunks=(ROWS, N, 2), **PACKED),
+    "latest_packed.h5": lambda path, positions: write_hdf5(path, positions, "latest", chunks=(5, N, 1), **PACKED),
     "a.xyz": write_xyz,
     "a.gsd": write_gsd,
     "a.txt": write_text,
@@ -93,6 +110,27 @@ def test_every_kind_of_file_gives_the_same_scores(trained: Path, mine: np.ndarra
     for column in ("score", "p_value", "rmse", "pair_energy"):
         found = np.array([float(r[column]) for r in rows])
         np.testing.assert_allclose(found[ROWS:], found[:ROWS], rtol=1e-4, err_msg=column)
+
+
+def test_many_chunks(tmp_path: Path) -> None:
+    """In trees of several levels, and in pages."""
+    positions = np.random.default_rng(1).random((3000, N, 2), np.float32)
+    for libver in ("earliest", "latest"):
+        write_hdf5(tmp_path / "a.h5", positions, libver, chunks=(1, N, 2), **PACKED)
+        found = [one.positions for one in read_configurations(tmp_path / "a.h5", SIDE)]
+        assert np.array_equal(found, positions)
+
+
+def test_what_a_refused_file_is_told_to_do_works(
+    mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_hdf5(tmp_path / "old.h5", mine, compression="lzf")
+    with pytest.raises(UserError) as raised:
+        next(read_configurations(tmp_path / "old.h5", SIDE))
+    monkeypatch.chdir(tmp_path)
+    exec(str(raised.value).split("copy it with h5py: ")[1], {"h5py": h5py})
+    found = [one.positions for one in read_configurations(tmp_path / "new.h5", SIDE)]
+    assert np.array_equal(found, mine)
 
 
 def test_what_is_odd_is_found(trained: Path, mine: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -198,6 +236,11 @@ def test_what_is_learned_is_kept(
         ("a.npz", lambda path, r: np.savez(path, x=r), "no array positions, only: x; accepted are"),
         ("a.npz", lambda path, r: path.write_text("mine"), "a.npz is not a NumPy archive, or is damaged; accepted are"),
         ("a.h5", lambda path, r: path.write_text("mine"), "a.h5 is not HDF5, or is damaged; accepted are"),
+        ("a.h5", lambda path, r: write_hdf5(path, r[..., 0]), r"positions has shape \(12, 8\), expected \(n, N, 2\)"),
+        ("a.h5", lambda path, r: write_hdf5(path, r.astype("S4")), "positions holds .S4, not numbers"),
+        ("a.h5", lambda path, r: h5py.File(path, "w").create_group("x"), "no data set positions, only: x; accepted"),
+        ("a.h5", lambda path, r: write_hdf5(path, r, compression="lzf"), "is packed by lzf, .* copy it with h5py"),
+        ("a.h5", lambda path, r: write_hdf5(path, r, "latest", maxshape=(None, N, 2)), "may grow, .* copy it with"),
         ("a.gsd", lambda path, r: write_gsd(path, r * 1.1), r"row \d+: .* outside the box"),
         ("a", lambda path, r: path.write_text("root:x:0:0::/root:/bin/sh\n"), "row 0, line 1: .*'root:x.*accepted are"),
         ("a.png", lambda path, r: path.write_bytes(b"\x89PNG\r\n\0\0"), "of no kind that lj-vae reads; accepted are"),

@@ -10,10 +10,10 @@ import pytest
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.store.plain import Damaged
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns
 from lj_vae_hpc.store.segments import SegmentWriter, Together, finished_segments, missing_rows, segment_path
+from lj_vae_hpc.store.structure import Damaged
 from lj_vae_hpc.store.verifier import find_damage
 from lj_vae_hpc.store.writer import read_small_hdf5, write_dataset, write_small_hdf5
 
