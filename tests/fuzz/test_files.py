@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import select
 import struct
 import subprocess
@@ -262,7 +261,6 @@ HOSTILE: dict[str, Callable[[h5py.File], object]] = {
     "1e12 chunks": lambda file: missing(file, 10**12),
     "chunks that unpack to 1 GB": lambda file: bomb(file, 80, 10**9),
     "chunks larger than they unpack to": lambda file: bomb(file, 80, 10),
-    "a chunk of 1 GB": lambda file: bomb(file, 10**9 // 64, 10**9),
     "another type": replaced("positions", dtype=np.float64),
     "another shape": replaced("energy", data=np.zeros((80, 2))),
     "objects": replaced("energy", data=np.array([b"x"] * 80, dtype=object), dtype=h5py.string_dtype()),
@@ -365,7 +363,7 @@ def chunks_of_themselves(path: Path) -> None:
 def test_structures_without_end(command: Commands, run: Path, tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path / "endless.h5")
     outcome = command("score", tmp_path / "endless.h5", "-o", run)
-    assert not refused_or_done(outcome, tmp_path / "endless.h5") and re.search("twice|damaged", outcome[1]), outcome
+    assert not refused_or_done(outcome, tmp_path / "endless.h5") and "twice" in outcome[1], outcome
 
 
 def test_archives_that_declare_what_they_do_not_hold(

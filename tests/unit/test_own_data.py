@@ -3,7 +3,9 @@
 import csv
 import io
 import os
+import zlib
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 
 import gsd.hoomd
@@ -76,6 +78,14 @@ def write_hdf5(path: Path, positions: np.ndarray, libver: str | None = None, **o
         file["names"] = ["what else", "is in the file"]
         file["link"] = h5py.SoftLink("/names")
         file.attrs["title"] = "mine"
+
+
+def write_one_chunk(path: Path, rows: int) -> None:
+    """The first of two chunks, of zeros."""
+    with h5py.File(path, "w") as file:
+        shape = (rows, N, 2)
+        data = file.create_dataset("positions", (2 * rows, N, 2), "f4", chunks=shape, compression="gzip")
+        data.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(4 * prod(shape))))
 
 
 PACKED = {"compression": "gzip", "shuffle": True}
@@ -241,6 +251,8 @@ def test_what_is_learned_is_kept(
         ("a.h5", lambda path, r: h5py.File(path, "w").create_group("x"), "no data set positions, only: x; accepted"),
         ("a.h5", lambda path, r: write_hdf5(path, r, compression="lzf"), "is packed by lzf, .* copy it with h5py"),
         ("a.h5", lambda path, r: write_hdf5(path, r, "latest", maxshape=(None, N, 2)), "may grow, .* copy it with"),
+        ("a.h5", lambda path, r: write_one_chunk(path, ROWS), "chunks of positions are missing or damaged"),
+        ("a.h5", lambda path, r: write_one_chunk(path, 1 << 22), "chunks of positions are larger than 128 MiB; copy"),
         ("a.gsd", lambda path, r: write_gsd(path, r * 1.1), r"row \d+: .* outside the box"),
         ("a", lambda path, r: path.write_text("root:x:0:0::/root:/bin/sh\n"), "row 0, line 1: .*'root:x.*accepted are"),
         ("a.png", lambda path, r: path.write_bytes(b"\x89PNG\r\n\0\0"), "of no kind that lj-vae reads; accepted are"),
