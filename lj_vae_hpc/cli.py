@@ -230,8 +230,8 @@ def score(
 ) -> None:  # fmt: skip
     """Scores configurations of your own with the model trained in RUN_DIR: how odd is each of them?
 
-    FILE may be a dataset.h5, .npz with an array positions (n, N, 2), .npy (n, N, 2), .xyz, .gsd, or text with one
-    configuration per line, x1 y1 x2 y2 ... in units of sigma; - is the standard input. Gamma need not be known. The
+    FILE may be a dataset.h5, .npz or HDF5 with an array positions (n, N, 2), .npy (n, N, 2), .xyz, .gsd, or text with
+    one configuration per line, x1 y1 x2 y2 ... in units of sigma; - is the standard input. Gamma need not be known. The
     columns file, row, score, p_value and odd_particles come first: p_value is the share of normal configurations that
     are at least as odd, odd_particles are more likely out of place than not.
     """
@@ -322,7 +322,7 @@ def import_files(
 ) -> None:  # fmt: skip
     """Makes the data set of a new run from configurations of other programs.
 
-    FILE may be text, .xyz, .gsd, .npz, .npy or a dataset.h5. Text holds one configuration per line, x1 y1 x2 y2 ... in
+    FILE may be text, .xyz, .gsd, .npz, .npy, HDF5 or a dataset.h5. Text holds one configuration per line, x1 y1 x2 y2 ... in
     units of sigma, and there is one file per value of sampling.gammas, in their order. The other formats may tell gamma
     themselves.
     """

@@ -1,9 +1,9 @@
 """Reads plain HDF5 files: groups, and arrays that lie in the file itself, in one piece or in chunks, compressed or not.
 
 The HDF5 library ends the process, or does not return, on some damaged files, and opens whatever other files one names.
-This reader cannot. pyfive 1.3, which reads HDF5 without that library, does not replace it: it reads no chunks that were
-written with libver="latest", and trusts the file. 1 MB of chunks took it 2 GB for four numbers, and a header that goes
-on in itself, or a tree whose branches meet, kept it busy until it was killed.
+This reader cannot. pyfive 1.3, which does not use that library either, is no substitute: it trusts what a file says of
+itself, so that a header that goes on in itself, or a tree whose branches meet, kept it busy until it was killed, and
+1 MB of chunks took 2 GB for four numbers. Nor does it read chunks that were written with libver="latest".
 """
 
 import os

@@ -323,20 +323,20 @@ def goes_on_in_itself(path: Path) -> None:
     with h5py.File(path, "w", libver="latest") as file:
         file["positions"] = np.zeros((3, 8, 2))
     data = bytearray(path.read_bytes())
-    place = struct.unpack_from("<Q", data, 36)[0] + 6
-    place += 16 * bool(data[place - 1] & 32) + (1 << (data[place - 1] & 3))
+    root = struct.unpack_from("<Q", data, 36)[0]
+    assert data[root + 5] == 0  # the block's size is one byte, and no times stand before it
     message = struct.pack("<BHBQQ", 16, 16, 0, len(data), 28)
-    data[place : place + 20] = message
+    data[root + 6 : root + 27] = bytes([20]) + message
     path.write_bytes(data + b"OCHK" + message + bytes(4))
 
 
 def meets_itself(path: Path) -> None:
-    """A tree of 30 levels, in which each node names the one below it 64 times."""
+    """A tree of 15 levels, in which each node names the one below it 64 times."""
     with h5py.File(path, "w") as file:
         file["positions"] = np.zeros((3, 8, 2))
     data = bytearray(path.read_bytes())
     leaf = data.index(b"TREE")
-    for level in range(1, 30):
+    for level in range(1, 15):
         child, node = (leaf if level == 1 else len(data) - 24 - 64 * 16 - 8), len(data)
         head = b"TREE" + struct.pack("<BBHQQ", 0, level, 64, 2**64 - 1, 2**64 - 1)
         data += head + struct.pack("<QQ", 0, child) * 64 + bytes(8)
