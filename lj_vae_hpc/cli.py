@@ -322,9 +322,9 @@ def import_files(
 ) -> None:  # fmt: skip
     """Makes the data set of a new run from configurations of other programs.
 
-    FILE may be text, .xyz, .gsd, .npz, .npy, HDF5 or a dataset.h5. Text holds one configuration per line, x1 y1 x2 y2 ... in
-    units of sigma, and there is one file per value of sampling.gammas, in their order. The other formats may tell gamma
-    themselves.
+    FILE may be text, .xyz, .gsd, .npz, .npy or HDF5, such as a dataset.h5. Text holds one configuration per line, x1 y1
+    x2 y2 ... in units of sigma, and there is one file per value of sampling.gammas, in their order. The other formats
+    may tell gamma themselves.
     """
     path = _run_path(output, config_file)
     call("import_files", world, files, path, config_file, overrides, center, module="import_data")
