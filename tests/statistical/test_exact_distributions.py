@@ -139,7 +139,7 @@ def passes(p_values: list[float]) -> bool:
     return min(p_values) > P_MIN / len(p_values)
 
 
-@pytest.fixture(params=[0, 1, 3], ids=["usual moves", "long moves", "every third sweep long"])
+@pytest.fixture(params=[0, 3], ids=["usual moves", "every third sweep long"])
 def moves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which sweeps make long moves."""
     monkeypatch.setitem(CHAINS, "long_every", request.param)
