@@ -19,7 +19,7 @@ from lj_vae_hpc.scan.tasks import DataTask, ModelTask, SampleTask, Task
 SECONDS_TO_MEASURE, SECONDS_AT_MOST = 0.7, 3.0  # of the processor, and by the clock on the wall
 CHAINS_MEASURED = 256
 # Assumed of an ensemble until one has been sampled; typical of N = 30 and γ from 0.1 to 1.
-BURN_IN, SWEEPS_APART, PILOT_SWEEPS = 1_300, 500, 2_600
+BURN_IN, SWEEPS_APART, PILOT_SWEEPS = 850, 350, 1_750
 COPY_SECONDS = 2e-6  # core seconds to copy a configuration into a data set, 0.1 GB/s
 
 
