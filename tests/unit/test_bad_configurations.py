@@ -9,7 +9,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lj_vae_hpc.cli import FileName, cli
+from lj_vae_hpc.cli import cli
+from lj_vae_hpc.cli.options import FileName
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.checks import check_evaluation

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from pyarrow import csv, parquet
 
-from lj_vae_hpc.cli import call
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, link_data
@@ -22,7 +21,7 @@ from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.page import write_page
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
-from lj_vae_hpc.stages import scan
+from lj_vae_hpc.stages import call, scan
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[2]
