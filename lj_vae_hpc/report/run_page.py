@@ -6,7 +6,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lj_vae_hpc.report import data, detection, learned, model
+from lj_vae_hpc.report import data, detection, learned, studies, training
 from lj_vae_hpc.report.explorer import distribution_figures, explorer, figures
 from lj_vae_hpc.report.page import Card, Page, Section
 from lj_vae_hpc.report.panels import Panel
@@ -40,7 +40,7 @@ def page_of(results: Results) -> tuple[Page, list[Panel]]:
     sections += detection.sections(results)
     if results.summary:
         sections.append(learned.section(results.summary["learned_physics"]))
-    sections += [*data.sections(results), *model.sections(results), *_images(results)]
+    sections += [*data.sections(results), training.section(results), *studies.sections(results), *_images(results)]
     page = Page(
         results.name, "Configurations of a two-dimensional fluid under gravity, learned by a variational auto-encoder",
         cards(results), sections, [results.outdated] if results.outdated else [],

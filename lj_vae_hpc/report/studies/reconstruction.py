@@ -1,0 +1,68 @@
+"""The section on reconstruction."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from lj_vae_hpc.report.page import Section, Table
+from lj_vae_hpc.report.panels import BLUE, ORANGE, Panel, panel, spread
+from lj_vae_hpc.report.results import Results
+from lj_vae_hpc.report.studies.monte_carlo import structure, tame
+
+
+def section(results: Results, found: dict[str, Any]) -> Section:
+    """Errors of reconstructed positions, and energies and structure beside those of Monte Carlo."""
+    errors = {name.replace("_", " "): value for name, value in found["position_error"].items()}
+    errors[f"{found['components']['dimensions']} principal components"] = found["components"]["position_error"]
+    failures, energies = found["tumbler_failure_rate"], found["energy_histograms"]
+    panels = []
+    for gamma in spread(np.array(list(found.get("structure", {}))), 2):
+        curves = found["structure"][gamma]["curves"]
+        panels += structure(results, f"reconstructed_gamma_{gamma}", gamma, curves, "reconstructed")
+    if found.get("structure"):
+        panels.insert(0, _energy_shift(found["structure"]))
+    conclusion = (
+        "With every pair, the histogram of pair energies has a Jensen–Shannon distance of"
+        f" {energies['corrected']['jensen_shannon']:.3f} from the true one (0 is equal, 1 is disjoint). Leaving out"
+        " pairs closer than σ, as published,"
+        f" gives {energies['published']['jensen_shannon']:.3f} and hides the overlaps."
+    )
+    if energies["corrected"]["jensen_shannon"] > 0.3:
+        conclusion += " Reconstructions overlap: their positions are good and their energies are not."
+    return Section(
+        "Reconstruction",
+        "Position errors of reconstructed test configurations (root mean square per particle; of the tumbler the"
+        " median). Classical scaling is aligned with the truth. The tumbler lays a configuration on a side of its hull,"
+        f" and puts {100 * failures['exact']:.1f} % even of exact distances on a wrong side. The decoder's coordinates"
+        " are compared as they are. Energies are those of the same configurations beside Monte Carlo.",
+        conclusion, panels, Table.of(("positions by", "error (σ)"), [[n, v] for n, v in errors.items()]),
+    )  # fmt: skip
+
+
+def _energy_shift(structures: dict[str, Any]) -> Panel:
+    """Median and quartiles of U for each γ, of Monte Carlo and of reconstructions."""
+    gammas = [float(g) for g in structures]
+    own = [one["reconstructed"]["energy"] for one in structures.values()]
+    rows = {
+        "Monte Carlo": ("reference_median", "reference_quartiles", BLUE),
+        "reconstructed": ("median", "quartiles", ORANGE),
+    }
+
+    def draw(axes: Axes) -> None:
+        for name, (median, quartiles, colour) in rows.items():
+            middle = np.array([one[median] for one in own])
+            low, high = np.array([one[quartiles] for one in own]).T
+            axes.errorbar(
+                gammas, middle, [middle - low, high - middle], fmt="o-", ms=4, lw=1, capsize=3, color=colour, label=name
+            )
+        axes.set(title="Energy: median and quartiles", xlabel="γ (ε/σ)", ylabel="U (ε)")
+        tame(axes, [one["reference_median"] for one in own])
+        axes.legend()
+
+    columns: dict[str, Any] = {"gamma": gammas}
+    for name, (median, quartiles, _) in rows.items():
+        stem = name.replace(" ", "_")
+        columns |= {f"{stem}_median_epsilon": [one[median] for one in own]}
+        columns |= {f"{stem}_quartile_{k + 1}_epsilon": [one[quartiles][k] for one in own] for k in (0, 1)}
+    return panel("reconstruction_energy", columns, draw)
