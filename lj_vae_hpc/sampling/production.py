@@ -2,10 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from functools import partial as bind
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +18,15 @@ from lj_vae_hpc.run.files import remove_unfinished
 from lj_vae_hpc.run.space import row_bytes
 from lj_vae_hpc.sampling.chains import Begun, Schedule, choose_device, sample_rows, warm_up
 from lj_vae_hpc.sampling.claims import claimed
+from lj_vae_hpc.sampling.division import Task, batches, divide, divide_work
 from lj_vae_hpc.sampling.ensemble import Ensemble, fingerprint
 from lj_vae_hpc.sampling.equilibration import CHAINS
-from lj_vae_hpc.sampling.pilot import gives_data, pilot_table, schedule
+from lj_vae_hpc.sampling.pilot import pilot_table, schedule
 from lj_vae_hpc.sampling.pilots import begun_chains, needs_pilot, run_pilots, stored_pilot
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.segments import SegmentWriter, Together, finished_segments, missing_rows
 from lj_vae_hpc.store.writer import write_dataset
-
-
-@dataclass(frozen=True)
-class Task:
-    """A segment to sample: some rows of an ensemble."""
-
-    ensemble: Ensemble
-    folder: Path
-    rows: range
-    schedule: Schedule
-
-    @cached_property
-    def work(self) -> NDArray[np.int64]:
-        """(chains,) trial moves of each chain that its rows come from; a pilot's chains have come to their first."""
-        samples = self.ensemble.samples_per_chain
-        chains = np.arange(self.rows.start // samples, self.rows.stop // samples)
-        return self.schedule.moves(self.ensemble, chains, CHAINS if gives_data(self.ensemble) else 0)
 
 
 def produce(world: World, ensembles: Sequence[Ensemble], configurations: int, store: Path, label: str) -> bool:
@@ -132,7 +113,7 @@ class Production:
 
     def _run_batch(self, batch: list[Task], progress: Progress) -> None:
         shares = divide_work(batch, self._world.rank, self._world.size)
-        own = sum(int(task.work[_chains(task, rows)].sum()) for task, rows in zip(batch, shares, strict=True))
+        own = sum(task.moves_of(rows) for task, rows in zip(batch, shares, strict=True))
         scale = sum(int(task.work.sum()) for task in batch) / own if own else 0.0  # rank 0 speaks for all
         begun = self._world.on_root(lambda: [_begun(task) for task in batch])
         parts = [self._sample(*one, progress, scale) for one in zip(batch, shares, begun, strict=True)]
@@ -155,47 +136,6 @@ def _begun(task: Task) -> Begun | None:
     return (
         begun_chains(task.ensemble, task.folder) if task.rows.start < CHAINS * task.ensemble.samples_per_chain else None
     )
-
-
-def _chains(task: Task, rows: range) -> slice:
-    """Some of a task's rows as chains of the task."""
-    samples = task.ensemble.samples_per_chain
-    return slice((rows.start - task.rows.start) // samples, (rows.stop - task.rows.start) // samples)
-
-
-def divide(rows: range, most: int, samples_per_chain: int) -> list[range]:
-    """Parts of at most so many rows, whole chains each, as equal as can be."""
-    chains = len(rows) // samples_per_chain
-    parts = -(-chains // max(1, most // samples_per_chain))
-    edges = [rows.start + chains * k // parts * samples_per_chain for k in range(parts + 1)]
-    return [range(a, b) for a, b in pairwise(edges)]
-
-
-def batches(tasks: list[Task]) -> list[list[Task]]:
-    """Tasks one after the other until they are about one full segment together."""
-    result: list[list[Task]] = []
-    size = 0
-    for task in tasks:
-        if not result or size + len(task.rows) > task.ensemble.sampling.segment_rows:
-            result.append([])
-            size = 0
-        result[-1].append(task)
-        size += len(task.rows)
-    return result
-
-
-def divide_work(batch: list[Task], rank: int, ranks: int) -> list[range]:
-    """The rows of each task that a rank samples: whole chains, and about equal work for every rank."""
-    cost = np.concatenate([task.work for task in batch]) + 1.0
-    owner = ((np.cumsum(cost) - cost / 2) * ranks / cost.sum()).astype(int)  # ascending
-    first, last = (int(edge) for edge in np.searchsorted(owner, (rank, rank + 1)))
-    shares, start = [], 0
-    for task in batch:
-        a, b = (min(max(edge - start, 0), len(task.work)) for edge in (first, last))
-        samples = task.ensemble.samples_per_chain
-        shares.append(range(task.rows.start + a * samples, task.rows.start + b * samples))
-        start += len(task.work)
-    return shares
 
 
 def has_pilot(ensemble: Ensemble) -> bool:

@@ -11,8 +11,9 @@ import numpy as np
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.sampling.chains import Chains, warm_up
+from lj_vae_hpc.sampling.division import divide
 from lj_vae_hpc.sampling.equilibration import CHAINS
-from lj_vae_hpc.sampling.production import divide, has_pilot
+from lj_vae_hpc.sampling.production import has_pilot
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.tasks import DataTask, ModelTask, SampleTask, Task
 

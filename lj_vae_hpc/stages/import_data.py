@@ -18,8 +18,9 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.folder import RunDir, open_run
+from lj_vae_hpc.sampling.division import divide
 from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of
-from lj_vae_hpc.sampling.production import assemble, divide, together
+from lj_vae_hpc.sampling.production import assemble, together
 from lj_vae_hpc.store.foreign import Configuration, find_problem, read_configurations
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.segments import SegmentWriter

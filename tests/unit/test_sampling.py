@@ -1,6 +1,4 @@
-"""Streams, the kernel and ensembles, exactly."""
-
-from pathlib import Path
+"""The kernel and ensembles, exactly."""
 
 import numba
 import numpy as np
@@ -14,51 +12,8 @@ from lj_vae_hpc.sampling.arithmetic import ON_VECTORS
 from lj_vae_hpc.sampling.chains import Chains, Schedule, sample_rows
 from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of, fingerprint
 from lj_vae_hpc.sampling.pilot import tuned_step
-from lj_vae_hpc.sampling.production import Task, batches, divide, divide_work
-from lj_vae_hpc.sampling.streams import philox, stream, trial_numbers
-from lj_vae_hpc.sampling.vectors import LANES, load, store, words
-
-
-@numba.njit
-def draw(c0, c1, c2, c3, k0, k1, out):
-    a, b, c, d = philox(words(c0), words(c1), words(c2), words(c3), k0, k1)
-    store(out, 0, a)
-    store(out, 1, b)
-    store(out, 2, c)
-    store(out, 3, d)
-
-
-@pytest.mark.parametrize(
-    ("counter", "key", "expected"),
-    [  # the known answers that the authors of the generator publish
-        ([0] * 4, [0] * 2, [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]),
-        ([0xFFFFFFFF] * 4, [0xFFFFFFFF] * 2, [0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD]),
-        (
-            [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344],
-            [0xA4093822, 0x299F31D0],
-            [0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1],
-        ),
-    ],
-)
-def test_philox_known_answers(counter: list[int], key: list[int], expected: list[int]) -> None:
-    drawn = np.empty((4, LANES), np.uint32)
-    draw(*(np.uint32(v) for v in counter + key), drawn)
-    assert (drawn == np.array(expected)[:, None]).all()
-
-
-def test_numbers_of_a_trial_are_centred_and_never_reach_their_bounds() -> None:
-    @numba.njit
-    def evaluate(given, out):
-        right, up, threshold = trial_numbers(load(given, 0), load(given, 1))
-        store(out, 0, right)
-        store(out, 1, up)
-        store(out, 2, threshold)
-
-    given, out = np.zeros((2, LANES), np.uint32), np.empty((3, LANES), np.float32)
-    given[:, 1] = 0xFFFFFFFF
-    evaluate(given, out)
-    assert out[:, 0].tolist() == [2.0**-21 - 1, 2.0**-21 - 1, 2.0**-23]
-    assert out[:, 1].tolist() == [1 - 2.0**-21, 1 - 2.0**-21, 1 - 2.0**-23]
+from lj_vae_hpc.sampling.streams import stream
+from lj_vae_hpc.sampling.vectors import LANES, load, store
 
 
 def test_exponential() -> None:
@@ -265,40 +220,6 @@ def test_the_order_of_gammas_does_not_matter() -> None:
     assert {given[0].key, given[1].key, given[2].key} == {as_range[k].key for k in (0, 1, 3)}
     assert fingerprint(given, 10) == fingerprint(sorted_, 10) != fingerprint(given, 11)
     assert fingerprint(given, 10) != fingerprint(as_range, 10) and fingerprint(given, 10, "a") != fingerprint(given, 10)
-
-
-def test_rows_are_divided_in_whole_chains() -> None:
-    for rows, most, samples in ((range(1200), 37, 1), (range(50, 1200), 50, 5), (range(3), 1, 1), (range(8), 2, 4)):
-        parts = divide(rows, most, samples)
-        assert [r for part in parts for r in part] == list(rows)
-        assert max(map(len, parts)) <= max(most, samples) and all(len(part) % samples == 0 for part in parts)
-
-
-@pytest.mark.parametrize("ranks", [1, 2, 3, 7, 500])
-def test_work_is_divided_evenly_and_completely(ranks: int) -> None:
-    """Chains of the pilot are at their first sample already; here it has 512, and each chain gives 2."""
-    e = ensemble(samples_per_chain=2, segment_rows=100)
-    slow = Schedule(0.3, 300, 7)
-    tasks = [
-        Task(e, Path(), range(1000, 1040), HOW),
-        Task(e, Path(), range(1040, 1060), slow),
-        Task(e, Path(), range(0, 90), HOW),
-    ]
-    assert [len(batch) for batch in batches(tasks)] == [2, 1]
-    assert tasks[0].work.tolist() == [12 * 7] * 12 + [12 * (30 + 7)] * 8
-    shares = [divide_work(tasks, rank, ranks) for rank in range(ranks)]
-    for k, task in enumerate(tasks):
-        assert [row for share in shares for row in share[k]] == list(task.rows)
-        assert all(len(share[k]) % 2 == 0 for share in shares)
-    work = [
-        sum(
-            int(t.work[[row // 2 - t.rows.start // 2 for row in s[::2]]].sum())
-            for t, s in zip(tasks, share, strict=True)
-        )
-        for share in shares
-    ]
-    total = sum(int(task.work.sum()) for task in tasks)
-    assert sum(work) == total and max(work) <= total / ranks + 12 * 307
 
 
 def test_tuning_reaches_its_target() -> None:
