@@ -17,7 +17,7 @@ SCALARS = tuple(name for name in COLUMNS if name != "positions")
 def write_extxyz(path: Path, data: Dataset, box_side: float, advance: Advance) -> None:
     """Writes extended XYZ: a frame per row, the cell L x L x 1 σ³, not periodic, the other columns as frame properties.
 
-    Every number reads back as the same float. The extxyz library, with which foreign.py reads such files, would
+    Every number reads back as the same float. The extxyz library, with which foreign/xyz.py reads such files, would
     round frame properties to 8 decimals and wrap integers to 32 bits. Particles are of species X, no element.
 
     Args:

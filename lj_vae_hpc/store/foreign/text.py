@@ -1,0 +1,39 @@
+"""Text with one configuration per line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.store.foreign.configuration import ACCEPTED, Configuration
+
+LONGEST_LINE = 1 << 24  # bytes
+
+
+def lines_of(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a file; an endless one in pieces."""
+    return iter(lambda: file.readline(LONGEST_LINE), b"")
+
+
+def read_text(lines: Iterator[bytes], path: Path, box_side: float) -> Iterator[Configuration]:
+    """The lines; those that begin with # are comments."""
+    row = 0
+    for number, line in enumerate(lines, 1):
+        words = line.decode(errors="replace").replace(",", " ").split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(line) >= LONGEST_LINE:
+            raise UserError(f"{path}, line {number}: longer than {LONGEST_LINE} bytes")
+        try:
+            numbers = np.array(words, dtype=np.float64)
+        except ValueError as error:
+            other = "" if row else f"; {ACCEPTED}"
+            raise UserError(
+                f"{path}, row {row}, line {number}: {error!s:.100}; expected numbers x1 y1 x2 y2 ...{other}"
+            ) from None
+        if len(numbers) % 2:
+            raise UserError(f"{path}, row {row}, line {number}: {len(numbers)} numbers, x and y do not pair up")
+        yield Configuration(f"row {row}, line {number}", numbers.reshape(-1, 2))
+        row += 1
