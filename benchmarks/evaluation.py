@@ -10,7 +10,7 @@ last.
 import argparse
 import tempfile
 
-from sampler import lj_vae
+from commands import lj_vae
 
 QUICK = "-s sampling.protocol=reference -s sampling.sweeps=200 -s training.epochs=1"
 

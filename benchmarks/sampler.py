@@ -6,50 +6,28 @@ Everything that is compared is measured in turns in one run, so that both see th
 `core` compiles benchmarks/metropolis.cpp with g++ -O3 -march=native.
 """
 
-import os
-import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numba
 import numpy as np
-from arviz_stats.base import array_stats
+from commands import ROOT
 from numba import float32, uint32
+from sampler_commands import campaign, growth, ranks
+from sampler_moves import moves, steps
 
-from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling import vectors
 from lj_vae_hpc.sampling.arithmetic import on_vectors
 from lj_vae_hpc.sampling.chains import Chains
-from lj_vae_hpc.sampling.ensemble import Ensemble
-from lj_vae_hpc.sampling.pilot import observe, tuned_step
 from lj_vae_hpc.sampling.streams import philox, stream, trial_numbers
 from lj_vae_hpc.sampling.vectors import LANES, fma, load, select, store, words
 
-ROOT = Path(__file__).resolve().parents[1]
-FIRST_MOVES = """
-import os, sys, time
-
-from lj_vae_hpc.__main__ import main
-from lj_vae_hpc.sampling.chains import Chains
-
-run = Chains.run
-
-def timed(*arguments):
-    run(*arguments)
-    print(time.time() - float(started), flush=True)
-    os._exit(0)
-
-started, *sys.argv = sys.argv[1:]
-Chains.run = timed
-main()
-"""  # a command until its first trial moves
 N, GAMMA, STEP = 30, 0.4, 0.2
 OPERATIONS = on_vectors(System().pair_potential)
 distance_squared, exp_negative, pair_energy = (
@@ -202,144 +180,6 @@ def scaling() -> None:
         slope = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
         each = ", ".join(f"{n}: {1e9 * s / n / LANES:.0f}" for n, s in zip(sizes, seconds, strict=True))
         print(f"{name}: a sweep costs N^{slope:.2f}; ns per trial move at N = {each}")
-
-
-def steps() -> None:
-    """Autocorrelation time of U against the step and its acceptance: which acceptance the pilot should aim at."""
-    every, records, count = 20, 800, 64
-    for gamma in (0.1, 0.4, 1.0, 3.0):
-        found = []
-        for step in (0.2, 0.3, 0.4, 0.6, 0.9, 1.4, 2.0, 3.0):
-            chains = Chains(stream("3"), System(), gamma, step, np.arange(count))
-            chains.run(4000)
-            accepted, series = 0, np.empty((count, records))
-            for k in range(records):
-                accepted += chains.run(every).sum()
-                series[:, k] = chains.energy
-            tau = every * series.size / array_stats.ess(series, chain_axis=0, draw_axis=1, method="mean")
-            found.append(f"{step:g}: {tau:.0f} ({accepted / (count * N * every * records):.2f})")
-        print(f"gamma {gamma:g}, step: tau of U in sweeps (acceptance)  {', '.join(found)}")
-
-
-def moves() -> None:
-    """Independent configurations per second with long moves and other targets of the acceptance, against neither.
-
-    τ is the largest of U, Σy and the number of close pairs.
-    """
-    every, records, count, parts = 16, 800, 192, 6
-    tried = ((0.2, 0), (0.2, 2), (0.2, 4), (0.2, 8), (0.3, 4))
-    for gamma in (0.1, 0.4, 0.7, 1.0, 2.0, 3.0, 5.0):
-        usual = 0.0
-        for acceptance, long_every in tried:
-            sampling = Sampling(target_acceptance=acceptance, long_every=long_every)
-            step = tuned_step(Ensemble(1, System(), gamma, sampling))
-            chains = Chains(stream("4"), System(), gamma, step, np.arange(count), long_every=long_every)
-            chains.run(3000)
-            series, seconds = np.empty((3, count, records)), np.empty(records)
-            for k in range(records):
-                started = time.perf_counter()
-                chains.run(every)
-                seconds[k] = time.perf_counter() - started
-                series[:, :, k] = observe(chains, chains.positions)
-            tau = [
-                max(every * one.size / array_stats.ess(one, chain_axis=0, draw_axis=1, method="mean") for one in part)
-                for part in np.split(series, parts, axis=1)
-            ]
-            rates = count * every / np.median(seconds) / np.array(tau)
-            rate, error = rates.mean(), rates.std(ddof=1) / np.sqrt(parts)
-            usual = usual or rate
-            print(
-                f"gamma {gamma:g}, acceptance {acceptance:g}, long every {long_every}: step {step:.3g}, tau "
-                f"{np.mean(tau):.0f} sweeps, {rate:,.0f} ± {error:,.0f} independent configurations/s, "
-                f"{rate / usual:.2f} ± {error / usual:.2f}",
-                flush=True,
-            )
-
-
-def lj_vae(ranks: int, *arguments: object) -> tuple[str, float, float]:
-    """Output, wall seconds and largest resident memory of a process (MB) of the command line on some ranks."""
-    environment = os.environ | {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    command = ["mpirun", "-n", str(ranks), "/usr/bin/env", "bash", "-c"]
-    # The shell that is not replaced can ask for the memory of its only child.
-    script = f"{sys.executable} -c 'import resource, subprocess, sys; s = subprocess.call(sys.argv[1:]); " + (
-        'sys.stdout.write("\\nMB=%d\\n" % (resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1e3)); sys.exit(s)'
-        f"' {ROOT}/bin/lj-vae {' '.join(map(str, arguments))}"
-    )
-    started = time.perf_counter()
-    done = subprocess.run([*command, script], capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return done.stdout, time.perf_counter() - started, max(map(float, re.findall(r"MB=(\d+)", done.stdout)))
-
-
-def ranks() -> None:
-    """Two ranks against one, with pinned data: `reference`, so that there is as much to do for both."""
-    ratios = []
-    with tempfile.TemporaryDirectory() as folder:
-        for k in range(3):
-            found = []
-            for n in (1, 2):
-                output, _, _ = lj_vae(
-                    n, "generate", "-o", f"{folder}/{k}-{n}", "-s sampling.protocol=reference",
-                    "-s sampling.gammas=[1.0]",
-                    f"-s sampling.sweeps={6000 * n}", "-s sampling.configurations=8192",
-                )  # fmt: skip
-                number, unit = re.findall(r"sampling: 100 %, (\S+?)([kMG]) trial moves/s", output)[-1]
-                found.append(float(number) * {"k": 1e3, "M": 1e6, "G": 1e9}[unit])
-            ratios.append(found[1] / found[0])
-            print(
-                f"1 rank {found[0] / 1e6:.0f} M trial moves/s, 2 ranks {found[1] / 1e6:.0f} M: {ratios[-1]:.2f} times"
-            )
-    print(f"two ranks {statistics.median(ratios):.2f} times one")
-
-
-def campaign() -> None:
-    """Whole commands on two ranks: the published size in proved equilibrium, a scan over γ, a second start."""
-    with tempfile.TemporaryDirectory() as folder:
-        lj_vae(2, "generate", "-o", f"{folder}/first", "-s sampling.configurations=10")
-        seconds = []
-        for k in range(5):
-            arguments = ["lj-vae", "generate", "-o", f"{folder}/second-{k}", "-s", "sampling.configurations=10"]
-            done = subprocess.run(
-                [sys.executable, "-c", FIRST_MOVES, str(time.time()), *arguments], capture_output=True, text=True,
-                check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
-            )  # fmt: skip
-            seconds.append(float(done.stdout))
-        print(
-            f"second start: {statistics.median(seconds):.2f} s until `lj-vae generate` has made its first trial moves "
-            f"(from {min(seconds):.2f} to {max(seconds):.2f})"
-        )
-        _, published, memory = lj_vae(
-            2, "generate", "-o", f"{folder}/published", "-c", ROOT / "configs/equilibrated.yaml"
-        )
-        print(f"4 x 10,000 in proved equilibrium on 2 ranks: {published:.1f} s, {memory:.0f} MB per rank")
-        for count in (40, 200):
-            _, wall, memory = lj_vae(
-                2, "generate", "-o", f"{folder}/scan-{count}", "-s sampling.configurations=1000",
-                f"-s 'sampling.gammas={{start: 0.005, stop: 1.995, num: {count}}}'",
-            )  # fmt: skip
-            print(
-                f"{count} x 1,000 in proved equilibrium on 2 ranks: {wall:.1f} s, {memory:.0f} MB per rank, "
-                f"{wall / published:.2f} times 4 x 10,000"
-            )
-
-
-def growth() -> None:
-    """A scan of 8 γ × 500 that grows by one γ, against the nine of them made at once."""
-    eight, nine = ("{start: 0.2, stop: 1.95, num: 8}", "{start: 0.2, stop: 2.2, num: 9}")
-    shares = []
-    with tempfile.TemporaryDirectory() as folder:
-        for k in range(3):
-            settings = "-s sampling.configurations=500"
-            lj_vae(2, "generate", "-o", f"{folder}/grown-{k}", settings, f"-s 'sampling.gammas={eight}'")
-            _, grown, _ = lj_vae(2, "generate", "-o", f"{folder}/grown-{k}", f"-s 'sampling.gammas={nine}'")
-            _, anew, _ = lj_vae(2, "generate", "-o", f"{folder}/anew-{k}", settings, f"-s 'sampling.gammas={nine}'")
-            files = (Path(folder) / f"{name}-{k}" / "data" / "dataset.h5" for name in ("grown", "anew"))
-            if len({file.read_bytes() for file in files}) > 1:
-                raise SystemExit("the grown data set differs from the one made at once")
-            shares.append(grown / anew)
-            print(f"one γ more: {grown:.1f} s; all nine anew: {anew:.1f} s; {100 * shares[-1]:.0f} %")
-    print(f"growing takes {100 * statistics.median(shares):.0f} % of making it anew, and gives the same bytes")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from sampler import ROOT, lj_vae
+from commands import ROOT, lj_vae
 
 BATCH, TURN, ROUNDS = 128, 3, 9
 OPERATIONS = 6 * (900 * 9 * (60 + 60 * 50 + 50 * 50 + 50 * 60 + 60) + 45_000 * 120)  # a configuration's, both ways
