@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BATCH, DISTANCES = 512, 1 << 25  # at most so many configurations and so many of their distances at once
 
+CODES = -1  # in place of a number of features: the latent means, which are there already
+
 Advance = Callable[[float], None]
 
 
@@ -77,9 +79,11 @@ class Scorer:
         with threadpool_limits(1):
             start = 0
             for score, width in zip(self.scores, widths, strict=True):
-                if width:
+                if width == CODES:
+                    score.fit(codes[:, :-1], gamma)
+                elif width:
                     score.fit(features[:, start : start + width], gamma)
-                start += width
+                    start += width
         self.is_fitted = True
 
     def __call__(self, configurations: Configurations, claims: bool, particles: bool = False) -> Arrays:
@@ -106,8 +110,9 @@ class Scorer:
     def _features(self, configurations: Configurations) -> Any:
         one = Pass(self._network, configurations, self.learned)
         columns = [score.features(one) for score in self.scores]
-        self._widths = [0 if part is None else part.shape[1] for part in columns]
-        return np.concatenate([part for part in columns if part is not None], axis=1)
+        self._widths = [0 if part is None else CODES if part is one.latent_mean else part.shape[1] for part in columns]
+        own = [part for part, width in zip(columns, self._widths, strict=True) if part is not None and width != CODES]
+        return np.concatenate(own, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,11 +16,10 @@ from lj_vae_hpc.store.foreign import find_problem, read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Layout
 from lj_vae_hpc.training.batches import Configurations, read_rows
-from lj_vae_hpc.training.splits import Splits
+from lj_vae_hpc.training.splits import Rows, Splits
 
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel.world import World
-    from lj_vae_hpc.training.splits import Rows
 
 NUMBERS_AT_ONCE = 1 << 16  # particles of a file of the user's
 
@@ -31,11 +30,11 @@ class Source:
 
     Attributes:
         data: the data set, open.
-        rows: (n,) row numbers.
+        rows: n row numbers, which slices give.
     """
 
     data: Dataset
-    rows: NDArray[np.int64]
+    rows: Rows | range
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -47,11 +46,16 @@ class Source:
 
     def read(self, part: range) -> Configurations:
         """The configurations at some places of `rows`."""
-        return read_rows(self.data, self.rows[part.start : part.stop])
+        return read_rows(self.data, np.asarray(self.rows[part.start : part.stop]))
+
+    def of(self, gamma: float) -> "Source":
+        """The configurations of one γ, of a split."""
+        assert isinstance(self.rows, Rows)
+        return Source(self.data, self.rows.of([gamma]))
 
     def origins(self, part: range) -> NDArray[np.int64]:
         """(n, 3) what each configuration is, wherever it stands: number of its ensemble, chain, sample of the chain."""
-        which, row = np.divmod(self.rows[part.start : part.stop], self._layout.configurations)
+        which, row = np.divmod(np.asarray(self.rows[part.start : part.stop]), self._layout.configurations)
         chain, sample = np.divmod(row, self._layout.samples_per_chain)
         return np.stack([self._numbers[which], chain, sample], axis=1)
 
@@ -147,21 +151,25 @@ def own_configurations(path: Path, config: RunConfig) -> Given:
 
 def everything(data: Dataset) -> Source:
     """All rows of a data set, in their order."""
-    return Source(data, np.arange(data.rows, dtype=np.int64))
+    return Source(data, range(data.rows))
 
 
-def of_gammas(data: Dataset, rows: "Rows", gammas: Sequence[float]) -> Source:
+def of_gammas(data: Dataset, rows: Rows, gammas: Sequence[float]) -> Source:
     """Those of some rows whose γ is among the given ones.
 
     Raises:
         UserError: there are none.
     """
-    numbers = rows[0 : len(rows)]
-    kept = np.isin(np.array(data.layout.gammas)[numbers // data.layout.configurations], gammas)
-    if not kept.any():
+    own = rows.of(gammas)
+    if not len(own):
         listed = ", ".join(f"{gamma:g}" for gamma in gammas)
         raise UserError(f"{data.path} holds none of the γ that the model was trained on: {listed}")
-    return Source(data, numbers[kept])
+    return Source(data, own)
+
+
+def pieces(rows: int, size: int) -> list[range]:
+    """Some rows in order, `size` at a time."""
+    return [range(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def batches(world: "World", rows: int, size: int) -> list[range]:
@@ -169,9 +177,9 @@ def batches(world: "World", rows: int, size: int) -> list[range]:
 
     The batches do not depend on the ranks, so that no sum over a batch is rounded otherwise with more of them.
     """
-    starts = range(0, rows, size)
-    mine = world.shard(len(starts))
-    return [range(start, min(start + size, rows)) for start in starts[mine.start : mine.stop]]
+    every = pieces(rows, size)
+    mine = world.shard(len(every))
+    return every[mine.start : mine.stop]
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ Positions = NDArray[np.float32]
 
 BINS = 40  # of histograms whose Jensen-Shannon distance is taken
 WIDTH, RANGE = 0.1, 4.0  # of the bins of g(r), and where it ends, in σ
-PAIRS = 1 << 21  # at once
+PAIRS = 1 << 18  # at once
 HIGHEST = 1e30  # ε; two particles at one place have no finite energy
 SLICES, CELLS = 20, 20  # of ρ(y), and of the occupancy grid along each side
 
@@ -45,6 +45,12 @@ def hexatic_order(positions: Positions) -> Floats:
 
     Nelson and Halperin, Phys. Rev. B 19, 2457 (1979).
     """
+    size = max(1, PAIRS // positions.shape[1] ** 2)
+    return np.concatenate([_hexatic(positions[start : start + size]) for start in range(0, len(positions), size)])
+
+
+def _hexatic(positions: Positions) -> Floats:
+    """The same of so many configurations as are in memory at once."""
     x = positions.astype(np.float64)
     offset = x[:, None, :, :] - x[:, :, None, :]
     squared = (offset**2).sum(axis=-1)

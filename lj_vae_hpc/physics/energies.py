@@ -5,7 +5,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lj_vae_hpc.physics.potentials.base import Potential
 
-PAIRS_AT_ONCE = 2_000_000  # bounds the memory of one chunk to some tens of MB
+PAIRS_AT_ONCE = 1 << 18  # of several configurations, a chunk of some MB
+MOST_PAIRS = 2_000_000  # of one configuration, which are in memory at once
 
 
 def pair_distances_squared(positions: ArrayLike) -> NDArray[np.float64]:
@@ -21,9 +22,9 @@ def pair_energy(positions: ArrayLike, potential: Potential) -> NDArray[np.float6
     """(n,) Σ_{i<j} u(r_ij) in ε of positions (n, N, 2) in σ."""
     r = np.asarray(positions)
     pairs = r.shape[1] * (r.shape[1] - 1) // 2
-    if pairs > PAIRS_AT_ONCE:
+    if pairs > MOST_PAIRS:
         return np.array([_pair_energy_by_particle(one.astype(np.float64), potential) for one in r])
-    chunk = PAIRS_AT_ONCE // max(1, pairs)
+    chunk = max(1, PAIRS_AT_ONCE // max(1, pairs))
     parts = [potential.energy(pair_distances_squared(r[k : k + chunk])).sum(axis=1) for k in range(0, len(r), chunk)]
     return np.concatenate(parts) if parts else np.empty(0)
 

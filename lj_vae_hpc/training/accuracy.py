@@ -167,13 +167,10 @@ def measure(network: Network, config: RunConfig, training: Configurations, other
     """
     quantity, dimensions = _quantity(network, config), network.module.latent_dim
     linear = Linear.of(quantity, training, dimensions)
-    found: list[Reconstruct] = [lambda some, _: quantity.decoded(some), linear.mean_of]
-    if linear.pca is not None:
-        found.append(partial(linear.kept, dimensions=dimensions))
-    of_network, variance, *rest = _mean_squares(quantity, others, found)
+    of_network, variance = _mean_squares(quantity, others, [lambda some, _: quantity.decoded(some), linear.mean_of])
     return Accuracy(
         quantity.quantity, quantity.unit, quantity.error(of_network, variance),
-        quantity.error(rest[0], variance) if rest else None, dimensions,
+        linear.error(others, dimensions), dimensions,
     )  # fmt: skip
 
 
@@ -195,9 +192,8 @@ def small_latent_warning(network: Network, config: RunConfig, training: Configur
     linear = Linear.of(quantity, training.part(slice(half, None)), least)
     if linear.pca is None:
         return said
-    found: list[Reconstruct] = [linear.mean_of, *(partial(linear.kept, dimensions=k) for k in (dimensions, least))]
-    variance, *lost = _mean_squares(quantity, training.part(slice(half)), found)
-    given, enough = (shown(quantity.error(one, variance), quantity.unit) for one in lost)
+    errors = [linear.error(training.part(slice(half)), k) for k in (dimensions, least)]
+    given, enough = (shown(one, quantity.unit) for one in errors if one is not None)
     return f"{said}: {quantity.quantity} with PCA of {dimensions} dimensions {given}, of {least} dimensions {enough}"
 
 
@@ -234,11 +230,19 @@ class Linear:
         pca = principal_components(samples.cpu().numpy(), dimensions) if few else None
         return cls(samples.mean(dim=0), pca, quantity)
 
+    @torch.no_grad()
+    def error(self, others: Configurations, dimensions: int) -> float | None:
+        """What so many components lose of other configurations; None where there are none."""
+        if self.pca is None:
+            return None
+        kept = partial(self._kept, dimensions=dimensions)
+        return self.quantity.error(*_mean_squares(self.quantity, others, [kept, self.mean_of]))
+
     def mean_of(self, _: Configurations, samples: Tensor) -> Tensor:
         """What is compared, of the mean sample instead of each."""
         return self.quantity.compared(self.mean.expand_as(samples))
 
-    def kept(self, _: Configurations, samples: Tensor, dimensions: int) -> Tensor:
+    def _kept(self, _: Configurations, samples: Tensor, dimensions: int) -> Tensor:
         """What is compared, of what the first components keep of samples."""
         assert self.pca is not None
         axes = torch.from_numpy(self.pca.components_[:dimensions]).to(samples)

@@ -1,6 +1,9 @@
 """Which configurations train, choose the best epoch, and test."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,31 +17,44 @@ GOLDEN = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio, to the nearest 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows of a data set: all samples of some chains, at every γ.
+    """Rows of a data set: all samples of some chains, at every γ or at some.
 
     A slice gives row numbers chain after chain, and for each chain all γ, so that every slice is a fair mixture of γ.
+    Only what a slice asks for is in memory.
 
     Attributes:
         layout: of the data set.
         chains: numbers of the chains, ascending.
+        gammas: which γ; None for all.
     """
 
     layout: Layout
     chains: NDArray[np.int64]
+    gammas: Sequence[float] | None = None
+
+    def of(self, gammas: Sequence[float]) -> Self:
+        """Those of some γ."""
+        return replace(self, gammas=gammas)
 
     def __len__(self) -> int:
         return len(self.chains) * self._per_chain
 
     def __getitem__(self, which: slice) -> NDArray[np.int64]:
         place, rest = np.divmod(np.arange(*which.indices(len(self)), dtype=np.int64), self._per_chain)
-        sample, gamma = np.divmod(rest, len(self.layout.gammas))
+        sample, gamma = np.divmod(rest, max(1, len(self._numbers)))
         samples = self.layout.samples_per_chain
-        return gamma * self.layout.configurations + self.chains[place] * samples + sample
+        return self._numbers[gamma] * self.layout.configurations + self.chains[place] * samples + sample
 
     @property
     def _per_chain(self) -> int:
         """Rows of one chain number, all γ together."""
-        return len(self.layout.gammas) * self.layout.samples_per_chain
+        return len(self._numbers) * self.layout.samples_per_chain
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int64]:
+        """Which of the layout's γ they are, ascending."""
+        every = self.layout.gammas
+        return np.arange(len(every)) if self.gammas is None else np.flatnonzero(np.isin(every, self.gammas))
 
 
 @dataclass(frozen=True)

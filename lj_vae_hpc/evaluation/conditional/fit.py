@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.evaluation.conditional.kernels import hat_functions
 from lj_vae_hpc.evaluation.conditional.model import RANGE, SPACING, ConditionalModel
-from lj_vae_hpc.evaluation.sources import Source, batches
+from lj_vae_hpc.evaluation.sources import Source, batches, pieces
 
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel.world import World
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 CONFIGURATIONS = 16_384  # of the training split that are used, at most
-BATCH = 1024  # configurations at once; more ranks than there are batches do not help
+BATCH = 1024  # configurations whose random places are drawn together; more ranks than there are batches do not help
+GROUPS = 512  # places and others at once, whose pair features are in memory
 PARTICLES = 2  # of each configuration, for each window
 OTHERS = 8  # random positions beside the true one
 WINDOW = 0.6  # half width of the small window, in σ; the other window is the box
+KNOTS = round(RANGE / SPACING) + 1
 SMOOTHNESS = 1e-2  # prior precision of the second differences of the pair function, in (k_B T)^-2
 STEPS = 60  # of Newton's method, at most
 TOLERANCE = 1e-8  # relative change of the loss that ends it
@@ -44,12 +46,11 @@ def fit_conditional(world: "World", training: Source, gammas: Sequence[float], b
     rows = min(len(training), CONFIGURATIONS)
     parts = batches(world, rows, BATCH)
     examples = [_Examples.of(training, part, gammas, box_side) for part in parts]
-    knots = round(RANGE / SPACING) + 1
-    size = knots + len(gammas)
-    differences = np.diff(np.eye(knots), 2, axis=0)
+    size = KNOTS + len(gammas)
+    differences = np.diff(np.eye(KNOTS), 2, axis=0)
     prior = np.zeros((size, size))
-    prior[:knots, :knots] = SMOOTHNESS * differences.T @ differences
-    prior[knots - 1, knots - 1] += 1e6  # the pair function ends at 0
+    prior[:KNOTS, :KNOTS] = SMOOTHNESS * differences.T @ differences
+    prior[KNOTS - 1, KNOTS - 1] += 1e6  # the pair function ends at 0
     prior += 1e-6 * np.eye(size)
     found = np.zeros(size)
     loss, gradient, hessian = _sums(world, examples, found, prior)
@@ -65,20 +66,24 @@ def fit_conditional(world: "World", training: Source, gammas: Sequence[float], b
         if before - loss <= TOLERANCE * abs(before):
             break
     errors = np.sqrt(np.diag(np.linalg.inv(hessian)))
-    return ConditionalModel(found[:knots], errors[:knots], gammas, found[knots:], errors[knots:], box_side)
+    return ConditionalModel(found[:KNOTS], errors[:KNOTS], gammas, found[KNOTS:], errors[KNOTS:], box_side)
 
 
 class _Examples:
-    """Some true positions among others.
+    """Some true positions among others. Their pair features, which are many, are computed where they are used.
 
     Attributes:
-        features: (g, c, K) of every place, the true one first.
-        height: (g, c) y of every place, in σ.
-        gamma: (g,) which γ.
+        positions: (n, N, 2) of the configurations, in σ.
+        number: (n,) which γ.
+        windows: of each window, which particles (n, p) and their places (n, p, c, 2) in σ, the true one first.
+        size: number of parameters.
     """
 
-    def __init__(self, features: NDArray[np.float32], height: Floats, gamma: NDArray[np.int64], size: int) -> None:
-        self.features, self.height, self.gamma, self.size = features, height, gamma, size
+    def __init__(
+        self, positions: NDArray[np.float32], number: NDArray[np.int64],
+        windows: list[tuple[NDArray[np.int64], Floats]], size: int,
+    ) -> None:  # fmt: skip
+        self.positions, self.number, self.windows, self.size = positions, number, windows, size
 
     @classmethod
     def of(cls, source: Source, part: range, gammas: Sequence[float], box_side: float) -> "_Examples":
@@ -86,8 +91,7 @@ class _Examples:
         positions, gamma = source.read(part)
         random = np.random.default_rng(part.start)
         n, count = positions.shape[:2]
-        knots = round(RANGE / SPACING) + 1
-        features, heights = [], []
+        windows = []
         for window in (WINDOW, box_side):
             chosen = min(PARTICLES, count)
             which = random.permuted(np.tile(np.arange(count), (n, 1)), axis=1)[:, :chosen]
@@ -95,20 +99,29 @@ class _Examples:
             around = true + random.uniform(-window, window, true.shape)
             low, high = np.maximum(around - window, 0.0), np.minimum(around + window, box_side)
             others = random.uniform(low[:, :, None], high[:, :, None], (n, chosen, OTHERS, 2))
-            places = np.concatenate([true[:, :, None], others], axis=2)
-            counts = np.zeros((n, chosen, 1 + OTHERS, knots), np.float32)
-            hat_functions(positions, which, places, SPACING, counts)
-            features.append(counts.reshape(-1, 1 + OTHERS, knots))
-            heights.append(places[..., 1].reshape(-1, 1 + OTHERS))
-        number = np.tile(np.repeat(np.searchsorted(gammas, gamma), chosen), 2)
-        return cls(np.concatenate(features), np.concatenate(heights), number, knots + len(gammas))
+            windows.append((which.copy(), np.concatenate([true[:, :, None], others], axis=2)))
+        return cls(positions, np.searchsorted(gammas, gamma), windows, KNOTS + len(gammas))
 
     def sums(self, parameters: Floats) -> tuple[float, Floats, Floats]:
         """Minus the log-likelihood of the true places, its gradient and its Hessian."""
-        knots = self.features.shape[2]
-        design = np.zeros((*self.height.shape, self.size))
-        design[..., :knots] = self.features
-        design[np.arange(len(self.gamma)), :, knots + self.gamma] = self.height
+        loss, gradient, hessian = 0.0, np.zeros(self.size), np.zeros((self.size, self.size))
+        for window in self.windows:
+            for some in pieces(len(self.number), max(1, GROUPS // window[0].shape[1])):
+                part = self._sums(*window, slice(some.start, some.stop), parameters)
+                loss, gradient, hessian = loss + part[0], gradient + part[1], hessian + part[2]
+        return loss, gradient, hessian
+
+    def _sums(
+        self, which: NDArray[np.int64], places: Floats, some: slice, parameters: Floats
+    ) -> tuple[float, Floats, Floats]:
+        """The same of some configurations and one window."""
+        which, places = which[some], places[some]
+        counts = np.zeros((*places.shape[:3], KNOTS), np.float32)
+        hat_functions(self.positions[some], which, places, SPACING, counts)
+        gamma = np.repeat(self.number[some], which.shape[1])
+        design = np.zeros((len(gamma), places.shape[2], self.size))
+        design[..., :KNOTS] = counts.reshape(len(gamma), -1, KNOTS)
+        design[np.arange(len(gamma)), :, KNOTS + gamma] = places[..., 1].reshape(len(gamma), -1)
         energy = design @ parameters
         weights = np.exp(energy.min(axis=1, keepdims=True) - energy)
         total = weights.sum(axis=1, keepdims=True)

@@ -13,6 +13,12 @@ from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.training.network import Network
 
 MOST_PARTICLES = 200
+MOST_GAMMAS = 8  # whose structure is looked at
+
+
+def some_gammas(gammas: Sequence[float]) -> list[float]:
+    """At most MOST_GAMMAS of some γ, evenly chosen."""
+    return list(gammas[:: -(-len(gammas) // MOST_GAMMAS)])
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.evaluation.generator import Generator
+from lj_vae_hpc.evaluation.sources import Source
 from lj_vae_hpc.evaluation.structure import Sample
-from lj_vae_hpc.evaluation.studies.base import Context, Study, needs_coordinates
+from lj_vae_hpc.evaluation.studies.base import Context, Study, needs_coordinates, some_gammas
 from lj_vae_hpc.sampling.chains import Chains
 from lj_vae_hpc.sampling.streams import stream
 from lj_vae_hpc.store.reader import Dataset
@@ -17,7 +18,6 @@ COUNT, PAIRS = 2000, 1 << 23  # configurations of each kind at most, and their p
 SWEEPS = (0, 1, 10, 100)
 STEP = 0.2  # of the sweeps, in σ
 OVERLAP = 0.7  # σ, below which a pair overlaps
-MOST_GAMMAS = 8
 COMPARED = ("energy", "height_sum", "smallest_distance")
 
 
@@ -44,7 +44,7 @@ class Generation(Study):
         """The γ: some of the trained ones, and the unseen ones between them."""
         trained = list(context.data.gammas)
         inside = [g for g in context.config.evaluation.unseen_gammas if trained[0] < g < trained[-1]]
-        return [repr(g) for g in (*trained[:: -(-len(trained) // MOST_GAMMAS)], *inside)]
+        return [repr(g) for g in (*some_gammas(trained), *inside)]
 
     def run(self, context: Context, part: str) -> dict[str, Any]:
         """The results of one γ by kind of start."""
@@ -105,23 +105,26 @@ class Generation(Study):
     def _reference(context: Context, gamma: float) -> NDArray[np.float32]:
         """A Monte Carlo sample that nothing was fitted on."""
         data = context.data
+        most = min(COUNT, PAIRS // context.config.system.n_particles**2)
         if gamma in data.gammas:
-            parts = [split.read(range(len(split))) for split in (data.test, data.calibration)]
-            own = np.concatenate([part.positions[part.gamma == gamma] for part in parts])
+            own = np.concatenate([_first(split, gamma, most) for split in (data.test, data.calibration)])
         else:
             path = context.suites / f"gamma_{gamma:g}.h5"
             if not path.exists():
                 return np.zeros((0, context.config.system.n_particles, 2), np.float32)
             with Dataset(path) as suite:
-                own = suite.read(range(min(suite.rows, COUNT)))["positions"]
-        return np.asarray(own[: min(COUNT, PAIRS // context.config.system.n_particles**2)])
+                own = suite.read(range(min(suite.rows, most)))["positions"]
+        return np.asarray(own[:most])
 
     @staticmethod
     def _nearest(context: Context, gamma: float, count: int) -> NDArray[np.float32] | None:
         others = [g for g in context.data.gammas if g != gamma]
         if not others:
             return None
-        near = min(others, key=lambda g: abs(g - gamma))
-        training = context.data.training
-        part = training.read(range(min(len(training), count * len(context.data.gammas))))
-        return np.asarray(part.positions[part.gamma == near][:count])
+        return _first(context.data.training, min(others, key=lambda g: abs(g - gamma)), count)
+
+
+def _first(split: Source, gamma: float, most: int) -> NDArray[np.float32]:
+    """(n, N, 2) positions in σ of the first configurations of one γ."""
+    own = split.of(gamma)
+    return own.read(range(min(len(own), most))).positions

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from lj_vae_hpc.evaluation.passes import Pass
+from lj_vae_hpc.evaluation.scoring import batch_size
+from lj_vae_hpc.evaluation.sources import pieces
 from lj_vae_hpc.evaluation.studies.base import Context, Study
 from lj_vae_hpc.physics.energies import height_sum, total_energy
 
@@ -27,13 +29,17 @@ class Latent(Study):
 
     def run(self, context: Context, part: str) -> dict[str, Any]:
         """The results."""
-        test = context.data.test
+        test, network = context.data.test, context.network
         configurations = test.read(range(min(len(test), COUNT)))
-        one = Pass(context.network, configurations)
-        mean = one.latent_mean
+        means, kl = [], np.zeros(network.module.latent_dim)
+        for some in pieces(len(configurations.gamma), batch_size(test.n_particles)):
+            one = Pass(network, configurations.part(slice(some.start, some.stop)))
+            means.append(one.latent_mean)
+            kl += one.kl_by_dimension * len(some) / len(configurations.gamma)
+        mean = np.concatenate(means)
         centred = mean - mean.mean(axis=0)
         spectrum = np.linalg.svd(centred, compute_uv=False) ** 2
-        relevant = np.argsort(-one.kl_by_dimension)[:RELEVANT]
+        relevant = np.argsort(-kl)[:RELEVANT]
         system = context.config.system
         energy = total_energy(configurations.positions, configurations.gamma, system.pair_potential)
         order, axis = context.order(mean), self._unit(context.order.direction)
@@ -45,7 +51,7 @@ class Latent(Study):
         return {
             "spectrum": spectrum / spectrum.sum(),
             "share_of_two_components": float(spectrum[:2].sum() / spectrum.sum()),
-            "kl": one.kl_by_dimension,
+            "kl": kl,
             "variance_of_mean": mean.var(axis=0),
             "active": int((mean.var(axis=0) > ACTIVE).sum()),
             "order_parameter": {

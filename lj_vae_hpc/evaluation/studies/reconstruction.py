@@ -8,15 +8,19 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import jensenshannon
 
+from lj_vae_hpc.evaluation.scoring import batch_size
+from lj_vae_hpc.evaluation.sources import pieces
 from lj_vae_hpc.evaluation.structure import Sample
-from lj_vae_hpc.evaluation.studies.base import Context, Study, too_many_particles
+from lj_vae_hpc.evaluation.studies.base import Context, Study, some_gammas, too_many_particles
 from lj_vae_hpc.physics.energies import pair_distances_squared
-from lj_vae_hpc.training.accuracy import principal_components
+from lj_vae_hpc.training.accuracy import Linear, Positions, rows_for_components
 from lj_vae_hpc.training.batches import Configurations
 
 Floats = NDArray[np.float64]
 
 COUNT, PAIRS = 1000, 1 << 22  # test configurations of each γ, at most, and their pairs
+ALL = 4  # times as many of all γ together
+FEWEST = 20  # of a γ whose structure is looked at
 CLOSE = 1.0  # σ; the published figure leaves out pairs that are closer
 FAILED = 1.0  # σ; a configuration that the tumbler has put farther off lies on the wrong side
 
@@ -25,7 +29,7 @@ class Reconstruction(Study):
     """Position errors, energies and structure of reconstructed test configurations."""
 
     name = "reconstruction"
-    version = 2
+    version = 3
 
     def objection(self, context: Context) -> str | None:
         """It needs distances between all particles."""
@@ -35,114 +39,122 @@ class Reconstruction(Study):
 
     def run(self, context: Context, part: str) -> dict[str, Any]:
         """Errors over all γ, and the structure of each."""
-        test, config = context.data.test, context.config
-        some = test.read(
-            range(min(len(test), min(COUNT, PAIRS // config.system.n_particles**2) * len(context.data.gammas)))
-        )
-        truth, distances, absolute = self._reconstruct(context, some)
-        scaled = np.stack([classical_scaling(one) for one in distances])
-        exact = np.linalg.norm(truth[:, :, None] - truth[:, None], axis=-1)
-        tumbled, own = (np.stack([tumble(one) for one in points]) for points in (scaled, self._scaled(exact)))
-        errors = {
-            "classical_scaling": _root([aligned_error(t, s) for t, s in zip(truth, scaled, strict=True)]),
-            "tumbler": _median([resting_error(t, s) for t, s in zip(truth, tumbled, strict=True)]),
-            "tumbler_of_exact_distances": _median([resting_error(t, s) for t, s in zip(truth, own, strict=True)]),
+        n, test = context.config.system.n_particles, context.data.test
+        most = min(COUNT, PAIRS // n**2)
+        parts = [_Reconstructed(context, test.read(some)).numbers() for some in pieces(
+            min(len(test), ALL * most), batch_size(n))]  # fmt: skip
+        numbers = {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
+        errors = {name: _root(numbers[name]) if name in SQUARED else float(np.median(numbers[name]))
+                  for name in ERRORS if name in numbers}  # fmt: skip
+        found: dict[str, Any] = {
+            "position_error": errors,
+            "components": self._components(context, ALL * most),
+            "tumbler_failure_rate": {
+                "reconstructed": (numbers["tumbler"] > FAILED).mean(),
+                "exact": (numbers["tumbler_of_exact_distances"] > FAILED).mean(),
+            },
         }
-        if config.representation.landmarks:
-            both = self._with_landmarks(context, some)
-            errors["landmarks"] = _root([_rms(t - s) for t, s in zip(truth, both, strict=True)])
-        found: dict[str, Any] = {"position_error": errors, "components": self._components(context, some, truth)}
-        failures = {name: np.mean([resting_error(t, s) > FAILED for t, s in zip(truth, points, strict=True)])
-                    for name, points in (("reconstructed", tumbled), ("exact", own))}  # fmt: skip
-        found["tumbler_failure_rate"] = failures
-        if absolute is not None:
-            errors["decoder"] = _root([_rms(t - a) for t, a in zip(truth, absolute, strict=True)])
-            found["structure"] = self._structure(context, some, absolute)
-        found["energy_histograms"] = self._energies(context, some.gamma, truth, distances)
-        return found
+        if "decoder" in numbers:
+            found["structure"] = {f"{gamma:g}": own for gamma in some_gammas(context.data.gammas)
+                                  if (own := self._structure(context, gamma, most))}  # fmt: skip
+        return found | {"energy_histograms": {name: _histograms(*(numbers[f"{kind}/{name}"] for kind in ENERGIES))
+                                              for name in LEAST}}  # fmt: skip
 
     @staticmethod
-    @torch.no_grad()
-    def _reconstruct(context: Context, part: Configurations) -> tuple[Floats, Floats, Floats | None]:
-        """Ordered true positions, reconstructed distance matrices without landmarks, and decoded positions; in σ."""
-        network, unit = context.network, context.config.system.box_side * np.sqrt(2.0)
-        count = context.config.system.n_particles
-        truths, matrices, decoded = [], [], []
-        for start in range(0, len(part.gamma), 512):
-            some = part.part(slice(start, start + 512))
-            x, condition = network.inputs(some)
-            z = network.module.encode(x, condition)[0]
-            assert network.encoding.matrix is not None
-            matrix = network.encoding.matrix(network.module.decode(z, condition))
-            matrices.append(matrix[:, -count:, -count:].double().cpu().numpy() * unit)
-            truths.append(network.points(some).double().cpu().numpy()[:, -count:] * unit)
-            if network.module.gives_positions:
-                decoded.append(network.module.positions(z, condition).double().cpu().numpy() * unit)
-        absolute = np.concatenate(decoded) if decoded else None
-        return np.concatenate(truths), np.concatenate(matrices), absolute
-
-    @staticmethod
-    @torch.no_grad()
-    def _with_landmarks(context: Context, part: Configurations) -> Floats:
-        """Positions from the distances to the corners (0, 0) and (L, 0), which are the first two points."""
-        network, side = context.network, context.config.system.box_side
-        x, condition = network.inputs(part)
-        assert network.encoding.matrix is not None
-        matrix = network.encoding.matrix(network.module.decode(network.module.encode(x, condition)[0], condition))
-        count = context.config.system.n_particles
-        to_corners = matrix[:, -count:, :2].double().cpu().numpy() * side * np.sqrt(2.0)
-        return trilaterate(to_corners, side)
-
-    @staticmethod
-    def _scaled(distances: Floats) -> Floats:
-        return np.stack([classical_scaling(one) for one in distances])
-
-    @staticmethod
-    def _components(context: Context, part: Configurations, truth: Floats) -> dict[str, float]:
+    def _components(context: Context, most: int) -> dict[str, float | None]:
         """Error in σ of as many principal components of the ordered coordinates as there are latent dimensions."""
-        network, unit = context.network, context.config.system.box_side * np.sqrt(2.0)
-        training = context.data.training.read(range(min(len(context.data.training), 8192)))
-        rows = (network.points(training).double().cpu().numpy() * unit).reshape(len(training.gamma), -1)
-        own = (network.points(part).double().cpu().numpy() * unit).reshape(len(part.gamma), -1)
-        model = principal_components(rows, context.config.model.latent_dim)
-        error = own - model.inverse_transform(model.transform(own))
-        return {"dimensions": int(model.n_components_), "position_error": float(np.sqrt(2 * (error**2).mean()))}
+        training, test, network = context.data.training, context.data.test, context.network
+        some = training.read(range(min(len(training), rows_for_components(network))))
+        others = test.read(range(min(len(test), most)))
+        dimensions = network.module.latent_dim
+        linear = Linear.of(Positions(network, context.config.system.box_side), some, dimensions)
+        return {"dimensions": dimensions, "position_error": linear.error(others, dimensions)}
 
     @staticmethod
-    def _structure(context: Context, part: Configurations, absolute: Floats) -> dict[str, Any]:
-        """Each γ: reconstructions against another Monte Carlo sample, beside two such samples."""
-        system, found = context.config.system, {}
-        calibration = context.data.calibration
-        other = calibration.read(range(len(calibration)))
-        for gamma in context.data.gammas:
-            own, reference = part.gamma == gamma, other.positions[other.gamma == gamma]
-            if min(own.sum(), len(reference)) < 20:
-                continue
-            sample = Sample(reference, gamma, system)
-            reconstructed = Sample(absolute[own].astype(np.float32), gamma, system)
-            found[f"{gamma:g}"] = {
-                "reconstructed": reconstructed.compare(sample),
-                "noise_floor": Sample(part.positions[own], gamma, system).compare(sample),
-                "curves": {"monte_carlo": sample.curves, "reconstructed": reconstructed.curves},
-            }
-        return found
+    def _structure(context: Context, gamma: float, most: int) -> dict[str, Any]:
+        """One γ: reconstructions against another Monte Carlo sample, beside two such samples."""
+        system, splits = context.config.system, (context.data.test, context.data.calibration)
+        own, other = (one.read(range(min(len(one), most))) for one in (split.of(gamma) for split in splits))
+        if min(len(own.gamma), len(other.gamma)) < FEWEST:
+            return {}
+        decoded = [_Reconstructed(context, own.part(slice(some.start, some.stop))).absolute
+                   for some in pieces(len(own.gamma), batch_size(system.n_particles))]  # fmt: skip
+        sample = Sample(other.positions, gamma, system)
+        reconstructed = Sample(np.concatenate([one for one in decoded if one is not None]), gamma, system)
+        return {
+            "reconstructed": reconstructed.compare(sample),
+            "noise_floor": Sample(own.positions, gamma, system).compare(sample),
+            "curves": {"monte_carlo": sample.curves, "reconstructed": reconstructed.curves},
+        }
 
-    @staticmethod
-    def _energies(context: Context, gamma: Floats, truth: Floats, distances: Floats) -> dict[str, Any]:
-        """Jensen-Shannon distances of the histograms of pair energies, as published and with no pair left out."""
-        potential = context.config.system.pair_potential
-        upper = np.triu_indices(truth.shape[1], 1)
-        true, decoded = pair_distances_squared(truth), distances[:, upper[0], upper[1]] ** 2
-        found = {}
-        for name, least in (("published", CLOSE), ("corrected", 0.0)):
-            energies = [np.where(squared >= least**2, potential.energy(np.maximum(squared, 1e-6)), 0.0).sum(axis=1)
-                        for squared in (true, decoded)]  # fmt: skip
-            low, high = np.percentile(energies[0], [0.1, 99.9])
-            p, q = (np.histogram(np.clip(e, low, high), 40, (low, high))[0] / len(e) for e in energies)
-            found[name] = {"jensen_shannon": float(jensenshannon(p, q, base=2)),
-                           "median_true": float(np.median(energies[0])),
-                           "median_reconstructed": float(np.median(energies[1]))}  # fmt: skip
-        return found
+
+class _Reconstructed:
+    """Some configurations beside their reconstructions; lengths in σ.
+
+    Args:
+        context: what the study uses.
+        some: n configurations.
+
+    Attributes:
+        truth: (n, N, 2) ordered positions.
+        distances: (n, N, N) reconstructed distances of the particles.
+        to_corners: (n, N, 2) those to the corners (0, 0) and (L, 0), where these are landmarks.
+        absolute: (n, N, 2) decoded positions, where the decoder gives them.
+    """
+
+    @torch.no_grad()
+    def __init__(self, context: Context, some: Configurations) -> None:
+        network, self._system, count = context.network, context.config.system, context.config.system.n_particles
+        unit = self._system.box_side * np.sqrt(2.0)
+        x, condition = network.inputs(some)
+        z = network.module.encode(x, condition)[0]
+        assert network.encoding.matrix is not None
+        matrix = network.encoding.matrix(network.module.decode(z, condition)).double().cpu().numpy() * unit
+        self.truth = network.points(some).double().cpu().numpy() * unit
+        self.distances = matrix[:, -count:, -count:]
+        landmarks, direct = context.config.representation.landmarks, network.module.gives_positions
+        self.to_corners = matrix[:, -count:, :2] if landmarks else None  # the corners are the first two points
+        self.absolute = network.module.positions(z, condition).double().cpu().numpy() * unit if direct else None
+
+    def numbers(self) -> dict[str, Floats]:
+        """Of each configuration, (n,): the position errors ERRORS in σ, and energies in ε as ENERGY/LEAST."""
+        truth = self.truth
+        exact = np.linalg.norm(truth[:, :, None] - truth[:, None], axis=-1)
+        scaled, own = ([classical_scaling(one) for one in distances] for distances in (self.distances, exact))
+        found = {
+            "classical_scaling": [aligned_error(t, s) for t, s in zip(truth, scaled, strict=True)],
+            "tumbler": [resting_error(t, tumble(s)) for t, s in zip(truth, scaled, strict=True)],
+            "tumbler_of_exact_distances": [resting_error(t, tumble(s)) for t, s in zip(truth, own, strict=True)],
+        }
+        if self.to_corners is not None:
+            both = trilaterate(self.to_corners, self._system.box_side)
+            found["landmarks"] = [_rms(t - s) for t, s in zip(truth, both, strict=True)]
+        if self.absolute is not None:
+            found["decoder"] = [_rms(t - a) for t, a in zip(truth, self.absolute, strict=True)]
+        return {name: np.array(values) for name, values in found.items()} | self._energies()
+
+    def _energies(self) -> dict[str, Floats]:
+        potential, upper = self._system.pair_potential, np.triu_indices(self.truth.shape[1], 1)
+        squares = pair_distances_squared(self.truth), self.distances[:, upper[0], upper[1]] ** 2
+        return {
+            f"{kind}/{name}": np.where(squared >= least**2, potential.energy(np.maximum(squared, 1e-6)), 0.0).sum(1)
+            for name, least in LEAST.items()
+            for kind, squared in zip(ENERGIES, squares, strict=True)
+        }
+
+
+ERRORS = ("classical_scaling", "tumbler", "tumbler_of_exact_distances", "landmarks", "decoder")
+SQUARED = ("classical_scaling", "landmarks", "decoder")  # whose root mean square is given, of the others the median
+ENERGIES = ("true", "reconstructed")
+LEAST = {"published": CLOSE, "corrected": 0.0}  # σ, of the pairs whose energies are summed
+
+
+def _histograms(true: Floats, decoded: Floats) -> dict[str, float]:
+    """Jensen-Shannon distance of the histograms of energies, and their medians."""
+    low, high = np.percentile(true, [0.1, 99.9])
+    p, q = (np.histogram(np.clip(e, low, high), 40, (low, high))[0] / len(e) for e in (true, decoded))
+    return {"jensen_shannon": float(jensenshannon(p, q, base=2)), "median_true": float(np.median(true)),
+            "median_reconstructed": float(np.median(decoded))}  # fmt: skip
 
 
 def classical_scaling(distances: Floats) -> Floats:
@@ -202,9 +214,5 @@ def _rms(offset: Floats) -> float:
     return float(np.sqrt((offset**2).sum(axis=-1).mean()))
 
 
-def _root(errors: list[float]) -> float:
+def _root(errors: Floats) -> float:
     return float(np.sqrt(np.mean(np.square(errors))))
-
-
-def _median(errors: list[float]) -> float:
-    return float(np.median(errors))
