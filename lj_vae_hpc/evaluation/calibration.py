@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.observables import Arrays, Columns
 from lj_vae_hpc.evaluation.scores.registry import score_classes
 
 Floats = NDArray[np.float64]
@@ -23,6 +23,7 @@ DEFAULT_SCORE = "combined"
 built-in suites was in view: docs/detection.md tells what else was tried, and has anomalies that were chosen later."""
 CLAIM = "claim"
 """The score that takes the place of the default one where a configuration claims a γ."""
+MOST = 1 << 16  # configurations of a split that calibrate, the first ones: those of the lowest chain numbers
 TAIL = 80  # one in so many calibration values is in the tail, which is taken to be exponential
 FEWEST = 5  # values in the tail
 
@@ -74,19 +75,24 @@ class Calibration:
     """Adds to the columns of any configurations what needs normal ones: two-sided scores, combinations, p-values.
 
     Args:
-        validation: columns of the validation split.
-        calibration: columns of the calibration split.
+        validation: columns of the validation split, of which the first MOST are used.
+        calibration: columns of the calibration split, likewise.
     """
 
-    def __init__(self, validation: Arrays, calibration: Arrays) -> None:
+    def __init__(self, validation: Columns, calibration: Columns) -> None:
         self._of: dict[str, Reference] = {
-            name: Reference(np.sort(validation[name].astype(np.float64)))
+            name: Reference(np.sort(validation[name][:MOST].astype(np.float64)))
             for name in score_classes()
             if name in validation
         }
-        combined = self._combine(self._two_sided(calibration))
-        self._combined = Reference(np.sort(combined[DEFAULT_SCORE]))
-        self._claimed = Reference(np.sort(calibration[CLAIM].astype(np.float64)))
+        scores = {name: calibration[name][:MOST] for name in self._of}
+        self._combined = Reference(np.sort(self._combine(self._two_sided(scores))[DEFAULT_SCORE]))
+        self._claimed = Reference(np.sort(scores[CLAIM].astype(np.float64)))
+
+    @property
+    def count(self) -> int:
+        """Normal configurations that p-values are counted among."""
+        return len(self._combined.values)
 
     def add(self, columns: Arrays) -> Arrays:
         """The columns of n configurations with NAME_two_sided, the combinations and p_value.

@@ -9,6 +9,7 @@ equilibrium this holds only as far as they are near it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,12 @@ from scipy.special import log_softmax, logsumexp
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.metrics import auroc
-from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.observables import Columns
+from lj_vae_hpc.evaluation.sources import pieces
 
 Floats = NDArray[np.float64]
 
+NUMBERS_AT_ONCE = 1 << 18
 GRADIENT = 1e-6  # largest difference between the share of a γ and its mean posterior probability
 
 
@@ -53,15 +56,22 @@ class NormalMixture:
     log_z: Floats
     temperature: float
 
-    def log_density(self, columns: Arrays) -> Floats:
+    def log_density(self, columns: Columns) -> Floats:
         """(n,) logarithm of the density, up to one constant; -inf where a particle is outside the box.
 
         Args:
             columns: observables of the configurations.
         """
-        exponent = -np.asarray(self.gammas) * columns["height_sum"][:, None] / self.temperature - self.log_z
-        inside = -columns["pair_energy"] / self.temperature + logsumexp(exponent, axis=1)
+        height = columns["height_sum"]
+        weights = [logsumexp(-np.asarray(self.gammas) * some[:, None] / self.temperature - self.log_z, axis=1)
+                   for some in _parts(height, len(self.gammas))]  # fmt: skip
+        inside = -columns["pair_energy"] / self.temperature + np.concatenate(weights)
         return np.where(columns["outside"] > 0, -np.inf, inside)
+
+
+def _parts(values: NDArray[Any], gammas: int) -> list[NDArray[Any]]:
+    """Parts of some values, of which so many γ give NUMBERS_AT_ONCE numbers."""
+    return [values[some.start : some.stop] for some in pieces(len(values), max(1, NUMBERS_AT_ONCE // gammas))]
 
 
 def fit_mixture(height: Floats, gamma: Floats, gammas: Sequence[float], temperature: float) -> NormalMixture:
@@ -114,20 +124,24 @@ class _Posterior:
     """Minus the mean log-likelihood of γ given h, as a function of the intercepts."""
 
     def __init__(self, height: Floats, which: NDArray[np.int64], slopes: Floats) -> None:
-        logits = height[:, None] * slopes
-        self.centre = logits.mean(axis=0)  # keeps the optimisation well scaled
+        middle = height.mean()
+        self.centre = middle * slopes  # keeps the optimisation well scaled
         self.shares = np.bincount(which, minlength=len(slopes)) / len(height)
-        self._logits, self._which = logits - self.centre, which
+        self._height, self._which, self._slopes = height - middle, which, slopes
 
     def loss(self, intercepts: Floats) -> tuple[float, Floats]:
         """The value and its gradient."""
-        log_p = log_softmax(self._logits + intercepts, axis=1)
-        own = log_p[np.arange(len(self._which)), self._which]
-        return float(-own.mean()), np.exp(log_p).mean(axis=0) - self.shares
+        loss, gradient, n = 0.0, -self.shares, len(self._height)
+        parts = (_parts(values, len(self._slopes)) for values in (self._height, self._which))
+        for height, which in zip(*parts, strict=True):
+            log_p = log_softmax(height[:, None] * self._slopes + intercepts, axis=1)
+            loss -= float(log_p[np.arange(len(which)), which].sum()) / n
+            gradient = gradient + np.exp(log_p).sum(axis=0) / n
+        return loss, gradient
 
 
 def likelihood_ratio(
-    mixture: NormalMixture, normal: Arrays, anomalous: Arrays, log_density_of_normal: Floats, log_density: Floats
+    mixture: NormalMixture, normal: Columns, anomalous: Columns, log_density_of_normal: Floats, log_density: Floats
 ) -> Ceiling:
     """The AUROC of the likelihood ratio; what is impossible under normal is infinitely anomalous.
 
@@ -146,7 +160,7 @@ def likelihood_ratio(
     return Ceiling(*auroc(ratios[0], ratios[1]), "likelihood ratio")
 
 
-def physics_alone(mixture: NormalMixture, normal: Arrays, anomalous: Arrays, paired: bool) -> Ceiling:
+def physics_alone(mixture: NormalMixture, normal: Columns, anomalous: Columns, paired: bool) -> Ceiling:
     """The larger AUROC of the density under normal and of the smallest distance: a lower bound of the best.
 
     The interval is that of the one chosen.

@@ -68,10 +68,9 @@ class Detector:
             Split(config, "calibration"): data.calibration,
         }
         session = Session(world, folder / "scores", config, network, weights, data, splits, quiet=True)
-        normal = session.score_suites()
+        scores = session.score_suites()
         scorer = session.fitted_scorer()
-        calibration = Calibration(normal["validation"], normal["calibration"]) if world.is_root else None
-        return cls(world, config, scorer, calibration)
+        return cls(world, config, scorer, scores.calibration() if world.is_root else None)
 
     def score(
         self, positions: NDArray[np.float32], gamma: NDArray[np.float64] | None = None,
@@ -91,10 +90,11 @@ class Detector:
             every other score, (n,); pair_energy in ε under the run's potential, height_sum and smallest_distance in σ;
             order, the order parameter; latent_mean (n, d).
         """
-        columns = Scoring(self.world, self.scorer, advance).score(Asked(self.config), Given(positions, gamma))
+        pieces = Scoring(self.world, self.scorer, advance).score(Asked(self.config), Given(positions, gamma))
+        parts = [piece.columns for rank in self.world.gather_to_root(list(pieces)) for piece in rank]
         if self.calibration is None:
             return {}
-        columns = self.calibration.add(columns)
+        columns = self.calibration.add({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
         first = {"score": columns.pop(DEFAULT_SCORE), "p_value": columns.pop("p_value")}
         return first | {name: values for name, values in columns.items() if name not in LEFT_OUT}
 

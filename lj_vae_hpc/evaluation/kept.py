@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,10 @@ import h5py
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.store.plain import PlainFile
+from lj_vae_hpc.store.segments import Together
 from lj_vae_hpc.store.structure import Damaged
-from lj_vae_hpc.store.writer import read_small_hdf5, write_small_hdf5
+from lj_vae_hpc.store.tables import Layout, Piece, Table, write_table
+from lj_vae_hpc.store.writer import write_small_hdf5
 
 
 @dataclass(frozen=True)
@@ -49,22 +51,41 @@ class Kept:
         return f"something has changed since ({', '.join(changed)})"
 
     def write(self, columns: Arrays) -> None:
-        """Keeps the scores; one rank calls this."""
-        write_small_hdf5(self.path, _Group([("", columns)], {"facts": json.dumps(self.facts)}))
+        """Keeps what is small; one rank calls this."""
 
-    def write_if_possible(self, columns: Arrays) -> None:
-        """Keeps what only saves time; in a folder of somebody else's it is computed anew every time."""
-        with suppress(UserError):
-            self.write(columns)
+        def fill(file: h5py.File) -> None:
+            file.attrs["facts"] = json.dumps(self.facts)
+            for name, values in columns.items():
+                file.create_dataset(name, data=values)
+
+        write_small_hdf5(self.path, fill)
+
+    def write_pieces(self, layout: Layout, pieces: Iterator[Piece], together: Together) -> None:
+        """Keeps scores as they are computed; all ranks call this, as write_table."""
+        write_table(self.path, layout, {"facts": json.dumps(self.facts)}, pieces, together)
 
     def read(self) -> Arrays:
-        """The scores.
+        """Everything that is kept.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        with self.opened() as table:
+            return dict(table.group())
+
+    @contextmanager
+    def opened(self, checked: bool = True) -> Iterator[Table]:
+        """The file, opened.
+
+        Args:
+            checked: whether it is compared with its checksum.
 
         Raises:
             UserError: the file is damaged.
         """
         try:
-            return read_small_hdf5(self.path)[1]
+            with Table(self.path, checked) as table:
+                yield table
         except (OSError, Damaged) as error:
             raise UserError(f"cannot read {self.path}: {error}; delete it and run the command again") from None
 
@@ -79,25 +100,6 @@ def remove_outdated(folder: Path, weights: str) -> None:
     for path in folder.glob("*.h5"):
         if _facts(path).get("weights") != weights:
             path.unlink()
-
-
-def write_columns(path: Path, groups: Iterable[tuple[str, Arrays]]) -> None:
-    """Writes one HDF5 group per suite and one data set per column, a group at a time; one rank calls this."""
-    write_small_hdf5(path, _Group(groups, {}))
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Puts groups of columns and attributes into an open file."""
-
-    groups: Iterable[tuple[str, Arrays]]
-    attributes: dict[str, str]
-
-    def __call__(self, file: h5py.File) -> None:
-        file.attrs.update(self.attributes)
-        for group, columns in self.groups:
-            for name, values in columns.items():
-                file.create_dataset(f"{group}/{name}", data=values)
 
 
 def _facts(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What physics alone tells of a configuration."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,29 @@ from lj_vae_hpc.physics.energies import height_sum, pair_energy
 from lj_vae_hpc.physics.observables import smallest_distance
 
 Arrays = dict[str, NDArray[Any]]
+Columns = Mapping[str, NDArray[Any]]
+"""Arrays that may be read only where they are used."""
 
-OBSERVABLES = ("pair_energy", "height_sum", "smallest_distance", "outside")
+
+class Chosen(Mapping[str, NDArray[Any]]):
+    """Some rows of columns.
+
+    Args:
+        columns: of n rows each.
+        which: (n,) whether a row is among them.
+    """
+
+    def __init__(self, columns: Columns, which: NDArray[np.bool_]) -> None:
+        self._columns, self._which = columns, which
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._columns[name][self._which]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
 
 
 def observables(positions: NDArray[np.float32], system: System) -> Arrays:

@@ -11,12 +11,13 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
 from lj_vae_hpc.evaluation.kept import Kept
 from lj_vae_hpc.evaluation.learned import Learned, collect, learn, training_codes
-from lj_vae_hpc.evaluation.observables import OBSERVABLES, Arrays, observables
+from lj_vae_hpc.evaluation.observables import Arrays, observables
 from lj_vae_hpc.evaluation.passes import Pass
 from lj_vae_hpc.evaluation.scores.displacement import log_ratio
 from lj_vae_hpc.evaluation.scores.registry import chosen_scores
 from lj_vae_hpc.evaluation.sources import AnySource, Source, batches
 from lj_vae_hpc.evaluation.suites.base import Suite
+from lj_vae_hpc.store.tables import Piece, Table
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 
@@ -75,7 +76,7 @@ class Scorer:
             widths = next(each for each in world.gather(self._widths) if each)  # a rank may have had nothing to do
             if kept:
                 columns = {"codes": codes, "features": features, "widths": np.array(widths)}
-                world.on_root(lambda: kept.write_if_possible(columns))
+                world.on_root(lambda: kept.write(columns))
         with threadpool_limits(1):
             start = 0
             for score, width in zip(self.scores, widths, strict=True):
@@ -117,7 +118,7 @@ class Scorer:
 
 @dataclass(frozen=True, eq=False)
 class Scoring:
-    """Scores suites, each configuration by exactly one rank; the results are on rank 0.
+    """Scores suites, each configuration by exactly one rank.
 
     Attributes:
         world: the ranks.
@@ -129,32 +130,24 @@ class Scoring:
     scorer: Scorer
     advance: Advance
 
-    def score(self, suite: Suite, source: AnySource) -> Arrays:
-        """All columns of a suite: those of Scorer, `row`, its place, log_density where it is known, and `moved`, which
-        particles are to blame, where that is known.
-        """
-        return self._gather(self._score_batches(suite, source), suite.count(source))
-
-    def weigh(self, suite: Suite, normal: AnySource, columns: Arrays) -> Arrays:
-        """log_density of a suite at the normal configurations; nothing where it is not known.
+    def weigh(self, suite: Suite, normal: AnySource, table: Table) -> Iterator[Piece]:
+        """log_density of a suite at this rank's normal configurations; nothing where it is not known.
 
         Args:
             suite: the suite.
             normal: the test split.
-            columns: its columns, on rank 0.
+            table: its scores.
         """
-        everywhere = self.world.broadcast({name: columns[name] for name in OBSERVABLES if name in columns})
-        parts = []
         for part in batches(self.world, len(normal), batch_size(normal.n_particles)):
-            here = {name: values[part.start : part.stop] for name, values in everywhere.items()}
-            density = suite.log_density(normal.read(part).positions, here)
+            density = suite.log_density(normal.read(part).positions, table.group(rows=part))
             if density is None:
-                break
-            parts.append({"log_density": density, "row": np.arange(part.start, part.stop)})
-        weighed = self._gather(iter(parts), len(normal))
-        return {f"of_normal/{name}": values for name, values in weighed.items() if name != "row"}
+                return
+            yield Piece(part.start, len(normal), {"of_normal/log_density": density})
 
-    def _score_batches(self, suite: Suite, source: AnySource) -> Iterator[Arrays]:
+    def score(self, suite: Suite, source: AnySource) -> Iterator[Piece]:
+        """All columns of this rank's configurations of a suite: those of Scorer, `row`, its place, log_density where it
+        is known, and `moved`, which particles are to blame, where that is known.
+        """
         total, told = suite.count(source), 0
         for part in batches(self.world, total, batch_size(source.n_particles)):
             configurations = suite.read(source, part)
@@ -167,18 +160,8 @@ class Scoring:
             density = suite.log_density(configurations.positions, columns)
             if density is not None:
                 columns["log_density"] = density
-            yield columns | {"row": np.arange(part.start, part.stop)}
+            yield Piece(part.start, total, columns | {"row": np.arange(part.start, part.stop)})
             now = min(len(part) * self.world.size, total - told)  # as if the other ranks were as far
             self.advance(now)
             told += now
         self.advance(total - told)
-
-    def _gather(self, parts: Iterator[Arrays], rows: int) -> Arrays:
-        """Columns of all ranks in order, on rank 0; an empty dictionary elsewhere, and where there are no columns."""
-        gathered: list[dict[str, Any]] = [part for rank in self.world.gather_to_root(list(parts)) for part in rank]
-        if not gathered:
-            return {}
-        columns = {name: np.concatenate([part[name] for part in gathered]) for name in gathered[0]}
-        if not np.array_equal(columns["row"], np.arange(rows)):
-            raise RuntimeError("some configurations were not scored once and only once")
-        return columns

@@ -1,9 +1,10 @@
 """The evaluation of a run: samples what is missing of its suites, scores what is missing, and sums up."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Stopped
+from lj_vae_hpc.evaluation.calibration import MOST as CALIBRATED
 from lj_vae_hpc.evaluation.calibration import Calibration
 from lj_vae_hpc.evaluation.ceilings import NormalMixture, fit_mixture
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
@@ -20,22 +22,25 @@ from lj_vae_hpc.evaluation.kept import Kept
 from lj_vae_hpc.evaluation.learned import VERSION as CONDITIONAL_VERSION
 from lj_vae_hpc.evaluation.learned import learn_conditional
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.scoring import Scorer, Scoring, batch_size
+from lj_vae_hpc.evaluation.scoring import Scorer, Scoring
 from lj_vae_hpc.evaluation.sources import AnySource, RunData, batches, everything, own_configurations
 from lj_vae_hpc.evaluation.splits import SPLITS, Split
 from lj_vae_hpc.evaluation.studies.base import Context
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.suites.registry import configurations_each
 from lj_vae_hpc.evaluation.weights import Weights
-from lj_vae_hpc.physics.energies import height_sum
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.folder import RunDir
-from lj_vae_hpc.sampling.production import assemble, holds, produce
+from lj_vae_hpc.sampling.production import assemble, holds, produce, together
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.tables import Layout, Piece, Table, plan, write_table
 from lj_vae_hpc.training.network import Network
 
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel.world import World
+
+
+ROWS_AT_ONCE = 1024  # whose columns are calibrated and written
 
 
 def suite_file(run: RunDir, suite: Suite) -> Path:
@@ -117,17 +122,19 @@ class Session:
         return Scores({suite.name: one for suite, one in kept.items()})
 
     def fit_mixture(self) -> NormalMixture:
-        """The distribution of normal configurations, with ln Z from the validation split; on every rank.
+        """The distribution of normal configurations, with ln Z from the scored validation split; on every rank.
 
         Raises:
             UserError: as of ceilings.fit_mixture.
         """
-        source = self.data.validation
-        parts = [source.read(part) for part in batches(self.world, len(source), batch_size(source.n_particles))]
-        here = [(height_sum(part.positions), part.gamma) for part in parts]
-        everyone = [pair for rank in self.world.gather(here) for pair in rank]
-        height, gamma = (np.concatenate(values) for values in zip(*everyone, strict=True))
-        return fit_mixture(height, gamma, self.data.gammas, self.config.system.temperature)
+        kept = self._kept(Split(self.config, "validation"), self._scorer)
+
+        def fit() -> NormalMixture:
+            with kept.opened(checked=False) as table:
+                height, gamma = (table.read(name, range(CALIBRATED)) for name in ("height_sum", "gamma"))
+            return fit_mixture(height, gamma, self.data.gammas, self.config.system.temperature)
+
+        return self.world.on_root(fit)
 
     def examples(self) -> dict[str, Arrays]:
         """Some configurations of every suite with their reconstructions."""
@@ -183,6 +190,18 @@ class Session:
         if same and not self.quiet:
             print(f"evaluation: the scores of {', '.join(same)} are kept", flush=True)
 
+    def _score(self, scoring: Scoring, suite: Suite, kept: Kept, kept_normal: Kept) -> None:
+        """Scores a suite, and keeps each piece as it comes."""
+        layout, scored = plan(scoring.score(suite, self.sources[suite]), self.world.gather)
+        if isinstance(suite, Split):
+            kept.write_pieces(layout, scored, together(self.world))
+        else:
+            with kept_normal.opened(checked=False) as normal:
+                densities = scoring.weigh(suite, self.data.test, normal)
+                more, weighed = plan(densities, self.world.gather)
+                kept.write_pieces(layout | more, chain(scored, weighed), together(self.world))
+        self.world.on_root(partial(_check_rows, kept))
+
     def _score_missing(self, todo: list[Suite], kept: dict[Suite, Kept], scorer: Scorer) -> None:
         """Scores the normal configurations first, as the densities of the suites are computed at them, too."""
         total = sum(suite.count(self.sources[suite]) for suite in todo)
@@ -191,39 +210,86 @@ class Session:
         with threads, Progress("scoring", total, "configurations", self.world.is_root) as progress:
             scoring = Scoring(self.world, scorer, progress.advance)
             for k, suite in enumerate(todo):
-                columns = scoring.score(suite, self.sources[suite])
-                if not isinstance(suite, Split):
-                    at_normal = kept[normal].read() if self.world.is_root else {}
-                    columns |= scoring.weigh(suite, self.sources[normal], at_normal)
-                self.world.on_root(partial(kept[suite].write, columns))
+                self._score(scoring, suite, kept[suite], kept[normal])
                 if k + 1 < len(todo) and self.world.should_stop():
                     raise Stopped(f"{k + 1} of {len(todo)} suites are scored in {self.folder.parent}")
 
 
-class Scores(Mapping[str, Arrays]):
-    """The columns of every split and suite by name, each read where it is used: memory is that of one at a time.
+def _check_rows(kept: Kept) -> None:
+    with kept.opened(checked=False) as table:
+        if not np.array_equal(row := table.read("row"), np.arange(len(row))):
+            raise RuntimeError("some configurations were not scored once and only once")
 
-    Args:
-        kept: the scores of each.
-        calibration: adds two-sided scores, combinations and p-values; None for none of them.
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The scores of every split and suite, each in its file.
+
+    Attributes:
+        kept: by name.
     """
 
-    def __init__(self, kept: dict[str, Kept], calibration: Calibration | None = None) -> None:
-        self._kept, self._calibration = kept, calibration
+    kept: dict[str, Kept]
 
-    def calibrated(self) -> "Scores":
-        """The same with two-sided scores, combinations and p-values."""
-        return Scores(self._kept, Calibration(self["validation"], self["calibration"]))
+    def calibration(self) -> Calibration:
+        """What adds two-sided scores, combinations and p-values; one rank calls this."""
+        with self.kept["validation"].opened() as validation, self.kept["calibration"].opened() as calibration:
+            some = range(CALIBRATED)
+            return Calibration(validation.group(rows=some), calibration.group(rows=some))
 
-    def __getitem__(self, name: str) -> Arrays:
-        columns = self._kept[name].read()
-        return self._calibration.add(columns) if self._calibration else columns
+    def write(self, world: "World", path: Path, others: dict[str, Arrays]) -> None:
+        """Writes all columns with those of the calibration, and others, by GROUP/NAME; all ranks call this.
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._kept)
+        Args:
+            world: the ranks.
+            path: the file.
+            others: further columns by group; on rank 0.
 
-    def __len__(self) -> int:
-        return len(self._kept)
+        Raises:
+            UserError: the file cannot be written.
+        """
+        calibration, layout = world.on_root(lambda: self._plan(others))
+        write_table(path, layout, {}, self._pieces(world, calibration, others), together(world))
+
+    def _plan(self, others: dict[str, Arrays]) -> tuple[Calibration, Layout]:
+        """The calibration, and every column that there will be; checks the files that they are made of."""
+        calibration, found = self.calibration(), dict[str, tuple[str, tuple[int, ...]]]()
+        for name, kept in self.kept.items():
+            with kept.opened() as table:
+                first = _calibrated(name, table, calibration, range(1))
+                found |= {f"{name}/{column}": known for column, known in table.layout.items()} | first.layout
+        for group, columns in others.items():
+            found |= {f"{group}/{name}": (each.dtype.str, each.shape) for name, each in columns.items()}
+        return calibration, found
+
+    def _pieces(self, world: "World", calibration: Calibration, others: dict[str, Arrays]) -> Iterator[Piece]:
+        """What this rank writes."""
+        for name, kept in self.kept.items():
+            with kept.opened(checked=False) as table:
+                for part in batches(world, _rows(table, "row"), ROWS_AT_ONCE):
+                    yield _calibrated(name, table, calibration, part)
+                for column in filter(_of_normal, table.layout):
+                    for part in batches(world, rows := _rows(table, column), ROWS_AT_ONCE):
+                        yield Piece(part.start, rows, {f"{name}/{column}": table.read(column, part)})
+        for group, columns in others.items() if world.is_root else ():
+            for name, values in columns.items():
+                yield Piece(0, len(values), {f"{group}/{name}": values})
+
+
+def _calibrated(group: str, table: Table, calibration: Calibration, part: range) -> Piece:
+    """Some rows of the columns of a suite, with calibrated scores."""
+    columns = {name: table.read(name, part) for name in table.layout if not _of_normal(name)}
+    named = {f"{group}/{name}": values for name, values in calibration.add(columns).items()}
+    return Piece(part.start, _rows(table, "row"), named)
+
+
+def _of_normal(column: str) -> bool:
+    """Whether a column of a suite's has a row for each normal configuration."""
+    return column.startswith("of_normal/")
+
+
+def _rows(table: Table, column: str) -> int:
+    return table.layout[column][1][0]
 
 
 def open_sources(

@@ -10,14 +10,14 @@ from scipy.stats import binomtest, kstest
 from lj_vae_hpc.evaluation.calibration import CLAIM, DEFAULT_SCORE
 from lj_vae_hpc.evaluation.ceilings import NormalMixture
 from lj_vae_hpc.evaluation.metrics import auroc, detection_metrics, localisation
-from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.scores.registry import score_classes
 from lj_vae_hpc.evaluation.splits import NORMAL
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.weights import Weights
 
 
-def summarize(suites: Sequence[Suite], results: Mapping[str, Arrays], mixture: NormalMixture) -> dict[str, Any]:
+def summarize(suites: Sequence[Suite], results: Mapping[str, Columns], mixture: NormalMixture) -> dict[str, Any]:
     """Detection and ceiling of every suite.
 
     Args:
@@ -44,7 +44,7 @@ def summarize(suites: Sequence[Suite], results: Mapping[str, Arrays], mixture: N
     }
 
 
-def _detection(suite: Suite, normal: Arrays, own: Arrays, mixture: NormalMixture) -> dict[str, Any]:
+def _detection(suite: Suite, normal: Columns, own: Columns, mixture: NormalMixture) -> dict[str, Any]:
     told_from = suite.normal(normal)
     ceiling = suite.ceiling(mixture, told_from, own)
     scores = {name: name for name in own if is_score(name)}

@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.ceilings import NormalMixture
 from lj_vae_hpc.evaluation.checks import check_evaluation
 from lj_vae_hpc.evaluation.conditional.physics import learned_physics
-from lj_vae_hpc.evaluation.kept import remove_outdated, write_columns
-from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.session import Scores, Session, open_sources, sample_suites, with_seed_of_data
+from lj_vae_hpc.evaluation.kept import remove_outdated
+from lj_vae_hpc.evaluation.session import Session, open_sources, sample_suites, with_seed_of_data
 from lj_vae_hpc.evaluation.sources import RunData
+from lj_vae_hpc.evaluation.splits import NORMAL
 from lj_vae_hpc.evaluation.studies.registry import chosen_studies
 from lj_vae_hpc.evaluation.study import run_studies
 from lj_vae_hpc.evaluation.suites.base import Suite
@@ -26,6 +25,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.tables import Table
 from lj_vae_hpc.training.accuracy import COUNT, Accuracy, measure, rows_for_components
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.setup import check_data
@@ -63,7 +63,8 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         accuracy = world.on_root(lambda: _accuracy(network, config, data))
         facts = provenance(weights, left_out, config.sampling.protocol)
         facts |= {"learned_physics": physics, "accuracy": asdict(accuracy)}
-        world.on_root(lambda: _write(run, suites, results.calibrated(), mixture, facts, examples))
+        results.write(world, run.evaluation / "scores.h5", examples)
+        world.on_root(lambda: _sum_up(run, suites, mixture, facts))
         if world.is_root:
             print(f"evaluation: {accuracy}" + f"\nevaluation: warning: {accuracy.warning}" * bool(accuracy.warning))
     for kept in ("scores", "learned"):
@@ -76,11 +77,9 @@ def _accuracy(network: Network, config: RunConfig, data: RunData) -> Accuracy:
     return measure(network, config, training, data.test.read(range(min(len(data.test), COUNT))))
 
 
-def _write(
-    run: RunDir, suites: Sequence[Suite], results: Scores, mixture: NormalMixture, facts: dict[str, Any],
-    examples: dict[str, Arrays],
-) -> None:  # fmt: skip
-    summary = summarize(suites, results, mixture) | facts
-    write_columns(run.evaluation / "scores.h5", chain(results.items(), examples.items()))
+def _sum_up(run: RunDir, suites: Sequence[Suite], mixture: NormalMixture, facts: dict[str, Any]) -> None:
+    with Table(run.evaluation / "scores.h5", checked=False) as stored:
+        columns = {name: stored.group(name) for name in (NORMAL, *(suite.name for suite in suites))}
+        summary = summarize(suites, columns, mixture) | facts
     write_text(run.evaluation / "summary.json", json.dumps(summary, indent=1))
     print(table(summary), flush=True)

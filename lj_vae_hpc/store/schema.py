@@ -1,7 +1,8 @@
 """What a data set holds."""
 
+import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ COLUMNS = {
     "acceptance": Column("<f4", "1", "share of accepted trial moves"),
 }
 CHECKSUM = Column("<u4", "1", "CRC-32 of the configuration over the columns above")
+CHECKED_AT_ONCE = 1 << 20  # bytes
 OBSERVABLES = 3  # that pilots watch
 ATTRIBUTES = {
     "schema_version": "iu", "metadata_checksum": "iu", "first_row": "iu", "identity": "U", "config": "U", "system": "U",
@@ -75,16 +77,33 @@ def shape(name: str, rows: int, n_particles: int) -> tuple[int, ...]:
     return (rows, n_particles, 2) if name == "positions" else (rows,)
 
 
-def metadata_checksum(attributes: Mapping[str, Any], ensembles: Mapping[str, NDArray[Any]]) -> np.uint32:
-    """CRC-32 over attributes, without the one that holds it, and over what is stored of each ensemble."""
+def metadata_checksum(attributes: Mapping[str, Any], ensembles: Mapping[str, Any]) -> np.uint32:
+    """CRC-32 over attributes, without the one that holds it, and over what is stored of each ensemble.
+
+    Args:
+        attributes: text, numbers or arrays, by name.
+        ensembles: arrays by name, or what gives slices of them; some rows are in memory at a time.
+    """
     crc = 0
     places = {name: (attributes, name) for name in attributes if name != "metadata_checksum"}
     places |= {f"ensembles/{name}": (ensembles, name) for name in ensembles}
     for name, (where, key) in sorted(places.items(), key=lambda item: item[0]):
-        value = where[key]
-        data = value.encode() if isinstance(value, str) else np.ascontiguousarray(value).tobytes()
-        crc = zlib.crc32(data, zlib.crc32(name.encode(), crc))
+        crc = zlib.crc32(name.encode(), crc)
+        for data in _bytes(where[key]):
+            crc = zlib.crc32(data, crc)
     return np.uint32(crc)
+
+
+def _bytes(value: Any) -> Iterator[bytes]:
+    """The bytes of an attribute or of an array, some rows at a time."""
+    if isinstance(value, str):
+        yield value.encode()
+    elif not np.shape(value):
+        yield np.ascontiguousarray(value[()] if hasattr(value, "shape") else value).tobytes()
+    else:
+        size = max(1, CHECKED_AT_ONCE // max(1, np.dtype(value.dtype).itemsize * math.prod(value.shape[1:])))
+        for start in range(0, value.shape[0], size):
+            yield np.ascontiguousarray(value[start : min(start + size, value.shape[0])]).tobytes()
 
 
 def row_checksums(columns: Columns) -> NDArray[np.uint32]:

@@ -115,13 +115,18 @@ class SegmentWriter:
 def create_columns(file: h5py.File, rows: int, n_particles: int) -> None:
     """Makes an empty data set per column, with unit and meaning."""
     for name, column in (*COLUMNS.items(), ("checksum", CHECKSUM)):
-        plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)  # every row is written
-        plan.set_obj_track_times(False)  # the same bytes at any time
         kind, space = h5py.h5t.py_create(np.dtype(column.dtype)), h5py.h5s.create_simple(shape(name, rows, n_particles))
-        data = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), kind, space, plan))
+        data = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), kind, space, row_plan()))
         data.attrs["unit"], data.attrs["meaning"] = column.unit, column.meaning
+
+
+def row_plan() -> h5py.h5p.PropDCID:
+    """How a data set is made whose rows are all written later, by any number of ranks."""
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    plan.set_obj_track_times(False)  # the same bytes at any time
+    return plan
 
 
 def with_checksums(columns: Columns) -> Columns:

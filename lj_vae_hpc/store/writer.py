@@ -1,6 +1,6 @@
 """Writes a data set: one plain file with the rows of every ensemble, copied from their segments by all ranks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial as bind
 from io import FileIO
@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
-from lj_vae_hpc.store.plain import PlainFile
 from lj_vae_hpc.store.reader import ROWS_AT_ONCE, Dataset
 from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import (
@@ -25,7 +23,7 @@ from lj_vae_hpc.store.segments import (
     reserve,
     segment_path,
 )
-from lj_vae_hpc.store.structure import Damaged
+from lj_vae_hpc.store.tables import Table
 
 COPIED = (*COLUMNS, "checksum")
 
@@ -120,11 +118,8 @@ def read_small_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         Damaged: it is damaged, or not such a file.
         OSError: it cannot be read.
     """
-    with PlainFile(path) as file:
-        arrays = {name: file.read(name) for name in file.arrays}
-        if file.attributes.get("metadata_checksum") != metadata_checksum(file.attributes, arrays):
-            raise Damaged("it differs from its checksum")
-        return file.attributes, arrays
+    with Table(path) as table:
+        return table.attributes, dict(table.group())
 
 
 def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
@@ -141,7 +136,7 @@ def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     def complete(file: h5py.File) -> None:
         file.attrs["schema_version"] = SCHEMA_VERSION
         fill(file)
-        file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), _Stored(file))
+        file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), _stored(file))
 
     partial = unfinished(path)  # others may write the same at this time
     try:
@@ -214,18 +209,8 @@ class _Sink:
         return size or 0
 
 
-class _Stored(Mapping[str, NDArray[Any]]):
-    """The arrays of an open file by name, each read where it is used."""
-
-    def __init__(self, file: h5py.File) -> None:
-        self._file, self._names = file, list[str]()
-        file.visititems(lambda name, item: self._names.append(name) if isinstance(item, h5py.Dataset) else None)
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return np.asarray(self._file[name][()])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+def _stored(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """What an open file holds, by name."""
+    found: dict[str, h5py.Dataset] = {}
+    file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
+    return found

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, likelihood_ratio
-from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.training.batches import Configurations
@@ -82,7 +82,7 @@ class Suite(ABC):
         """
         return None
 
-    def normal(self, columns: Arrays) -> Arrays:
+    def normal(self, columns: Columns) -> Columns:
         """The normal configurations that it is told from.
 
         Args:
@@ -90,7 +90,7 @@ class Suite(ABC):
         """
         return columns
 
-    def log_density(self, positions: NDArray[np.float32], columns: Arrays) -> NDArray[np.float64] | None:
+    def log_density(self, positions: NDArray[np.float32], columns: Columns) -> NDArray[np.float64] | None:
         """(n,) logarithm of its density, up to one constant, in the box; None where it is not known.
 
         Args:
@@ -99,7 +99,7 @@ class Suite(ABC):
         """
         return None
 
-    def ceiling(self, mixture: NormalMixture, normal: Arrays, own: Arrays) -> Ceiling:
+    def ceiling(self, mixture: NormalMixture, normal: Columns, own: Columns) -> Ceiling:
         """The best AUROC that any score can have: that of the likelihood ratio.
 
         Args:

@@ -10,7 +10,7 @@ from lj_vae_hpc.config.evaluation import Claim
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture
 from lj_vae_hpc.evaluation.metrics import auroc
-from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.observables import Chosen, Columns
 from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.evaluation.suites.base import SampledSuite
 from lj_vae_hpc.sampling.ensemble import Ensemble
@@ -56,12 +56,11 @@ class WrongClaim(SampledSuite):
         positions, gamma = source.read(part)
         return Configurations(positions, np.full_like(gamma, self.claim.claimed))
 
-    def normal(self, columns: Arrays) -> Arrays:
+    def normal(self, columns: Columns) -> Columns:
         """Those of the claimed γ."""
-        own = columns["gamma"] == self.claim.claimed
-        return {name: values[own] for name, values in columns.items() if len(values) == len(own)}
+        return Chosen(columns, columns["gamma"] == self.claim.claimed)
 
-    def ceiling(self, mixture: NormalMixture, normal: Arrays, own: Arrays) -> Ceiling:
+    def ceiling(self, mixture: NormalMixture, normal: Columns, own: Columns) -> Ceiling:
         """Exact: the likelihood ratio of two γ of one fluid is monotonic in Σ y."""
         sign = -1.0 if self.claim.true > self.claim.claimed else 1.0
         return Ceiling(*auroc(sign * normal["height_sum"], sign * own["height_sum"]), "likelihood ratio")

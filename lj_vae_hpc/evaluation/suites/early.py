@@ -5,7 +5,7 @@ from typing import Self
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, physics_alone
-from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.suites.base import SampledSuite
 from lj_vae_hpc.sampling.ensemble import Ensemble
 
@@ -29,6 +29,6 @@ class Early(SampledSuite):
         gammas, sweeps = sorted(self.config.sampling.gamma_values), self.config.evaluation.early_sweeps
         return [self.sample(self.config.system, g, protocol="reference", sweeps=sweeps, step=0.2) for g in gammas]
 
-    def ceiling(self, mixture: NormalMixture, normal: Arrays, own: Arrays) -> Ceiling:
+    def ceiling(self, mixture: NormalMixture, normal: Columns, own: Columns) -> Ceiling:
         """A lower bound: this is no Boltzmann distribution."""
         return physics_alone(mixture, normal, own, paired=self.paired)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, physics_alone
-from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.suites.base import Suite
 
 
@@ -39,6 +39,6 @@ class OwnFile(Suite):
         with self.path.open("rb") as file:
             return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
-    def ceiling(self, mixture: NormalMixture, normal: Arrays, own: Arrays) -> Ceiling:
+    def ceiling(self, mixture: NormalMixture, normal: Columns, own: Columns) -> Ceiling:
         """A lower bound: what they are is not known."""
         return physics_alone(mixture, normal, own, paired=self.paired)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config.evaluation import Fluid
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.system import System
-from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.suites.base import SampledSuite
 from lj_vae_hpc.physics.energies import pair_energy
 from lj_vae_hpc.sampling.ensemble import Ensemble
@@ -56,7 +56,7 @@ class OtherFluid(SampledSuite):
         same = self.system == self.config.system and self.fluid.gamma in trained
         return f"the model was trained on this fluid at γ = {self.fluid.gamma:g}" if same else None
 
-    def log_density(self, positions: NDArray[np.float32], columns: Arrays) -> NDArray[np.float64]:
+    def log_density(self, positions: NDArray[np.float32], columns: Columns) -> NDArray[np.float64]:
         """-U / T of this fluid."""
         pairs = pair_energy(positions, self.system.pair_potential)
         energy = pairs + self.fluid.gamma * columns["height_sum"]

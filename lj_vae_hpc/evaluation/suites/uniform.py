@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.suites.base import SampledSuite
 from lj_vae_hpc.sampling.ensemble import Ensemble
 
@@ -30,6 +30,6 @@ class Uniform(SampledSuite):
         """No sweeps."""
         return [self.sample(self.config.system, 0.0, protocol="reference", sweeps=0)]
 
-    def log_density(self, positions: NDArray[np.float32], columns: Arrays) -> NDArray[np.float64]:
+    def log_density(self, positions: NDArray[np.float32], columns: Columns) -> NDArray[np.float64]:
         """A constant."""
         return np.zeros(len(positions))

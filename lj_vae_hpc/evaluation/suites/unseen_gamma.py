@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.suites.base import SampledSuite
 from lj_vae_hpc.sampling.ensemble import Ensemble
 
@@ -38,7 +38,7 @@ class UnseenGamma(SampledSuite):
         """It is normal where it was trained on."""
         return f"the model was trained on γ = {self.gamma:g}" if self.gamma in trained else None
 
-    def log_density(self, positions: NDArray[np.float32], columns: Arrays) -> NDArray[np.float64]:
+    def log_density(self, positions: NDArray[np.float32], columns: Columns) -> NDArray[np.float64]:
         """-U / T."""
         energy = columns["pair_energy"] + self.gamma * columns["height_sum"]
         return np.asarray(-energy / self.config.system.temperature)
