@@ -18,6 +18,7 @@ SPACING, RANGE = 0.05, 4.0  # of the knots of the pair function, and where it en
 TABLE = 0.01  # spacing of the table in r², in σ²
 CELL, MOST_CELLS = 0.4, 512  # width of the cells that the box is divided into, in σ, and how many at most per side
 OFFSETS = 48  # displacements that are tried
+PAIRS = 1 << 18  # whose forces are computed at once
 SHORTEST, LONGEST = 0.1, 4.0  # the range of their scales, in σ
 
 
@@ -77,6 +78,12 @@ class ConditionalModel:
 
     def forces(self, positions: NDArray[np.float32], slope: float) -> Floats:
         """(n, N, 2) minus the gradient of the energy, in k_B T / σ, for positions (n, N, 2) in σ."""
+        size = max(1, PAIRS // positions.shape[1] ** 2)
+        parts = [self._forces(positions[start : start + size], slope) for start in range(0, len(positions), size)]
+        return np.concatenate(parts)
+
+    def _forces(self, positions: NDArray[np.float32], slope: float) -> Floats:
+        """The same of so many configurations as are in memory at once."""
         x = positions.astype(np.float64)
         offset = x[:, :, None] - x[:, None]
         r = np.sqrt((offset**2).sum(axis=-1))
