@@ -15,14 +15,18 @@ class Progress:
 
     Args:
         label: what is being done.
-        total: units of work in all.
+        total: units of work in all; None where that is not known.
         unit: name of one unit, for the rate.
         shown: whether this rank prints.
     """
 
-    def __init__(self, label: str, total: float, unit: str, shown: bool) -> None:
+    def __init__(self, label: str, total: float | None, unit: str, shown: bool) -> None:
         self._bar = tqdm(
-            total=total, desc=label, unit=" " + unit, unit_scale=True, disable=not (shown and total and _on_terminal())
+            total=total,
+            desc=label,
+            unit=" " + unit,
+            unit_scale=True,
+            disable=total == 0 or not (shown and _on_terminal()),
         )
         self._label, self._total, self._unit = label, total, unit
         self._lines = shown and not _on_terminal()
@@ -42,7 +46,10 @@ class Progress:
         self._done += amount
         self._bar.update(amount)
         now = time.monotonic()
-        if self._lines and now >= self._next_line and self._done < self._total:
+        if self._lines and now >= self._next_line and self._total is None:
+            self._print("so far")
+            self._next_line = now + SECONDS_BETWEEN_LINES
+        elif self._lines and now >= self._next_line and self._total and self._done < self._total:
             left = (now - self._started) * (self._total / self._done - 1.0) if self._done else float("inf")
             self._print(f"{tqdm.format_interval(left)} left")
             self._next_line = now + SECONDS_BETWEEN_LINES
@@ -56,8 +63,8 @@ class Progress:
 
     def _print(self, tail: str) -> None:
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
-        share = 100.0 * self._done / self._total if self._total else 100.0
-        print(f"{self._label}: {share:3.0f} %, {tqdm.format_sizeof(rate)} {self._unit}/s, {tail}", flush=True)
+        done = f"{100.0 * self._done / self._total:3.0f} %" if self._total else tqdm.format_sizeof(self._done)
+        print(f"{self._label}: {done}, {tqdm.format_sizeof(rate)} {self._unit}/s, {tail}", flush=True)
 
 
 def _on_terminal() -> bool:

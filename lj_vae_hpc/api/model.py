@@ -180,12 +180,20 @@ class Model:
     @cached_property
     def _detector(self) -> Detector:
         """What scores, after it has learned from the training split."""
-        with self._own_data() as data, folder_to_keep_in(self._folder) as folder, redirect_stdout(StringIO()):
+        with (
+            self._own_data() as data,
+            folder_to_keep_in(self._world, self._folder) as folder,
+            redirect_stdout(StringIO()),
+        ):
             return Detector.of(self._world, folder, self._config, self._network, self._weights, data)
 
     @cached_property
     def _generator(self) -> Generator:
-        with self._own_data() as data, folder_to_keep_in(self._folder) as folder, redirect_stdout(StringIO()):
+        with (
+            self._own_data() as data,
+            folder_to_keep_in(self._world, self._folder) as folder,
+            redirect_stdout(StringIO()),
+        ):
             conditional = learn_conditional(
                 self._world, folder / "conditional", data.training, data.gammas, data.facts, self.box_side
             )

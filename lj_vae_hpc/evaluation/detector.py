@@ -115,15 +115,25 @@ def odd_particles(ratio: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 @contextmanager
-def folder_to_keep_in(run: RunDir) -> Iterator[Path]:
-    """The folder in which what is learned is kept; one for the time being where the run cannot be written."""
+def folder_to_keep_in(world: "World", run: RunDir) -> Iterator[Path]:
+    """The folder in which what is learned is kept; one for the time being where the run cannot be written.
+
+    All ranks call this; rank 0 makes and removes that folder, with a copy of what is there.
+    """
+    scratch = world.on_root(lambda: _scratch(run))
+    try:
+        yield scratch or run.evaluation
+    finally:
+        if scratch and world.is_root:
+            shutil.rmtree(scratch)
+
+
+def _scratch(run: RunDir) -> Path | None:
     folder = run.evaluation
-    existing = folder if folder.exists() else run.path
-    if os.access(existing, os.W_OK | os.X_OK):
-        yield folder
-        return
-    with tempfile.TemporaryDirectory() as scratch:
-        for part in ("scores", "conditional", "learned"):
-            if (folder / part).exists():
-                shutil.copytree(folder / part, Path(scratch) / part)
-        yield Path(scratch)
+    if os.access(folder if folder.exists() else run.path, os.W_OK | os.X_OK):
+        return None
+    scratch = Path(tempfile.mkdtemp(prefix="lj-vae-"))
+    for part in ("scores", "conditional", "learned"):
+        if (folder / part).exists():
+            shutil.copytree(folder / part, scratch / part)
+    return scratch

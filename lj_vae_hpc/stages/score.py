@@ -1,10 +1,11 @@
 """Scores configurations of any origin with a run's trained network."""
 
-import csv
-import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,34 +14,35 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.calibration import DEFAULT_SCORE
 from lj_vae_hpc.evaluation.detector import Detector, folder_to_keep_in, odd_particles
 from lj_vae_hpc.evaluation.observables import Arrays
-from lj_vae_hpc.evaluation.sources import RunData, checked_configurations
+from lj_vae_hpc.evaluation.score_files import TABLES, Scored, Write
+from lj_vae_hpc.evaluation.scoring import batch_size
+from lj_vae_hpc.evaluation.sources import RunData, checked_configurations, pieces
 from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.files import check_target, new_file
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.store.writer import fill_hdf5
 from lj_vae_hpc.training.setup import check_data
 
 LEVELS = (0.01, 0.05)  # p-values below which configurations are counted
 ODDEST = 10  # configurations that are shown
 SHOWN = 6  # of their odd particles
-AT_ONCE = 1 << 16  # configurations that every rank holds
+BATCHES = 4  # of every rank, which are read, scored and written before the next are read
 
 
 def score(
     world: World, run: RunDir, config: RunConfig, files: tuple[Path, ...], target: Path | None = None,
     center: bool = False, overwrite: bool = False,
 ) -> None:  # fmt: skip
-    """The command: scores every configuration of some files, into one table.
+    """The command: scores every configuration of some files, into one table. Memory does not grow with the files.
 
     Args:
         world: the ranks.
         run: the run whose model scores.
         config: its configuration.
         files: of configurations; `-` is the standard input.
-        target: a new .csv or .h5; None for none.
+        target: a new .csv or .h5, which appears when it is complete; None for none.
         center: whether coordinates lie in [-L/2, L/2].
         overwrite: whether a target that exists is replaced.
 
@@ -50,125 +52,133 @@ def score(
     """
     world.on_root(lambda: _check(run, config, target, overwrite))
     network, weights = load_network(world, run, config)
-    given = Files(files)
-    rows = world.on_root(lambda: given.read(config, center))
-    with Dataset(run.dataset) as data, folder_to_keep_in(run) as folder:
-        own = RunData.of(data, config, weights.gammas)
-        detector = Detector.of(world, folder, config, network, weights, own)
-        parts = []
-        with Progress("scoring", rows, "configurations", world.is_root) as progress:
-            for start in range(0, rows, AT_ONCE):
-                positions, gamma = world.on_root(lambda start=start: given.block(start))  # type: ignore[misc]
-                parts.append(detector.score(positions, gamma, progress.advance))
-        calibrated_on = len(own.calibration)
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    world.on_root(lambda: _write(given, columns, target, overwrite))
-    world.on_root(lambda: _sum_up(run, given, columns, calibrated_on, target))
+    at_once = BATCHES * batch_size(config.system.n_particles)
+    given, found = Given(files, config, center, at_once * world.size), Findings(files, at_once)
+    with Dataset(run.dataset) as data, folder_to_keep_in(world, run) as folder, ExitStack() as closing:
+        some = world.on_root(given.next)  # before anything is learned: a file may be none
+        detector = Detector.of(world, folder, config, network, weights, RunData.of(data, config, weights.gammas))
+        world.on_root(lambda: found.open(target, overwrite, closing))
+        with Progress("scoring", None, "configurations", world.is_root) as progress:
+            while some is not None:
+                columns = detector.score(some.positions, some.gamma, progress.advance)
+                world.on_root(partial(found.add, some, columns))
+                some = world.on_root(given.next)
+        world.on_root(closing.close)  # gives the table its name
+        world.on_root(lambda: found.sum_up(run, detector, target))
 
 
-class Files:
-    """What some files hold; on rank 0, which alone reads.
+class Some(NamedTuple):
+    """Some configurations of the user's."""
+
+    file: NDArray[np.int64]
+    """(n,) which of the files each is from."""
+    row: NDArray[np.int64]
+    """(n,) which of its file it is, from 0."""
+    positions: NDArray[np.float32]
+    """(n, N, 2), in σ."""
+    gamma: NDArray[np.float64]
+    """(n,) γ as the file tells it, else NaN."""
+
+    def part(self, which: slice) -> "Some":
+        """Some of these."""
+        return Some(self.file[which], self.row[which], self.positions[which], self.gamma[which])
+
+
+class Given:
+    """The configurations of some files; on rank 0, which alone reads.
 
     Args:
         files: of configurations.
-
-    Attributes:
-        files: their names.
-        file: (n,) which of them each configuration is from.
-        row: (n,) which of its file it is, from 0.
-        positions: (n, N, 2), in σ.
-        gamma: (n,) γ as the files tell it, else NaN.
+        config: the run's configuration.
+        center: whether coordinates lie in [-L/2, L/2].
+        at_once: how many are given at once.
     """
 
-    def __init__(self, files: tuple[Path, ...]) -> None:
-        self.files = files
-        self.file: NDArray[np.int64]
-        self.row: NDArray[np.int64]
-        self.positions: NDArray[np.float32]
-        self.gamma: NDArray[np.float64]
+    def __init__(self, files: Sequence[Path], config: RunConfig, center: bool, at_once: int) -> None:
+        self._at_once, self._waiting = at_once, list[Some]()
+        self._more = self._read(files, config, center)
 
-    def read(self, config: RunConfig, center: bool) -> int:
-        """Reads and checks all of them; returns n.
+    def next(self) -> Some | None:
+        """The next of them; None after the last.
 
         Raises:
             UserError: a file cannot be read, or holds a configuration that is not one of the system.
         """
-        blocks, counts = [], []
-        for path in self.files:
-            here = list(checked_configurations(path, config, center))
-            blocks += here
-            counts.append(sum(len(gamma) for _, gamma in here))
-        self.positions, self.gamma = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-        self.file = np.repeat(np.arange(len(counts)), counts)
-        self.row = np.concatenate([np.arange(count) for count in counts])
-        return len(self.row)
+        while sum(len(some.row) for some in self._waiting) < self._at_once and (more := next(self._more, None)):
+            self._waiting.append(more)
+        if not self._waiting:
+            return None
+        every = Some(*map(np.concatenate, zip(*self._waiting, strict=True)))
+        now, later = every.part(slice(self._at_once)), every.part(slice(self._at_once, None))
+        self._waiting = [later] if len(later.row) else []
+        return now
 
-    def block(self, start: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Positions and γ of AT_ONCE configurations."""
-        return self.positions[start : start + AT_ONCE], self.gamma[start : start + AT_ONCE]
+    @staticmethod
+    def _read(files: Sequence[Path], config: RunConfig, center: bool) -> Iterator[Some]:
+        for number, path in enumerate(files):
+            row = 0
+            for positions, gamma in checked_configurations(path, config, center):
+                rows = np.arange(row, row + len(gamma))
+                yield Some(np.full(len(gamma), number), rows, positions, gamma)
+                row += len(gamma)
+
+
+class Findings:
+    """Writes scores as they come, counts, and remembers the oddest configurations; on rank 0.
+
+    Args:
+        files: of configurations.
+        at_once: how many are written at once, whatever the number of ranks.
+    """
+
+    def __init__(self, files: Sequence[Path], at_once: int) -> None:
+        self._files, self._at_once = files, at_once
+        self._write: Write | None = None
+        self._rows, self._below = 0, dict.fromkeys(LEVELS, 0)
+        self._oddest: list[tuple[float, float, int, int, list[int]]] = []
+
+    def open(self, target: Path | None, overwrite: bool, closing: ExitStack) -> None:
+        """Opens the table, which `closing` closes; it gets its name if no error ends it."""
+        if target is not None:
+            partial = closing.enter_context(new_file(target, overwrite))
+            self._write = closing.enter_context(TABLES[target.suffix.lower()](partial, self._files))
+
+    def add(self, some: Some, columns: Arrays) -> None:
+        """More configurations with their scores."""
+        scored = Scored(some.file, some.row, columns)
+        if self._write:
+            for part in pieces(len(some.row), self._at_once):
+                self._write(scored.part(slice(part.start, part.stop)))
+        self._rows += len(some.row)
+        for level in LEVELS:
+            self._below[level] += int((columns["p_value"] < level).sum())
+        for k in np.argsort(-columns["score"], kind="stable")[:ODDEST]:
+            odd = odd_particles(columns["particle_score"][k]).tolist()
+            numbers = (float(columns["score"][k]), float(columns["p_value"][k]))
+            self._oddest.append((*numbers, int(some.file[k]), int(some.row[k]), odd))
+        self._oddest = sorted(self._oddest, key=lambda one: -one[0])[:ODDEST]
+
+    def sum_up(self, run: RunDir, detector: Detector, target: Path | None) -> None:
+        """Tells how many configurations are odd, how many by chance, and which are the oddest."""
+        assert detector.calibration is not None
+        rows, normal = self._rows, detector.calibration.count
+        print(f"scored: {rows} configurations with the model in {run.path}; score `{DEFAULT_SCORE}`, larger is odder")
+        for level, below in self._below.items():
+            print(f"p < {level}: {below} configurations; {level * rows:.4g} expected by chance")
+        if 1 / (normal + 1) >= min(LEVELS):
+            print(f"no p-value can be below {1 / (normal + 1):.2g}: there are {normal} normal configurations")
+        width = max(len(str(name)) for name in (*(self._files[one[2]] for one in self._oddest), "file"))
+        print(f"{'oddest':>6}  {'file':{width}} {'row':>8} {'score':>9} {'p-value':>9}  odd particles")
+        for place, (value, p_value, file, row, odd) in enumerate(self._oddest, 1):
+            text = " ".join(map(str, odd[:SHOWN])) + (f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else "")
+            print(f"{place:6d}  {self._files[file]!s:{width}} {row:8d} {value:9.4g} {p_value:9.2g}  {text or '-'}")
+        if target is not None:
+            print(f"every configuration: {target}")
 
 
 def _check(run: RunDir, config: RunConfig, target: Path | None, overwrite: bool) -> None:
     check_data(run, config, 1)
     if target is not None:
-        if target.suffix.lower() not in WRITERS:
-            raise UserError(f"--to {target}: the suffix must be one of {', '.join(WRITERS)}")
+        if target.suffix.lower() not in TABLES:
+            raise UserError(f"--to {target}: the suffix must be one of {', '.join(TABLES)}")
         check_target(target, overwrite)
-
-
-def _write(given: Files, columns: Arrays, target: Path | None, overwrite: bool) -> None:
-    if target is not None:
-        with new_file(target, overwrite) as partial:
-            WRITERS[target.suffix.lower()](partial, given, columns)
-
-
-def _write_csv(path: Path, given: Files, columns: Arrays) -> None:
-    """A row per configuration; numbers read back as the same floats."""
-    single = {name: values for name, values in columns.items() if values.ndim == 1}
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["file", "row", *list(single)[:2], "odd_particles", *list(single)[2:]])
-        for start in range(0, len(given.row), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
-            names = [str(given.files[k]) for k in given.file[part]]
-            odd = [" ".join(map(str, odd_particles(ratio))) for ratio in columns["particle_score"][part]]
-            score, p_value, *others = (values[part].astype(str).tolist() for values in single.values())
-            table.writerows(zip(names, given.row[part].tolist(), score, p_value, odd, *others, strict=True))
-
-
-def _write_hdf5(path: Path, given: Files, columns: Arrays) -> None:
-    """A data set per column."""
-    names = np.array([os.fsencode(file) for file in given.files])
-
-    def fill(file: h5py.File) -> None:
-        kind = h5py.string_dtype("utf-8", names.dtype.itemsize)
-        file.create_dataset("file", data=names[given.file].astype(kind))
-        for name, values in {"row": given.row, **columns}.items():
-            file.create_dataset(name, data=values)
-
-    fill_hdf5(path, fill)
-
-
-WRITERS = {".csv": _write_csv, ".h5": _write_hdf5}
-
-
-def _sum_up(run: RunDir, given: Files, columns: Arrays, calibrated_on: int, target: Path | None) -> None:
-    """Tells how many configurations are odd, how many by chance, and which are the oddest."""
-    rows, p_value = len(given.row), columns["p_value"]
-    print(f"scored: {rows} configurations with the model in {run.path}; score `{DEFAULT_SCORE}`, larger is odder")
-    for level in LEVELS:
-        print(f"p < {level}: {(p_value < level).sum()} configurations; {level * rows:.4g} expected by chance")
-    if 1 / (calibrated_on + 1) >= min(LEVELS):
-        print(f"no p-value can be below {1 / (calibrated_on + 1):.2g}: there are {calibrated_on} normal configurations")
-    oddest = np.argsort(-columns["score"], kind="stable")[:ODDEST]
-    names = [str(given.files[given.file[k]]) for k in oddest]
-    width = max(map(len, [*names, "file"]))
-    print(f"{'oddest':>6}  {'file':{width}} {'row':>8} {'score':>9} {'p-value':>9}  odd particles")
-    for place, (k, name) in enumerate(zip(oddest, names, strict=True), 1):
-        odd = odd_particles(columns["particle_score"][k]).tolist()
-        text = " ".join(map(str, odd[:SHOWN])) + (f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else "")
-        print(
-            f"{place:6d}  {name:{width}} {given.row[k]:8d} {columns['score'][k]:9.4g} {p_value[k]:9.2g}  {text or '-'}"
-        )
-    if target is not None:
-        print(f"every configuration: {target}")

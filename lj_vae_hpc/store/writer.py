@@ -1,7 +1,7 @@
 """Writes a data set: one plain file with the rows of every ensemble, copied from their segments by all ranks."""
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial as bind
 from io import FileIO
 from pathlib import Path
@@ -132,16 +132,13 @@ def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     Raises:
         UserError: the file cannot be written (disk full, no permission).
     """
-
-    def complete(file: h5py.File) -> None:
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        fill(file)
-        file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), _stored(file))
-
     partial = unfinished(path)  # others may write the same at this time
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fill_hdf5(partial, complete)
+        with opened_hdf5(partial) as file:
+            file.attrs["schema_version"] = SCHEMA_VERSION
+            fill(file)
+            file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), _stored(file))
         publish(partial, path)
     except OSError as error:
         with suppress(OSError):
@@ -149,12 +146,12 @@ def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
         raise UserError(f"cannot write {path}: {why_unwritable(error, path.parent)}") from error
 
 
-def fill_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
-    """Writes an HDF5 file under its own name; memory does not grow with it.
+@contextmanager
+def opened_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Opens a new HDF5 file under its own name; memory does not grow with it.
 
     Args:
         path: the file.
-        fill: puts its content into the open file.
 
     Raises:
         OSError: the file cannot be written.
@@ -163,7 +160,7 @@ def fill_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
         sink = _Sink(raw)
         try:
             with h5py.File(sink, "w") as file:
-                fill(file)
+                yield file
         finally:
             if sink.error:
                 raise sink.error
