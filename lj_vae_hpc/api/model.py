@@ -14,9 +14,9 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.detector import Detector, folder_to_keep_in, odd_particles
 from lj_vae_hpc.evaluation.generator import Generator, decode_positions
-from lj_vae_hpc.evaluation.learned import learn, learn_conditional, training_codes
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.scoring import batch_size
+from lj_vae_hpc.evaluation.session import Session
 from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
@@ -194,13 +194,9 @@ class Model:
             folder_to_keep_in(self._world, self._folder) as folder,
             redirect_stdout(StringIO()),
         ):
-            conditional = learn_conditional(
-                self._world, folder / "conditional", data.training, data.gammas, data.facts, self.box_side
-            )
-            size = batch_size(self.n_particles)
-            codes = training_codes(self._world, self._network, data.training, size)
-            learned = learn(codes, conditional)[0]
-            return Generator.of(self._network, learned.order, conditional, data.training)
+            session = Session(self._world, folder / "scores", self._config, self._network, self._weights, data, {})
+            learned = session.fitted_scorer().learned
+            return Generator.of(self._network, learned.order, learned.conditional, data.training)
 
     @contextmanager
     def _own_data(self) -> Iterator[RunData]:

@@ -18,18 +18,7 @@ def between(least: float, most: float, reason: str) -> AfterValidator:
 
     def check(value: Any) -> Any:
         if not least <= value <= most:
-            raise ValueError(f"{value!s:.40} is not between {least:,g} and {most:,g}: {reason}")
-        return value
-
-    return AfterValidator(check)
-
-
-def at_most(most: int, reason: str) -> AfterValidator:
-    """An upper bound, and why there is one."""
-
-    def check(value: Any) -> Any:
-        if value > most:
-            raise ValueError(f"{value!s:.40} is more than {most:,}: {reason}")
+            raise ValueError(f"{value!s:.40} is not between {least:,.10g} and {most:,.10g}: {reason}")
         return value
 
     return AfterValidator(check)

@@ -15,7 +15,6 @@ from lj_vae_hpc.config.base import (
     Positive,
     Section,
     Temperature,
-    at_most,
     between,
 )
 from lj_vae_hpc.config.system import PotentialKey, check_potential
@@ -49,7 +48,7 @@ FilePath = Annotated[Path, AfterValidator(_printable)]
 class Corruption(Section):
     """One severity of the corrupted suite."""
 
-    particles: Annotated[Count, at_most(100_000, "system.n_particles is at most that")] = 4
+    particles: Annotated[Count, between(1, 100_000, "system.n_particles is at most that")] = 4
     """How many randomly chosen particles are moved."""
     amplitude: Displacement | None
     """Largest displacement per component, in σ; null: to anywhere in the box."""

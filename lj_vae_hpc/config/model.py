@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StrictBool, WrapValidator
 
-from lj_vae_hpc.config.base import Count, Section, at_most
+from lj_vae_hpc.config.base import Count, Section, between
 
 HUGE = "no computer holds the weights"
-Channels = Annotated[Count, at_most(4096, HUGE)]
+Channels = Annotated[Count, between(1, 4096, HUGE)]
 AUTO: Any = "auto"  # latent_dim until RunConfig has made a number of it
 
 
@@ -57,14 +57,14 @@ class Model(Section):
     """A file of model/decoders. mlp, conv and conv_strided give the entries of the representation. positions (fully
     connected) and attention give coordinates of ordered particles inside the box and form the representation from
     them, so that every output is a possible one."""
-    latent_dim: Annotated[Count, at_most(200_000, HUGE), WrapValidator(_number_or_auto)] = AUTO
+    latent_dim: Annotated[Count, between(1, 200_000, HUGE), WrapValidator(_number_or_auto)] = AUTO
     """Dimension of the latent space; auto, which a run resolves to a number, is 4/3 of the number of particles, rounded
     up, and 40 for a local_environment."""
     channels: tuple[Channels, Channels] = (60, 50)
     """Channels of the encoder's two convolutions; the decoder mirrors them."""
-    width: Annotated[Count, at_most(65_536, HUGE)] = 512
+    width: Annotated[Count, between(1, 65_536, HUGE)] = 512
     """Units per hidden layer of mlp and positions; features per particle of attention, a multiple of 4."""
-    depth: Annotated[Count, at_most(256, "deeper networks do not train")] = 2
+    depth: Annotated[Count, between(1, 256, "deeper networks do not train")] = 2
     """Hidden layers of mlp and positions; layers of attention."""
     linear_path: StrictBool = True
     """Adds a linear encoder and decoder beside the networks, which start as the principal components of the training

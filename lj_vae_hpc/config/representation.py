@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import StrictBool, model_validator
 
-from lj_vae_hpc.config.base import Count, Length, Section, at_most
+from lj_vae_hpc.config.base import Count, Length, Section, between
 
 CLOSEST = 0.85  # σ; two particles are hardly ever nearer at T < 1 (u = 33 ε there under Lennard-Jones)
 
@@ -21,10 +21,10 @@ class Representation(Section):
     """Particles sorted by height, by distance from the corner (0, 0), or (a control) shuffled."""
     landmarks: StrictBool = False
     """Adds the corners (0, 0) and (L, 0) as two points to the distance matrix, which makes it lossless: y >= 0."""
-    cells: Annotated[Count, at_most(1024, "a grid then has a million cells")] = 10
+    cells: Annotated[Count, between(1, 1024, "a grid then has a million cells")] = 10
     """Cells of the occupancy grid along each side. Where they are so fine that no two particles share one, entries are
     0 or 1, otherwise counts."""
-    neighbours: Annotated[Count, at_most(1024, "an environment then holds 3,000 numbers")] = 8
+    neighbours: Annotated[Count, between(1, 1024, "an environment then holds 3,000 numbers")] = 8
     """Nearest neighbours in a local environment: vector and distance of each."""
     radius: Length = 3.0
     """Distance in σ beyond which a local environment does not see neighbours and walls."""

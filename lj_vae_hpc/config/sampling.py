@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import numpy as np
 from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
 
-from lj_vae_hpc.config.base import Count, Displacement, Gamma, Section, at_most
+from lj_vae_hpc.config.base import Count, Displacement, Gamma, Section, between
 
 MOST_GAMMAS = 100_000
 
@@ -19,7 +19,7 @@ class GammaRange(Section):
     """First γ."""
     stop: Gamma
     """Last γ, included."""
-    num: Annotated[Count, at_most(MOST_GAMMAS, "each value has an ensemble of its own")]
+    num: Annotated[Count, between(1, MOST_GAMMAS, "each value has an ensemble of its own")]
     """How many values."""
     spacing: Literal["linear", "log"] = "linear"
     """Equal differences, or equal ratios (start and stop must then be positive)."""
@@ -73,7 +73,7 @@ class Sampling(Section):
     """γ = m g σ / ε: a list of values, or {start, stop, num, spacing}. One ensemble each."""
     configurations: Annotated[int, Field(ge=10, lt=2**31, strict=True)] = 10_000
     """Configurations per γ."""
-    samples_per_chain: Annotated[Count, at_most(1_000_000, "the chains would never end")] = 1
+    samples_per_chain: Annotated[Count, between(1, 1_000_000, "the chains would never end")] = 1
     """Configurations taken from each Markov chain, twice the autocorrelation time that the pilot measures apart;
     `configurations` must be a multiple."""
     sweeps: Annotated[int, Field(gt=0, lt=2**31, strict=True)] = 500
@@ -96,7 +96,7 @@ class Sampling(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the chains run, with the same result to the bit; auto takes a GPU where numba finds one, for less than 600
     particles. One chain per thread: a GPU wants some 10,000 configurations per rank and segment."""
-    segment_rows: Annotated[Count, at_most(1 << 22, "a segment is held in memory")] = 8192
+    segment_rows: Annotated[Count, between(1, 1 << 22, "a segment is held in memory")] = 8192
     """Configurations per segment file, the unit that is written at once and redone after a kill."""
 
     @model_validator(mode="after")

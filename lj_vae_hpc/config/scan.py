@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, field_validator
 
 from lj_vae_hpc.config.base import Section
 from lj_vae_hpc.config.document import read_document
-from lj_vae_hpc.config.sampling import GammaRange, Gammas
+from lj_vae_hpc.config.sampling import GammaRange, Gammas, repeated_gammas
 from lj_vae_hpc.errors import UserError
 
 SECTIONS = ("representation", "model", "objective", "training", "evaluation")
@@ -89,7 +89,7 @@ def resolved(key: str, value: Any) -> Any:
 def _gammas(value: Any) -> tuple[float, ...]:
     found = TypeAdapter[Any](Gammas).validate_python(value)
     values: tuple[float, ...] = found.values() if isinstance(found, GammaRange) else found
-    if not values or len(set(values)) < len(values):
+    if not values or repeated_gammas(values):
         raise ValueError(f"gammas: {list(values)} is empty or has a value twice")
     return tuple(sorted(values))
 

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StrictBool
 
-from lj_vae_hpc.config.base import Count, Epochs, NotNegative, Positive, Section, at_most, between
+from lj_vae_hpc.config.base import Count, Epochs, NotNegative, Positive, Section, between
 
 
 class Training(Section):
@@ -13,9 +13,9 @@ class Training(Section):
     FREE: ClassVar = frozenset({"epochs", "device", "precision", "checkpoint_minutes"})
     """Keys that may change while a network is trained."""
 
-    epochs: Annotated[Count, at_most(1_000_000, "no training is that long")] = 40
+    epochs: Annotated[Count, between(1, 1_000_000, "no training is that long")] = 40
     """Passes over the training split."""
-    batch_size: Annotated[Count, at_most(1 << 20, "a batch is held in memory")] = 256
+    batch_size: Annotated[Count, between(1, 1 << 20, "a batch is held in memory")] = 256
     """Configurations per optimizer step, all ranks together."""
     learning_rate: Annotated[Positive, between(1e-12, 1e6, "weights are in single precision")] = 1e-3
     """Step size of AdamW."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Tag, TypeAdapter, ValidationError, field_validator, model_validator
 
-from lj_vae_hpc.config.base import Count, Number, Section, at_most
+from lj_vae_hpc.config.base import Count, Number, Section, between
 from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.config.objective import Objective
 from lj_vae_hpc.config.training import Training
@@ -51,9 +51,9 @@ Searched = Annotated[
 class Tuning(Section):
     """The search of hyperparameters. Everything outside `space` is the same for all trials."""
 
-    trials: Annotated[Count, at_most(100_000, "no search is that long")] = 50
+    trials: Annotated[Count, between(1, 100_000, "no search is that long")] = 50
     """Trials of the whole study, over all ranks and jobs; may be increased later."""
-    epochs: Annotated[Count, at_most(1_000_000, "no training is that long")] = 10
+    epochs: Annotated[Count, between(1, 1_000_000, "no training is that long")] = 10
     """Epochs of each trial, in place of `training.epochs`."""
     space: dict[str, Searched] = {  # noqa: RUF012, pydantic copies it
         LATENT_DIM: Span(low=4, high=80, spacing="log"),

@@ -23,7 +23,7 @@ from lj_vae_hpc.evaluation.learned import VERSION as CONDITIONAL_VERSION
 from lj_vae_hpc.evaluation.learned import learn_conditional
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.scoring import Scorer, Scoring
-from lj_vae_hpc.evaluation.sources import AnySource, RunData, batches, everything, own_configurations
+from lj_vae_hpc.evaluation.sources import AnySource, Copied, RunData, batches, everything
 from lj_vae_hpc.evaluation.splits import SPLITS, Split
 from lj_vae_hpc.evaluation.studies.base import Context
 from lj_vae_hpc.evaluation.suites.base import Suite
@@ -293,11 +293,12 @@ def _rows(table: Table, column: str) -> int:
 
 
 def open_sources(
-    run: RunDir, config: RunConfig, suites: Sequence[Suite], data: RunData, files: ExitStack
+    world: "World", run: RunDir, config: RunConfig, suites: Sequence[Suite], data: RunData, files: ExitStack
 ) -> dict[Suite, AnySource]:
     """What the configurations of every split and suite are read from, the test split first.
 
     Args:
+        world: the ranks.
         run: the run.
         config: its configuration.
         suites: the suites, sampled.
@@ -308,7 +309,9 @@ def open_sources(
     sources: dict[Suite, AnySource] = {split: splits[split.name] for split in Split.of(config)}
     for suite in suites:
         if suite.file:
-            sources[suite] = own_configurations(suite.file, config)
+            copied = Copied(suite_file(run, suite).with_suffix(".bin"), config.system.n_particles)
+            world.on_root(partial(copied.copy, suite.file, config))
+            sources[suite] = copied
         elif suite.ensembles:
             sources[suite] = everything(files.enter_context(Dataset(suite_file(run, suite))))
         else:

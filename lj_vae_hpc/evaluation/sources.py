@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.run.files import new_file
 from lj_vae_hpc.store.foreign import find_problem, read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Layout
@@ -96,12 +97,12 @@ class Given:
 
     def origins(self, part: range) -> NDArray[np.int64]:
         """(n, 3) their numbers."""
-        return np.stack(
-            [np.zeros(len(part), np.int64), np.arange(part.start, part.stop), np.zeros(len(part), np.int64)], 1
-        )
+        return _numbered(part)
 
 
-AnySource = Source | Given
+def _numbered(part: range) -> NDArray[np.int64]:
+    """(n, 3) what configurations are that are no one's ensemble: their numbers."""
+    return np.stack([np.zeros(len(part), np.int64), np.arange(part.start, part.stop), np.zeros(len(part), np.int64)], 1)
 
 
 def checked_configurations(
@@ -144,9 +145,48 @@ def _gamma(path: Path, place: str, gamma: object) -> float:
     return value
 
 
-def own_configurations(path: Path, config: RunConfig) -> Given:
-    """All configurations of a file of the user's; arguments and errors as of checked_configurations."""
-    return Given(*(np.concatenate(parts) for parts in zip(*checked_configurations(path, config), strict=True)))
+@dataclass(frozen=True, eq=False)
+class Copied:
+    """Configurations of a file of the user's, in a copy of which any part can be read.
+
+    Attributes:
+        path: the copy: γ and positions of each configuration, as they are in memory.
+        n_particles: N.
+    """
+
+    path: Path
+    n_particles: int
+
+    def __len__(self) -> int:
+        return self.path.stat().st_size // self._record.itemsize
+
+    def read(self, part: range) -> Configurations:
+        """Some of them; γ is NaN where it is not known."""
+        found = np.fromfile(self.path, self._record, len(part), offset=part.start * self._record.itemsize)
+        return Configurations(np.ascontiguousarray(found["positions"]), np.ascontiguousarray(found["gamma"]))
+
+    def origins(self, part: range) -> NDArray[np.int64]:
+        """(n, 3) their numbers."""
+        return _numbered(part)
+
+    def copy(self, path: Path, config: RunConfig) -> None:
+        """Makes the copy, some configurations at a time; one rank calls this.
+
+        Raises:
+            UserError: as of checked_configurations; the copy cannot be written.
+        """
+        with new_file(self.path, overwrite=True) as partial, partial.open("wb") as file:
+            for positions, gamma in checked_configurations(path, config):
+                records = np.empty(len(gamma), self._record)
+                records["positions"], records["gamma"] = positions, gamma
+                file.write(records.tobytes())
+
+    @property
+    def _record(self) -> np.dtype[np.void]:
+        return np.dtype([("gamma", "<f8"), ("positions", "<f4", (self.n_particles, 2))])
+
+
+AnySource = Source | Given | Copied
 
 
 def everything(data: Dataset) -> Source:

@@ -49,7 +49,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     sample_suites(world, run, config, suites)
     with ExitStack() as files:
         data = RunData.of(files.enter_context(Dataset(run.dataset)), config, weights.gammas)
-        sources = open_sources(run, config, suites, data, files)
+        sources = open_sources(world, run, config, suites, data, files)
         session = Session(world, run.evaluation / "scores", config, network, weights, data, sources)
         results = session.score_suites()
         mixture = session.fit_mixture()

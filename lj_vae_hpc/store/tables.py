@@ -76,20 +76,24 @@ def write_table(
         file = h5py.File(partial, "r+", **together.hdf5)
     except (OSError, RuntimeError) as error:
         problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
-    together.agree(problem)
-    assert file is not None
     try:
-        for piece in pieces:
-            for name, values in piece.columns.items():
-                file[name][piece.start : piece.start + len(values)] = values
-    except UserError as error:
-        problem = str(error)
-    except (OSError, RuntimeError) as error:
-        problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
-    together.agree(problem)
-    file.close()
-    together.agree(None)
-    together.on_root(bind(_finish, partial, path))
+        together.agree(problem)
+        assert file is not None
+        try:
+            for piece in pieces:
+                for name, values in piece.columns.items():
+                    file[name][piece.start : piece.start + len(values)] = values
+        except UserError as error:
+            problem = str(error)
+        except (OSError, RuntimeError) as error:
+            problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
+        together.agree(problem)
+        file.close()  # not after an error: MPI-IO can crash closing a file that it could not write
+        together.agree(None)
+        together.on_root(bind(_finish, partial, path))
+    except UserError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _create(path: Path, layout: Layout, attributes: Mapping[str, Any]) -> Path:

@@ -109,6 +109,8 @@ def test_all_columns_of_the_same_weights_are_equal(
     assert list(several) == list(one) and len(several) > 8 * 25
     for name in one:
         np.testing.assert_array_equal(several[name], one[name], err_msg=name)
+    written = digests(folder / "several" / "evaluation")
+    assert written == digests(folder / "one" / "evaluation") and len(written) > 8 + 4
 
 
 def test_a_deadline_on_one_rank_stops_all(

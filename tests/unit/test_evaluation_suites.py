@@ -290,7 +290,9 @@ def test_normal_is_the_test_split_of_the_trained_gammas(trained: Path) -> None:
         for name in ("training", "validation", "calibration", "test"):
             rows = getattr(expected, name)
             assert getattr(both, name).rows[:].tolist() == rows[0 : len(rows)].tolist(), name
-        splits = [set(source.rows[:].tolist()) for source in (both.training, both.validation, both.calibration, both.test)]
+        splits = [
+            set(source.rows[:].tolist()) for source in (both.training, both.validation, both.calibration, both.test)
+        ]
         assert sum(map(len, splits)) == len(set.union(*splits)) == 120
         source = Source(data, np.array([3, 61]))
         stored = data.read(range(120))

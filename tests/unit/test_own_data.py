@@ -217,6 +217,38 @@ def test_two_ranks_write_the_same_bytes(
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
 
 
+def test_pieces_change_nothing(
+    trained: Path, mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lj_vae_hpc.evaluation.scoring.BATCH", 5)
+    np.save(tmp_path / "a.npy", mine)
+    np.save(tmp_path / "b.npy", mine[::-1])
+    found, said = [], []
+    for batches in (1, 1000):
+        monkeypatch.setattr("lj_vae_hpc.stages.score.BATCHES", batches)
+        found.append(scored(trained, tmp_path / "b.npy", tmp_path / "a.npy", to=tmp_path / f"{batches}.csv"))
+        said.append(capsys.readouterr().out.partition("scored: ")[2].rpartition("every configuration")[0])
+    assert found[0] == found[1] and len(found[0]) == 2 * ROWS and said[0] == said[1]
+    order = sorted(range(2 * ROWS), key=lambda k: -float(found[0][k]["score"]))[:10]
+    shown = [line.split()[1:3] for line in said[0].splitlines() if line[:6].strip().isdigit()]
+    assert shown == [[found[0][k]["file"], found[0][k]["row"]] for k in order]
+
+
+@pytest.mark.parametrize("name", ["scores.csv", "scores.h5"])
+def test_an_error_in_a_late_piece_leaves_nothing(
+    trained: Path, mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("lj_vae_hpc.evaluation.scoring.BATCH", 3)
+    monkeypatch.setattr("lj_vae_hpc.stages.score.BATCHES", 1)
+    monkeypatch.setattr("lj_vae_hpc.evaluation.sources.NUMBERS_AT_ONCE", 3 * N)
+    mine = mine.copy()
+    mine[9, 0, 0] = np.nan
+    np.save(tmp_path / "mine.npy", mine)
+    with pytest.raises(UserError, match=r"mine\.npy, row 9: a coordinate is not finite"):
+        scored(trained, tmp_path / "mine.npy", to=tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.npy"]
+
+
 def test_a_run_with_the_data_of_another(trained: Path, mine: np.ndarray, tmp_path: Path) -> None:
     other = tmp_path / "other"
     run, config = open_run(WORLD, other, None, ("model.latent_dim=3",), data=trained, needs_data=True)

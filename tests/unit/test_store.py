@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
@@ -14,6 +15,7 @@ from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns
 from lj_vae_hpc.store.segments import SegmentWriter, Together, finished_segments, missing_rows, segment_path
 from lj_vae_hpc.store.structure import Damaged
+from lj_vae_hpc.store.tables import Layout, Piece, Table, plan, write_table
 from lj_vae_hpc.store.verifier import find_damage
 from lj_vae_hpc.store.writer import read_small_hdf5, write_dataset, write_small_hdf5
 
@@ -187,6 +189,50 @@ def test_a_small_file_with_one_changed_bit_is_damaged(tmp_path: Path) -> None:
         path.write_bytes(changed)
         with pytest.raises(Damaged, match="differs from its checksum"):
             read_small_hdf5(path)
+
+
+LAYOUT: Layout = {"a/x": ("<f4", (10, 3)), "a/which": ("|b1", (10,)), "y": ("<f8", (4,))}
+
+
+def table_pieces() -> list[Piece]:
+    x, which = np.arange(30, dtype=np.float32).reshape(10, 3), np.arange(10) % 3 == 0
+    parts = [
+        Piece(start, 10, {"a/x": x[start:stop], "a/which": which[start:stop]}) for start, stop in ((6, 10), (0, 6))
+    ]
+    return [*parts, Piece(0, 4, {"y": np.arange(4.0)})]
+
+
+def test_a_table_that_is_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = table_pieces()
+    layout, again = plan(iter(whole[:2]), lambda value: [None, value])
+    assert layout == {name: LAYOUT[name] for name in ("a/x", "a/which")} and list(again) == whole[:2]
+    assert plan(iter(()), lambda value: [value])[0] == {}
+    paths = [tmp_path / "1.h5", tmp_path / "2.h5"]
+    write_table(paths[0], LAYOUT, {"facts": "which"}, whole, TOGETHER)
+    write_table(paths[1], LAYOUT, {"facts": "which"}, whole[::-1], TOGETHER)
+    assert paths[0].read_bytes() == paths[1].read_bytes() and len(list(tmp_path.iterdir())) == 2
+    with Table(paths[0]) as table:
+        group = table.group("a", range(2, 4))
+        assert set(group) == {"x", "which"} and group["x"].tolist() == [[6, 7, 8], [9, 10, 11]]
+        assert "y" not in group and table.attributes["facts"] == "which" and len(table.read("y", range(0))) == 0
+    monkeypatch.setattr("lj_vae_hpc.store.schema.CHECKED_AT_ONCE", 24)
+    arrays = read_small_hdf5(paths[0])[1]
+    np.testing.assert_array_equal(arrays["a/x"], np.arange(30.0).reshape(10, 3))
+    damaged = bytearray(paths[0].read_bytes())
+    damaged[damaged.find(np.arange(4.0).tobytes()) + 9] ^= 1
+    paths[0].write_bytes(damaged)
+    with pytest.raises(Damaged, match="differs from its checksum"):
+        Table(paths[0])
+
+
+def test_an_error_in_a_late_piece_leaves_no_table(tmp_path: Path) -> None:
+    def pieces() -> Iterator[Piece]:
+        yield table_pieces()[0]
+        raise UserError("damaged")
+
+    with pytest.raises(UserError, match="damaged"):
+        write_table(tmp_path / "a.h5", LAYOUT, {}, pieces(), TOGETHER)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_small_file_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
