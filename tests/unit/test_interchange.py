@@ -24,6 +24,7 @@ from lj_vae_hpc.stages.verify import verify
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns, row_checksums
 from tests.conftest import TINY
+from tests.files import repacked, write_text
 
 N, SIDE, GAMMAS, CHAINS = 8, 5.0, (0.1, 1.0), 60
 WORLD = World()
@@ -48,27 +49,14 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def files(sampled: Path, tmp_path: Path) -> tuple[Path, ...]:
     """The same configurations as text, one file per γ."""
     positions = np.split(columns(sampled / "data" / "dataset.h5")["positions"], 2)
-    return tuple(as_text(tmp_path / f"{e}.txt", positions[e]) for e in range(2))
-
-
-def as_text(path: Path, positions: np.ndarray) -> Path:
-    np.savetxt(path, positions.reshape(len(positions), -1), fmt="%.9g", header="x1 y1 x2 y2 ...")
-    return path
+    for e in range(2):
+        write_text(tmp_path / f"{e}.txt", positions[e])
+    return tmp_path / "0.txt", tmp_path / "1.txt"
 
 
 def columns(path: Path) -> Columns:
     with Dataset(path) as data:
         return data.read(range(data.rows))
-
-
-def repacked(source: Path, target: Path) -> Path:
-    """A data set of lj-vae as others may store it."""
-    with h5py.File(source) as old, h5py.File(target, "w") as new:
-        new.attrs.update(old.attrs)
-        old.copy("ensembles", new)
-        for name in old.keys() - {"ensembles"}:
-            new.create_dataset(name, data=old[name], chunks=(7, *old[name].shape[1:]), compression="gzip", shuffle=True)
-    return target
 
 
 def take(files: tuple[Path, ...], run: Path, *overrides: str) -> None:
@@ -250,88 +238,3 @@ def test_an_export_that_cannot_be_finished_leaves_nothing(sampled: Path, tmp_pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())
-
-
-GOOD = "0.5 0.5 1.5 0.5 2.5 0.5 3.5 0.5 0.5 2 1.5 2 2.5 2 3.5 2\n"
-FRAME = "8\n{}\n" + "".join(f"A {x} {y} 0\n" for x in (1, 2, 3, 4) for y in (1, 3))
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "words"),
-    [
-        ("a.txt", GOOD * 4 + GOOD[:-3] + "\n", "line 5: 15 numbers, x and y do not pair up"),
-        ("a.txt", "# x y\n\n" + GOOD + GOOD[:-6] + "\n", r"row 1, line 4: it has 7 particles, system.n_particles is 8"),
-        ("a.txt", GOOD + GOOD.replace("3.5", "x"), "line 2: could not convert .*'x'"),
-        ("a.txt", GOOD + GOOD.replace("3.5", "nan", 1), "line 2: a coordinate is not finite"),
-        ("a.txt", GOOD + GOOD.replace("3.5", "-inf", 1), "line 2: a coordinate is not finite"),
-        ("a.txt", GOOD.replace("3.5 2", "3.5 5.01"), r"line 1: particle 7 at \(3.5, 5.01\) is outside .* \[0, 5\]"),
-        ("a.txt", GOOD.replace("3.5 2", "-1e-9 2"), "line 1: particle 7 .* is outside the box"),
-        ("a.txt", GOOD.replace("1.5 0.5", "0.5 0.5"), "line 1: the energy is not finite: two particles"),
-        ("a.txt", "# nothing\n", "holds no configuration"),
-        ("a.txt", GOOD * 59, "59 of gamma 0.1, 60 of gamma 1$"),
-        ("a.npz", GOOD, "not a NumPy archive"),
-        ("a.xyz", "", "is empty; accepted are"),
-        ("a.xyz", FRAME + FRAME[:-8], "row 1, line 11: it is cut short"),
-        ("a.xyz", FRAME.replace("8\n", "88888888888\n", 1), "row 0, line 1: it is cut short"),
-        ("a.xyz", FRAME + "\n" + FRAME, r"line 11: expected a number of particles, not '\\n'"),
-        ("a.xyz", FRAME + FRAME.replace("A 2 1", "A x 1"), "row 1, line 11: not extended XYZ: .*'x'"),
-        ("a.xyz", FRAME.replace("A 2 1 0", "A 2 1 1"), r"row 0, line 1: positions have shape \(8, 3\)"),
-        ("a.xyz", FRAME.format("gamma=0.4"), r"line 1: gamma 0.4 is not in sampling.gammas \[0.1, 1.0\]"),
-        ("a.xyz", FRAME.format("gamma=[1, 2]"), r"gamma \[1 2\] is not in"),
-        ("a.xyz", FRAME.format('Lattice="6 0 0 0 6 0 0 0 1"'), "the box has side 6.0, system.box_side is 5"),
-        ("a.xyz", FRAME.format('Lattice="5 0 0 0 6 0 0 0 1"'), "the lattice is not a square"),
-        ("a.xyz", FRAME.format('Lattice="a b c"'), "row 0, line 1: not extended XYZ"),
-    ],
-)  # fmt: skip
-def test_bad_configurations_are_named(
-    tmp_path: Path, files: tuple[Path, ...], name: str, text: str, words: str
-) -> None:
-    (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=words) as raised:
-        take((tmp_path / name, files[1]), tmp_path / "run")
-    assert name in str(raised.value) or "sampling.gammas" in str(raised.value)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize(
-    ("arrays", "words"),
-    [
-        ({"x": np.zeros(3)}, "no array positions, only: x"),
-        ({"positions": np.ones((60, N, 3))}, r"row 0: positions have shape \(8, 3\)"),
-        ({"positions": np.array([{}])}, "positions holds object, not numbers"),
-        ({"positions": np.ones((60, N, 2)), "gamma": np.ones(59)}, r"gamma has shape \(59,\), expected .* \(60,\)"),
-        ({"positions": np.ones((60, N, 2)), "box_side": 6.0}, "the box has side 6.0"),
-        ({"positions": np.ones((0, N, 2))}, "holds no configuration"),
-    ],
-)
-def test_bad_archives_are_named(
-    tmp_path: Path, files: tuple[Path, ...], arrays: dict[str, np.ndarray], words: str
-) -> None:
-    np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(UserError, match=words):
-        take((tmp_path / "a.npz", files[1]), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_files_that_do_not_fit_gamma_or_are_missing(tmp_path: Path, files: tuple[Path, ...]) -> None:
-    for given, words in (
-        (files[:1], "does not tell gamma: give one file per value of sampling.gammas"),
-        ((files[0], tmp_path / "no.txt"), "no.txt does not exist"),
-        ((files[0], tmp_path), "is a folder, not a file"),
-    ):
-        with pytest.raises(UserError, match=words):
-            take(given, tmp_path / "run")
-        assert not (tmp_path / "run").exists()
-    few = as_text(tmp_path / "few.txt", np.loadtxt(files[0])[:9])
-    with pytest.raises(UserError, match=r"sampling.configurations: .* 10, not 9"):
-        take((few,), tmp_path / "run", "sampling.gammas=[0.1]")
-    assert not (tmp_path / "run").exists()
-
-
-def test_bad_input_ends_with_status_2_and_one_line(tmp_path: Path, lj_vae: Callable) -> None:
-    (tmp_path / "a.txt").write_text(GOOD[:-2])
-    done = lj_vae("import", tmp_path / "a.txt", "-o", tmp_path / "run", "-s", "sampling.gammas=[1]", ranks=2)
-    assert "a.txt, row 0, line 1: 15 numbers" in done.stderr and "Traceback" not in done.stderr
-    assert done.returncode == 2 and done.stderr.count("lj-vae: error") == 1
-    done = lj_vae("export", "-o", tmp_path / "run", "--to", tmp_path / "a.pdb")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)

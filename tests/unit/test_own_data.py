@@ -8,7 +8,6 @@ from collections.abc import Callable
 from math import prod
 from pathlib import Path
 
-import gsd.hoomd
 import h5py
 import numpy as np
 import pytest
@@ -23,6 +22,7 @@ from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.store.foreign import read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from tests.conftest import sampled_run
+from tests.files import write_gsd, write_hdf5, write_text, write_xyz
 
 N, SIDE, ROWS = 8, 5.0, 12
 WORLD = World()
@@ -51,35 +51,6 @@ def scored(run: Path, *files: Path, to: Path, center: bool = False) -> list[dict
         return list(csv.DictReader(file))
 
 
-def write_xyz(path: Path, positions: np.ndarray) -> None:
-    with path.open("w") as file:
-        for frame in positions:
-            file.write(f"{len(frame)}\nProperties=species:S:1:pos:R:3\n")
-            file.writelines(f"A {x:.9g} {y:.9g} 0\n" for x, y in frame)
-
-
-def write_gsd(path: Path, positions: np.ndarray) -> None:
-    with gsd.hoomd.open(path, "w", precision="double") as file:
-        for given in positions:
-            frame = gsd.hoomd.Frame()
-            frame.configuration.box = [SIDE, SIDE, 0, 0, 0, 0]
-            frame.particles.N = len(given)
-            frame.particles.position = np.c_[given - SIDE / 2, np.zeros(len(given))]
-            file.append(frame)
-
-
-def write_text(path: Path, positions: np.ndarray) -> None:
-    np.savetxt(path, positions.reshape(len(positions), -1), fmt="%.9g", header="x1 y1 x2 y2 ...")
-
-
-def write_hdf5(path: Path, positions: np.ndarray, libver: str | None = None, **options: object) -> None:
-    with h5py.File(path, "w", libver=libver) as file:
-        file.create_dataset("positions", data=positions, **options)
-        file["names"] = ["what else", "is in the file"]
-        file["link"] = h5py.SoftLink("/names")
-        file.attrs["title"] = "mine"
-
-
 def write_one_chunk(path: Path, rows: int) -> None:
     """The first of two chunks, of zeros."""
     with h5py.File(path, "w") as file:
@@ -101,7 +72,7 @@ WRITE: dict[str, Callable[[Path, np.ndarray], None]] = {
     "latest_chunk.h5": lambda path, positions: write_hdf5(path, positions, "latest", chunks=(ROWS, N, 2), **PACKED),
     "latest_packed.h5": lambda path, positions: write_hdf5(path, positions, "latest", chunks=(5, N, 1), **PACKED),
     "a.xyz": write_xyz,
-    "a.gsd": write_gsd,
+    "a.gsd": lambda path, positions: write_gsd(path, positions, SIDE),
     "a.txt": write_text,
     "a.csv": lambda path, positions: np.savetxt(path, positions.reshape(ROWS, -1), fmt="%.9g", delimiter=", "),
     "no_suffix": write_text,
@@ -285,7 +256,7 @@ def test_what_is_learned_is_kept(
         ("a.h5", lambda path, r: write_hdf5(path, r, "latest", maxshape=(None, N, 2)), "may grow, .* copy it with"),
         ("a.h5", lambda path, r: write_one_chunk(path, ROWS), "chunks of positions are missing or damaged"),
         ("a.h5", lambda path, r: write_one_chunk(path, 1 << 22), "chunks of positions are larger than 128 MiB; copy"),
-        ("a.gsd", lambda path, r: write_gsd(path, r * 1.1), r"row \d+: .* outside the box"),
+        ("a.gsd", lambda path, r: write_gsd(path, r * 1.1, SIDE), r"row \d+: .* outside the box"),
         ("a", lambda path, r: path.write_text("root:x:0:0::/root:/bin/sh\n"), "row 0, line 1: .*'root:x.*accepted are"),
         ("a.png", lambda path, r: path.write_bytes(b"\x89PNG\r\n\0\0"), "of no kind that lj-vae reads; accepted are"),
         ("a.txt", lambda path, r: path.touch(), "a.txt is empty; accepted are"),
