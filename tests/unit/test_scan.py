@@ -1,6 +1,5 @@
 """A campaign: what its tasks are, that it grows, and what is left of it."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -22,9 +21,8 @@ from lj_vae_hpc.scan.page import write_page
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
 from lj_vae_hpc.stages import call, scan
-from tests.conftest import TINY
+from tests.conftest import ROOT, TINY
 
-ROOT = Path(__file__).parents[2]
 MODELS = "scan.models=[{model.latent_dim: 3}, {approach: beta, gammas: [0.1, 1.0], seed: 5}]"
 
 
@@ -253,64 +251,6 @@ def test_a_job_waits_for_another_until_its_time_is_over(tmp_path: Path, monkeypa
         run(None)
     other.communicate("\n")
     assert not campaign.samples[0].is_done()
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (("scan.models=[{gammas: [0.1, 0.55]}]",), "gammas 0.55 are not sampled; add them to sampling.gammas"),
-        (("scan.models=[{model.depht: 2}]",), "unknown key model.depht"),
-        (("scan.models=[{sampling.step: 2}]",), "unknown key sampling.step; a model accepts"),
-        (("scan.models=[{approach: none}]",), "one of attention, beta,"),
-        (("scan.models=[{configurations: 70}]",), "sampling.configurations only 60"),
-        (("scan.grid.model.latent_dim=8",), "model.latent_dim: expected a list"),
-        (("scan.grid.objective.kl_weight=[-1]",), "objective.kl_weight: input should be greater than or equal to 0"),
-        (("sampling.protocol=imported",), "a campaign needs equilibrated or reference"),
-    ],
-)
-def test_bad_models_are_one_message(tmp_path: Path, settings: tuple[str, ...], message: str) -> None:
-    with pytest.raises(UserError, match="(?i)" + message.replace("[", r"\[")):
-        campaign_in(tmp_path / "c", *settings)
-    assert not (tmp_path / "c").exists()
-
-
-def test_two_campaigns_in_one_folder(tmp_path: Path) -> None:
-    campaign_in(tmp_path / "c")
-    before = (tmp_path / "c/config.yaml").read_bytes()
-    with pytest.raises(UserError, match=r"made with another configuration: seed is 3 there, 4 here"):
-        campaign_in(tmp_path / "c", "seed=4")
-    assert (tmp_path / "c/config.yaml").read_bytes() == before
-    with pytest.raises(UserError, match="no campaign in"):
-        open_campaign(tmp_path / "none", None)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (("scan.models=[{training.test_fraction: 0.01}]",), "test_fraction"),
-        (("scan.models=[{model.width: 65536, model.depth: 8}]",), "training needs at least .* GB for the weights"),
-        (("scan.models=[{evaluation.files: {mine: none.xyz}}]",), "evaluation.files.mine: there is no file none.xyz"),
-        (("scan.models=[{approach: beta}]", "evaluation.studies=[nope]"), "nope"),
-    ],
-)
-def test_what_a_model_would_refuse_is_refused_before_sampling(
-    tmp_path: Path, settings: tuple[str, ...], message: str
-) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    with pytest.raises(UserError, match="scan: model .*: .*" + message):
-        scan.run(World(), tmp_path / "c", tmp_path / "tiny.yaml", settings, None, None, call)
-    assert not (tmp_path / "c").exists()
-
-
-def test_bad_models_are_refused_by_python_without_assertions(tmp_path: Path) -> None:
-    (tmp_path / "tiny.yaml").write_text(TINY + "scan: {models: [{gammas: [0.55]}]}")
-    command = ("from pathlib import Path; from lj_vae_hpc.scan.campaign import open_campaign; "
-               "open_campaign(Path('c'), Path('tiny.yaml'))")  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-O", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert "gammas 0.55 are not sampled" in done.stderr and not (tmp_path / "c").exists()
 
 
 def test_status_writes_nothing(tmp_path: Path) -> None:
