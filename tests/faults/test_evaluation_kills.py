@@ -14,9 +14,8 @@ from lj_vae_hpc.config.load import load
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.stages.train import train
-from tests.conftest import PATIENCE, kill, sampled_run
+from tests.conftest import PATIENCE, ROOT, kill, sampled_run
 
-ROOT = Path(__file__).parents[2]
 RANKS, KILLS = (2, 1, 3), 6
 
 

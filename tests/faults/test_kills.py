@@ -14,10 +14,9 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import PATIENCE, kill
+from tests.conftest import PATIENCE, ROOT, kill
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-ROOT = Path(__file__).parents[2]
 
 SEGMENTS, ROWS = 90, 40
 SETTINGS = (

@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from lj_vae_hpc.run.lock import lock
-from tests.conftest import alive, children
+from tests.conftest import ROOT, alive, children
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-ROOT = Path(__file__).parents[2]
 
 
 @contextmanager

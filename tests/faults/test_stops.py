@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(("hours", "ranks"), [("0", 2), ("-1", 0), ("nan", 0), ("inf", 0), ("soon", 0)])

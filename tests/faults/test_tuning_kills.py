@@ -18,10 +18,9 @@ from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.lock import Claims
 from lj_vae_hpc.stages.tune import tune
 from lj_vae_hpc.tuning.summary import SearchSummary
-from tests.conftest import alive, children, sampled_run, trials, workers
+from tests.conftest import ROOT, alive, children, sampled_run, trials, workers
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-ROOT = Path(__file__).parents[2]
 EPOCHS = 25
 
 

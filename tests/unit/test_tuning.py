@@ -32,10 +32,9 @@ from lj_vae_hpc.training.selection import description_length
 from lj_vae_hpc.tuning.figures import write_figures
 from lj_vae_hpc.tuning.study import Study
 from lj_vae_hpc.tuning.trial import run_trial
-from tests.conftest import sampled_run, trials
+from tests.conftest import ROOT, sampled_run, trials
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
