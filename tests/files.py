@@ -1,5 +1,7 @@
 """Configurations (n, N, 2) in files as other programs write them."""
 
+import zlib
+from math import prod
 from pathlib import Path
 
 import gsd.hoomd
@@ -34,6 +36,14 @@ def write_hdf5(path: Path, positions: np.ndarray, libver: str | None = None, **o
         file["names"] = ["what else", "is in the file"]
         file["link"] = h5py.SoftLink("/names")
         file.attrs["title"] = "mine"
+
+
+def write_one_chunk(path: Path, shape: tuple[int, int, int]) -> None:
+    """The first of two chunks of a shape, of zeros."""
+    with h5py.File(path, "w") as file:
+        whole = (2 * shape[0], *shape[1:])
+        data = file.create_dataset("positions", whole, "f4", chunks=shape, compression="gzip")
+        data.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(4 * prod(shape))))
 
 
 def repacked(source: Path, target: Path) -> Path:

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.covariance import ledoit_wolf
 from torch import nn
 
 from lj_vae_hpc.config.run import RunConfig
@@ -20,19 +19,7 @@ from lj_vae_hpc.model.vae import Output
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
-
-SIDE, SIGMA, N = 5.0, 0.07, 3
-CONFIG = RunConfig.model_validate({
-    "system": {"n_particles": N, "box_side": SIDE},
-    "model": {"encoder": "mlp", "decoder": "positions", "width": 4, "depth": 1, "latent_dim": 2, "linear_path": False},
-    "objective": {"kind": "fisher", "likelihood": "gaussian", "sigma": SIGMA, "kl_weight": 3.0},
-    "evaluation": {"corruptions": {}},
-})  # fmt: skip
-
-
-def some(n: int, seed: int = 0) -> Configurations:
-    random = np.random.default_rng(seed)
-    return Configurations(random.uniform(0, SIDE, (n, N, 2)).astype(np.float32), np.full(n, 0.1))
+from tests.by_hand import CONFIG, SIDE, ByHand, N, by_brute_force, nearest, shrunk, some, squared
 
 
 @pytest.fixture(scope="module")
@@ -46,45 +33,10 @@ def network() -> Network:
     return network
 
 
-class ByHand:
-    """The same network in double precision."""
-
-    def __init__(self, network: Network, positions: np.ndarray) -> None:
-        module = network.module
-        order = positions[..., 1].argsort(axis=1)
-        self.x = np.take_along_axis(positions.astype(float), order[..., None], axis=1) / (SIDE * np.sqrt(2))
-        (hidden,), posterior = self.layers(module.encoder), module.posterior
-        both = self.linear(posterior, self.silu(self.linear(hidden, self.x.reshape(len(positions), -1))))
-        self.mean, self.log_variance = both[:, :2], both[:, 2:]
-        first, last = self.layers(module.decoder)
-        y = self.linear(last, self.silu(self.linear(first, self.mean))).reshape(-1, N, 2)
-        self.reconstruction = np.sqrt(0.5) / (1 + np.exp(-4 * y / np.sqrt(0.5)))
-
-    @staticmethod
-    def layers(module: nn.Module) -> list[nn.Linear]:
-        return [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-
-    @staticmethod
-    def linear(layer: nn.Linear, x: np.ndarray) -> np.ndarray:
-        return x @ layer.weight.detach().double().numpy().T + layer.bias.detach().double().numpy()
-
-    @staticmethod
-    def silu(x: np.ndarray) -> np.ndarray:
-        return x / (1 + np.exp(-x))
-
-    @property
-    def distance_errors(self) -> np.ndarray:
-        a, b = (np.linalg.norm(x[:, :, None] - x[:, None], axis=-1) for x in (self.x, self.reconstruction))
-        return ((a - b) ** 2).reshape(len(a), -1)
-
-    @property
-    def kl(self) -> np.ndarray:
-        return 0.5 * (self.mean**2 + np.exp(self.log_variance) - 1 - self.log_variance).sum(axis=1)
-
-
 def test_rmse(network: Network) -> None:
     configurations = some(20)
-    expected = np.sqrt(ByHand(network, configurations.positions).distance_errors.mean(axis=1))
+    hand = ByHand(network, configurations.positions)
+    expected = np.sqrt(hand.distance_errors(hand.reconstruction).mean(axis=1))
     found = score_classes()["rmse"]()(Pass(network, configurations))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
@@ -98,10 +50,8 @@ def test_kl(network: Network) -> None:
 def test_negative_elbo_is_in_nats_and_without_the_weights_of_the_objective(network: Network) -> None:
     configurations = some(20)
     hand = ByHand(network, configurations.positions)
-    errors = np.concatenate([((hand.x - hand.reconstruction) ** 2).reshape(20, -1), hand.distance_errors], axis=1)
-    log_likelihood = -0.5 * (errors / SIGMA**2 + np.log(2 * np.pi * SIGMA**2)).sum(axis=1)
     found = score_classes()["negative_elbo"]()(Pass(network, configurations))
-    np.testing.assert_allclose(found, hand.kl - log_likelihood, rtol=1e-4)
+    np.testing.assert_allclose(found, hand.kl - hand.log_likelihood(hand.mean), rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -129,26 +79,6 @@ def scored(name: str, network: Network, learned: Learned, training: Configuratio
     found = score(Pass(network, some(20), learned))
     assert found.shape == (20,) and np.isfinite(found).all()
     return found
-
-
-def shrunk(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    covariance = ledoit_wolf(features)[0]
-    return features.mean(axis=0), np.linalg.inv(covariance)
-
-
-def squared(offset: np.ndarray, precision: np.ndarray) -> np.ndarray:
-    return np.einsum("ni,ij,nj->n", offset, precision, offset)
-
-
-def nearest(features: np.ndarray, gamma: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Squared distance from the nearest of two classes, features scaled to unit variance within each."""
-    each = []
-    for one in (0.1, 1.0):
-        own = features[gamma == one]
-        mean, scale = own.mean(axis=0), own.std(axis=0)
-        centre, precision = shrunk((own - mean) / scale)
-        each.append(squared((values - mean) / scale - centre, precision))
-    return np.min(each, axis=0)
 
 
 def test_mahalanobis(network: Network, learned: Learned, training: Configurations) -> None:
@@ -192,27 +122,6 @@ def test_nearest_neighbours(network: Network, learned: Learned, training: Config
     distances = np.linalg.norm(white(values)[:, None] - white(codes)[None], axis=-1)
     expected = np.sort(distances, axis=1)[:, 9]
     np.testing.assert_allclose(scored("nearest_neighbours", network, learned, training), expected, rtol=1e-3)
-
-
-def by_brute_force(learned: Learned, configurations: Configurations, slope: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Pair energies, surprises and log ratios of displacement by sums over a fine grid and the model's own moves."""
-    model = learned.conditional
-    w = lambda r: np.interp(r, 0.05 * np.arange(81), model.pair)  # noqa: E731
-    centres = (np.arange(400) + 0.5) * SIDE / 400
-    grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
-    moves = np.stack(model._offsets, axis=1)
-    pair, surprise, displaced = (np.empty(configurations.positions.shape[:2]) for _ in range(3))
-    for a, one in enumerate(configurations.positions.astype(float)):
-        for i in range(N):
-            others = np.delete(one, i, axis=0)
-            energy = lambda at: w(np.linalg.norm(at[:, None] - others, axis=-1)).sum(axis=1) + slope[a] * at[:, 1]  # noqa: E731, B023
-            own = energy(one[i : i + 1])[0]
-            pair[a, i] = own - slope[a] * one[i, 1]
-            surprise[a, i] = own + np.log(np.exp(-energy(grid)).mean())
-            there = one[i] + moves
-            inside = ((there >= 0) & (there <= SIDE)).all(axis=1)
-            displaced[a, i] = np.log((np.exp(own - energy(there)) * inside).mean())
-    return pair, surprise, displaced
 
 
 def test_local_energies(network: Network, learned: Learned) -> None:
@@ -270,16 +179,6 @@ def test_claim(network: Network, learned: Learned) -> None:
     assert np.isinf(score_classes()["claim"]()(unknown)).all()
 
 
-def log_likelihood(network: Network, hand: ByHand, z: np.ndarray) -> np.ndarray:
-    """log p(x|z) of the tiny network in double precision."""
-    first, last = hand.layers(network.module.decoder)
-    y = hand.linear(last, hand.silu(hand.linear(first, z))).reshape(-1, N, 2)
-    found = np.sqrt(0.5) / (1 + np.exp(-4 * y / np.sqrt(0.5)))
-    a, b = (np.linalg.norm(x[:, :, None] - x[:, None], axis=-1) for x in (hand.x, found))
-    errors = np.concatenate([((hand.x - found) ** 2).reshape(len(z), -1), ((a - b) ** 2).reshape(len(z), -1)], axis=1)
-    return -0.5 * (errors / SIGMA**2 + np.log(2 * np.pi * SIGMA**2)).sum(axis=1)
-
-
 def test_importance_weighted(network: Network, learned: Learned, training: Configurations) -> None:
     hand = ByHand(network, some(20).positions)
     noise = torch.randn(16, 2, generator=torch.Generator().manual_seed(0)).double().numpy()
@@ -287,7 +186,7 @@ def test_importance_weighted(network: Network, learned: Learned, training: Confi
     for one in noise:
         z = hand.mean + np.exp(hand.log_variance / 2) * one
         log_ratio = 0.5 * (one @ one + hand.log_variance.sum(axis=1) - (z**2).sum(axis=1))
-        logs.append(log_likelihood(network, hand, z) + log_ratio)
+        logs.append(hand.log_likelihood(z) + log_ratio)
     expected = np.log(16) - np.logaddexp.reduce(logs, axis=0)
     np.testing.assert_allclose(scored("importance_weighted", network, learned, training), expected, rtol=1e-3)
 
@@ -295,8 +194,8 @@ def test_importance_weighted(network: Network, learned: Learned, training: Confi
 def test_likelihood_regret(network: Network, learned: Learned, training: Configurations) -> None:
     found = scored("likelihood_regret", network, learned, training)
     hand = ByHand(network, some(20).positions)
-    at_mean = log_likelihood(network, hand, hand.mean) - (hand.mean**2).sum(axis=1) / 2
-    nearby = [log_likelihood(network, hand, hand.mean + move) - ((hand.mean + move) ** 2).sum(axis=1) / 2
+    at_mean = hand.log_likelihood(hand.mean) - (hand.mean**2).sum(axis=1) / 2
+    nearby = [hand.log_likelihood(hand.mean + move) - ((hand.mean + move) ** 2).sum(axis=1) / 2
               for move in np.random.default_rng(0).normal(0, 0.3, (40, 1, 2))]  # fmt: skip
     assert (found >= 0).all() and (found > 0.01).any()
     best = np.max(nearby, axis=0) - at_mean

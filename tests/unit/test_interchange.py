@@ -21,10 +21,11 @@ from lj_vae_hpc.stages.export import export
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.import_data import import_files
 from lj_vae_hpc.stages.verify import verify
+from lj_vae_hpc.store.foreign import read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns, row_checksums
 from tests.conftest import TINY
-from tests.files import repacked, write_text
+from tests.files import repacked, write_hdf5, write_text
 
 N, SIDE, GAMMAS, CHAINS = 8, 5.0, (0.1, 1.0), 60
 WORLD = World()
@@ -149,6 +150,28 @@ def test_a_data_set_that_others_have_packed(sampled: Path, tmp_path: Path) -> No
     verify(WORLD, path)
     export(WORLD, path, tmp_path / "a.npz")
     assert read_npz(tmp_path / "a.npz")["positions"].tobytes() == wanted["positions"].tobytes()
+
+
+def test_many_chunks(tmp_path: Path) -> None:
+    """In trees of several levels, and in pages."""
+    positions = np.random.default_rng(1).random((3000, N, 2), np.float32)
+    for libver in ("earliest", "latest"):
+        write_hdf5(tmp_path / "a.h5", positions, libver, chunks=(1, N, 2), compression="gzip", shuffle=True)
+        found = [one.positions for one in read_configurations(tmp_path / "a.h5", SIDE)]
+        assert np.array_equal(found, positions)
+
+
+def test_what_a_refused_file_is_told_to_do_works(
+    sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    positions = columns(sampled / "data" / "dataset.h5")["positions"]
+    write_hdf5(tmp_path / "old.h5", positions, compression="lzf")
+    with pytest.raises(UserError) as raised:
+        next(read_configurations(tmp_path / "old.h5", SIDE))
+    monkeypatch.chdir(tmp_path)
+    exec(str(raised.value).split("copy it with h5py: ")[1], {"h5py": h5py})
+    found = [one.positions for one in read_configurations(tmp_path / "new.h5", SIDE)]
+    assert np.array_equal(found, positions)
 
 
 def test_rows_are_ordered_by_gamma_whatever_the_order_of_the_files(sampled: Path, tmp_path: Path) -> None:

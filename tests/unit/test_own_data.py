@@ -3,9 +3,7 @@
 import csv
 import io
 import os
-import zlib
 from collections.abc import Callable
-from math import prod
 from pathlib import Path
 
 import h5py
@@ -19,10 +17,9 @@ from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.export import export
 from lj_vae_hpc.stages.score import score
 from lj_vae_hpc.stages.train import train
-from lj_vae_hpc.store.foreign import read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from tests.conftest import sampled_run
-from tests.files import write_gsd, write_hdf5, write_text, write_xyz
+from tests.files import write_gsd, write_hdf5, write_one_chunk, write_text, write_xyz
 
 N, SIDE, ROWS = 8, 5.0, 12
 WORLD = World()
@@ -49,14 +46,6 @@ def scored(run: Path, *files: Path, to: Path, center: bool = False) -> list[dict
     score(WORLD, RunDir(run), load(run / "config.yaml"), files, to, center)
     with to.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def write_one_chunk(path: Path, rows: int) -> None:
-    """The first of two chunks, of zeros."""
-    with h5py.File(path, "w") as file:
-        shape = (rows, N, 2)
-        data = file.create_dataset("positions", (2 * rows, N, 2), "f4", chunks=shape, compression="gzip")
-        data.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(4 * prod(shape))))
 
 
 PACKED = {"compression": "gzip", "shuffle": True}
@@ -91,27 +80,6 @@ def test_every_kind_of_file_gives_the_same_scores(trained: Path, mine: np.ndarra
     for column in ("score", "p_value", "rmse", "pair_energy"):
         found = np.array([float(r[column]) for r in rows])
         np.testing.assert_allclose(found[ROWS:], found[:ROWS], rtol=1e-4, err_msg=column)
-
-
-def test_many_chunks(tmp_path: Path) -> None:
-    """In trees of several levels, and in pages."""
-    positions = np.random.default_rng(1).random((3000, N, 2), np.float32)
-    for libver in ("earliest", "latest"):
-        write_hdf5(tmp_path / "a.h5", positions, libver, chunks=(1, N, 2), **PACKED)
-        found = [one.positions for one in read_configurations(tmp_path / "a.h5", SIDE)]
-        assert np.array_equal(found, positions)
-
-
-def test_what_a_refused_file_is_told_to_do_works(
-    mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_hdf5(tmp_path / "old.h5", mine, compression="lzf")
-    with pytest.raises(UserError) as raised:
-        next(read_configurations(tmp_path / "old.h5", SIDE))
-    monkeypatch.chdir(tmp_path)
-    exec(str(raised.value).split("copy it with h5py: ")[1], {"h5py": h5py})
-    found = [one.positions for one in read_configurations(tmp_path / "new.h5", SIDE)]
-    assert np.array_equal(found, mine)
 
 
 def test_what_is_odd_is_found(trained: Path, mine: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -254,8 +222,8 @@ def test_what_is_learned_is_kept(
         ("a.h5", lambda path, r: h5py.File(path, "w").create_group("x"), "no data set positions, only: x; accepted"),
         ("a.h5", lambda path, r: write_hdf5(path, r, compression="lzf"), "is packed by lzf, .* copy it with h5py"),
         ("a.h5", lambda path, r: write_hdf5(path, r, "latest", maxshape=(None, N, 2)), "may grow, .* copy it with"),
-        ("a.h5", lambda path, r: write_one_chunk(path, ROWS), "chunks of positions are missing or damaged"),
-        ("a.h5", lambda path, r: write_one_chunk(path, 1 << 22), "chunks of positions are larger than 128 MiB; copy"),
+        ("a.h5", lambda path, r: write_one_chunk(path, (ROWS, N, 2)), "chunks of positions are missing or damaged"),
+        ("a.h5", lambda path, r: write_one_chunk(path, (1 << 22, N, 2)), "positions are larger than 128 MiB; copy"),
         ("a.gsd", lambda path, r: write_gsd(path, r * 1.1, SIDE), r"row \d+: .* outside the box"),
         ("a", lambda path, r: path.write_text("root:x:0:0::/root:/bin/sh\n"), "row 0, line 1: .*'root:x.*accepted are"),
         ("a.png", lambda path, r: path.write_bytes(b"\x89PNG\r\n\0\0"), "of no kind that lj-vae reads; accepted are"),
