@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import traceback
+from collections import deque
 from pathlib import Path
 
 import click
@@ -15,8 +16,8 @@ import click
 from lj_vae_hpc.cli import cli
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.evaluation.sources import checked_configurations
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.stages.score import Files
 
 
 def status_of(arguments: list[str]) -> tuple[int, str]:
@@ -25,7 +26,7 @@ def status_of(arguments: list[str]) -> tuple[int, str]:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             if arguments[0] == "read":  # only what `score` does first, since it takes most of a second
                 path, run = map(Path, arguments[1:])
-                Files((path,)).read(load(run / "config.yaml"), center=False)
+                deque(checked_configurations(path, load(run / "config.yaml"), center=False), maxlen=0)
             else:
                 cli.main(arguments, standalone_mode=False, obj=World())
     except (UserError, click.ClickException) as error:
