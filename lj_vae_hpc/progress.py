@@ -1,7 +1,8 @@
-"""Progress of a long loop: a bar on a terminal, plain lines with rate and time left in a log."""
+"""Progress of long work: of a loop a bar on a terminal, or lines with rate and time left in a log; of steps a line each."""
 
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -65,6 +66,29 @@ class Progress:
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
         done = f"{100.0 * self._done / self._total:3.0f} %" if self._total else tqdm.format_sizeof(self._done)
         print(f"{self._label}: {done}, {tqdm.format_sizeof(rate)} {self._unit}/s, {tail}", flush=True)
+
+
+class Steps:
+    """Says of each step of some work that it begins, with the time left by those that are done; silent unless `shown`.
+
+    Args:
+        label: what is being done.
+        weights: of each step, proportional to the time that it takes.
+        shown: whether this rank prints.
+    """
+
+    def __init__(self, label: str, weights: Sequence[float], shown: bool) -> None:
+        self._label, self._weights, self._shown = label, weights, shown
+        self._begun, self._started = 0, time.monotonic()
+
+    def begin(self, name: str) -> None:
+        """Says that the next step begins."""
+        done, total = sum(self._weights[: self._begun]), sum(self._weights)
+        self._begun += 1
+        if self._shown:
+            seconds = (time.monotonic() - self._started) * (total / done - 1.0) if done else None
+            left = "" if seconds is None else f", {tqdm.format_interval(seconds)} left"
+            print(f"{self._label}: {name}, {self._begun} of {len(self._weights)}{left}", flush=True)
 
 
 def _on_terminal() -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lj_vae_hpc.evaluation.studies.base import Context, Study
+from lj_vae_hpc.progress import Steps
 from lj_vae_hpc.run.files import write_text
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def run_studies(
     if not missing and list(stored) == ordered:
         return stored
     if world.is_root and missing:
-        print(f"evaluation: studies of {', '.join(study.name for study in missing)}", flush=True)
+        names = ", ".join(study.name for study in missing)
+        print(f"evaluation: studies of {names}; -s evaluation.studies=[] skips them", flush=True)
     if missing:
         kept |= _results(world, missing, prepare())
     found = {name: kept[name] | {"facts": wanted[name]} for name in ordered}
@@ -48,7 +50,12 @@ def _results(world: "World", studies: Sequence[Study], context: Context) -> dict
     """The results of some studies by name, on every rank."""
     reasons = {study.name: study.objection(context) for study in studies}
     tasks = [(study, part) for study in studies if not reasons[study.name] for part in study.parts(context)]
-    mine = {(study.name, part): plain(study.run(context, part)) for study, part in tasks[world.rank :: world.size]}
+    longest_first = sorted(tasks, key=lambda task: -task[0].weight)
+    own_tasks, mine = longest_first[world.rank :: world.size], {}
+    steps = Steps("studies", [study.weight for study, _ in own_tasks], world.is_root)
+    for study, part in own_tasks:
+        steps.begin(study.part_title(part))
+        mine[study.name, part] = plain(study.run(context, part))
     done = {key: result for rank in world.gather(mine) for key, result in rank.items()}
     found: dict[str, Any] = {}
     for study in studies:

@@ -97,15 +97,25 @@ def provenance(weights: Weights, left_out: dict[str, str], protocol: str) -> dic
 TABLE = (DEFAULT_SCORE, "displacement", "typicality", "latent_distance_two_sided", "rmse", "negative_elbo")
 
 
+def score_title(score: str) -> str:
+    """A score's name in words."""
+    return score.removesuffix("_two_sided").replace("_", " ") + " (two-sided)" * score.endswith("_two_sided")
+
+
+def ceiling_text(suite: dict[str, Any]) -> str:
+    """The ceiling of a suite as summary.json has it, with a sign where it is a lower bound."""
+    return ("≥ " if suite["ceiling_kind"].startswith("at least") else "") + f"{suite['ceiling']:.3f}"
+
+
 def table(summary: dict[str, Any]) -> str:
     """AUROC of every suite as text: the default score, its parts, and two classical scores."""
-    short = {name: name.replace("_two_sided", " ±").replace("_", " ") for name in TABLE}
-    width = max((len(name) for name in summary["suites"]), default=0)
-    lines = [f"{'AUROC':>{width}}  ceiling  " + "  ".join(f"{short[score]:>20}" for score in TABLE)]
+    rows = [["AUROC", "ceiling", *map(score_title, TABLE)]]
     for name, suite in summary["suites"].items():
         found = [suite["scores"][score] for score in TABLE]
         cells = [f"{s['auroc']:.3f} [{s['auroc_ci'][0]:.3f}, {s['auroc_ci'][1]:.3f}]" for s in found]
-        lines.append(f"{name:>{width}}  {suite['ceiling']:7.3f}  " + "  ".join(f"{cell:>20}" for cell in cells))
+        rows.append([name, ceiling_text(suite), *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
     alarms = summary["false_alarms"]["below"]["0.01"]
     lines.append(
         f"false alarms at p < 0.01: {100 * alarms['share']:.2f} % "

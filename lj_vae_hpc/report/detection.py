@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+from lj_vae_hpc.evaluation.summary import ceiling_text, score_title
 from lj_vae_hpc.report.page import Cell, Section, Table, command
 from lj_vae_hpc.report.panels import COLOURS, GREY, Panel, literal, panel
 from lj_vae_hpc.report.results import Results
@@ -30,16 +31,10 @@ def sections(results: Results) -> Iterator[Section]:
     yield from _severity(results)
 
 
-def title(score: str) -> str:
-    """A score's name in words."""
-    return score.removesuffix("_two_sided").replace("_", " ") + " (two-sided)" * score.endswith("_two_sided")
-
-
 def ceiling_cell(suite: Suite) -> Cell:
     """The ceiling of a suite with its interval."""
-    at_least = "≥ " if suite["ceiling_kind"].startswith("at least") else ""
     low, high = suite["ceiling_ci"]
-    return Cell(f"{at_least}{suite['ceiling']:.3f}", suite["ceiling"], f"[{low:.3f},\u00a0{high:.3f}]")
+    return Cell(ceiling_text(suite), suite["ceiling"], f"[{low:.3f},\u00a0{high:.3f}]")
 
 
 def auroc_cell(found: dict[str, Any], best: bool = False) -> Cell:
@@ -82,7 +77,7 @@ def _table(results: Results) -> Section:
         f"At p < 0.01 the default score raises {100 * alarms['share']:.2f} % false alarms"
         f" [{100 * alarms['ci'][0]:.2f}, {100 * alarms['ci'][1]:.2f}]; 1 % is right.",
     ])  # fmt: skip
-    return Section("Anomaly detection", text, conclusion, table=Table(["suite", "ceiling", *map(title, scores)], rows))
+    return Section("Anomaly detection", text, conclusion, table=Table(["suite", "ceiling", *map(score_title, scores)], rows))
 
 
 def _verdicts(suites: dict[str, Suite], default: str, scores: list[str]) -> Iterator[str]:
@@ -96,7 +91,7 @@ def _verdicts(suites: dict[str, Suite], default: str, scores: list[str]) -> Iter
     if missed:
         yield f"It stays far below the ceiling on {', '.join(missed)}."
     wrong = [
-        f"{title(score)} on {name} ({suite['scores'][score]['auroc']:.3f})"
+        f"{score_title(score)} on {name} ({suite['scores'][score]['auroc']:.3f})"
         for name, suite in suites.items()
         for score in scores
         if suite["scores"][score]["auroc"] < WRONG
@@ -139,7 +134,7 @@ def distributions(results: Results) -> dict[str, Any]:
         }
     return {
         "false_positives": FALSE_POSITIVES.round(6).tolist(), "suites": suites, "colours": COLOURS,
-        "titles": {score: title(score) for score in results.shown_scores},
+        "titles": {score: score_title(score) for score in results.shown_scores},
     }  # fmt: skip
 
 

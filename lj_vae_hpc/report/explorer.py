@@ -23,7 +23,7 @@ from bokeh.plotting import figure
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from lj_vae_hpc.report.detection import title
+from lj_vae_hpc.evaluation.summary import score_title
 from lj_vae_hpc.report.panels import Panel, panel
 from lj_vae_hpc.report.results import Results
 
@@ -197,7 +197,7 @@ def _fields(columns: dict[str, NDArray[Any]], scores: list[str]) -> dict[str, Fl
         "U (ε)": energy,
         "−log₁₀ p": -np.log10(np.maximum(columns["p_value"].astype(float), 1e-12)),
     }
-    return fields | {f"score: {title(name)}": columns[name].astype(float) for name in scores}
+    return fields | {f"score: {score_title(name)}": columns[name].astype(float) for name in scores}
 
 
 def _floats(values: Floats) -> str:

@@ -48,6 +48,8 @@ class Study(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     """To be raised with every change of what is computed."""
+    weight: ClassVar[float] = 1.0
+    """About how long a part takes, in the same units for all studies."""
 
     def objection(self, context: Context) -> str | None:
         """Why it cannot be done with a run, if so."""
@@ -56,6 +58,10 @@ class Study(ABC):
     def parts(self, context: Context) -> Sequence[str]:
         """Names of the parts that it has, which the ranks share; one without a name if it has none."""
         return ("",)
+
+    def part_title(self, part: str) -> str:
+        """What a part is called while it is computed."""
+        return self.name
 
     @abstractmethod
     def run(self, context: Context, part: str) -> dict[str, Any]:

@@ -46,6 +46,10 @@ class Generation(Study):
         inside = [g for g in context.config.evaluation.unseen_gammas if trained[0] < g < trained[-1]]
         return [repr(g) for g in (*some_gammas(trained), *inside)]
 
+    def part_title(self, part: str) -> str:
+        """With its γ."""
+        return f"{self.name} at γ = {float(part):g}"
+
     def run(self, context: Context, part: str) -> dict[str, Any]:
         """The results of one γ by kind of start."""
         gamma = float(part)
