@@ -1,4 +1,4 @@
-"""Progress of long work: of a loop a bar on a terminal, or lines with rate and time left in a log; of steps a line each."""
+"""Progress of long work: a bar on a terminal, or lines with rate and time left in a log; for steps, a line each."""
 
 import sys
 import time

@@ -77,7 +77,8 @@ def _table(results: Results) -> Section:
         f"At p < 0.01 the default score raises {100 * alarms['share']:.2f} % false alarms"
         f" [{100 * alarms['ci'][0]:.2f}, {100 * alarms['ci'][1]:.2f}]; 1 % is right.",
     ])  # fmt: skip
-    return Section("Anomaly detection", text, conclusion, table=Table(["suite", "ceiling", *map(score_title, scores)], rows))
+    head = ["suite", "ceiling", *map(score_title, scores)]
+    return Section("Anomaly detection", text, conclusion, table=Table(head, rows))
 
 
 def _verdicts(suites: dict[str, Suite], default: str, scores: list[str]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.examples import shares
+from lj_vae_hpc.evaluation.summary import table
 from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report.detection import auroc_cell
@@ -62,7 +63,8 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunDir, list[str]]
     """A run of two particles and one γ, and its page after each stage."""
     path = tmp_path_factory.mktemp("report") / "a run"
     run = RunDir(sampled_run(path, "system.n_particles=2", "sampling.gammas=[0.5]", "model.latent_dim=1",
-                             "evaluation.studies=[reconstruction,generation,completion]"))  # fmt: skip
+                             "evaluation.studies=[reconstruction,generation,completion]",
+                             "evaluation.corruptions={one: {amplitude: 2.83, particles: 1}}"))  # fmt: skip
     return run, [made(run), made(run, train), made(run, evaluate)]
 
 
@@ -82,6 +84,17 @@ def test_every_stage_adds_to_the_page(stages: tuple[RunDir, list[str]]) -> None:
     assert missing(evaluated) == [latent] and "<h2>Latent plane" in evaluated
     assert "PCA with as many dimensions (1)" in evaluated
     assert "T = 0.75 ε/k_B" in evaluated and "error (σ)" in evaluated
+
+
+def test_the_console_has_the_names_and_ceilings_of_the_page(small: RunDir) -> None:
+    summary, page = json.loads((small.evaluation / "summary.json").read_text()), small.report.read_text()
+    head, *rows = table(summary).splitlines()
+    titles = [cell for cell in re.split(r" {2,}", head) if cell]
+    assert titles[:2] == ["AUROC", "ceiling"] and "latent distance (two-sided)" in titles
+    assert all(re.search(rf"<th[^>]*>(<button[^>]*>)?{re.escape(title)}", page) for title in titles[1:])
+    for row, suite in zip(rows, summary["suites"].values(), strict=False):
+        assert f"  {'≥ ' * ('at least' in suite['ceiling_kind'])}{suite['ceiling']:.3f}  " in row
+    assert sum("≥" in row for row in rows) == 1, "of the particle that is moved"
 
 
 def test_the_commands_that_a_page_names_make_what_it_misses(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).parents[2]
 def campaign_in(folder: Path, gammas: int = 40, **scan: object) -> Campaign:
     """A campaign that is never computed."""
     values = [round(0.1 * k, 1) for k in range(1, gammas + 1)]
-    tree = {"sampling": {"protocol": "reference", "gammas": values, "configurations": 100},
+    tree = {"sampling": {"protocol": "reference", "sweeps": 1000, "gammas": values, "configurations": 100},
             "evaluation": {"unseen_gammas": []}, "scan": scan}  # fmt: skip
     return Campaign(folder, validated(tree, "test"))
 

@@ -146,7 +146,9 @@ def test_only_missing_studies_are_run(results: tuple[Path, dict], capsys: pytest
         evaluate(World(None), run, config)
     finally:
         study_classes()["latent"].version = 1
-    assert "studies of latent\n" in capsys.readouterr().out
+    assert (
+        "studies of latent; -s evaluation.studies=[] skips them\nstudies: latent, 1 of 1\n" in capsys.readouterr().out
+    )
     after = json.loads((path / "evaluation/studies.json").read_text())
     assert after["generation"] == before["generation"] and after["latent"]["facts"]["version"] == 2
     after["latent"]["facts"] = before["latent"]["facts"]

@@ -38,6 +38,7 @@ class Completion(Study):
     """
 
     name = "completion"
+    weight = 10.0
 
     def objection(self, context: Context) -> str | None:
         """It needs distances and a decoder of coordinates."""

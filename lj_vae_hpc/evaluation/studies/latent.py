@@ -26,6 +26,7 @@ class Latent(Study):
     """
 
     name = "latent"
+    weight = 2.0
 
     def run(self, context: Context, part: str) -> dict[str, Any]:
         """The results."""

@@ -30,6 +30,7 @@ class Reconstruction(Study):
 
     name = "reconstruction"
     version = 3
+    weight = 3.0
 
     def objection(self, context: Context) -> str | None:
         """It needs distances between all particles."""
