@@ -11,7 +11,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import point, write_text
 from lj_vae_hpc.run.lock import lock
-from lj_vae_hpc.run.provenance import check_unchanged
+from lj_vae_hpc.run.provenance import MODEL, check_unchanged
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,8 @@ def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], 
     """
     source = config_file or (run.config if run.config.exists() else None)
     config = load(source, overrides)
-    owner = RunDir(data) if data else run.data_owner
+    named = RunDir(data) if data else run
+    owner = named.data_owner or (named if data else None)
     if owner is None:
         return config
     if not owner.dataset.exists():
@@ -160,7 +161,26 @@ def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], 
     # Of what is given, not of what is resolved: `auto` is resolved for the other run's system.
     given = read_tree(source, overrides)
     tree = given | {"system": theirs.system.model_dump(), "sampling": theirs.sampling.model_dump()}
-    return validated(tree, f"{config_file or run.config} with the data of {owner.path}")
+    found = validated(tree, f"{config_file or run.config} with the data of {owner.path}")
+    if data and source is None:
+        _say_if_defaults(validated({"system": tree["system"], "sampling": tree["sampling"]}, "the defaults"), named)
+    return found
+
+
+def _say_if_defaults(defaults: RunConfig, other: RunDir) -> None:
+    """Prints a note if the defaults are not the settings of the run of --data, whose model the user may mean.
+
+    Args:
+        defaults: the built-in defaults, with the fluid and the sampling of the data.
+        other: the run of --data.
+    """
+    theirs = load(other.config) if other.config.exists() else defaults
+    if any(getattr(defaults, section) != getattr(theirs, section) for section in MODEL):
+        print(
+            f"note: model and training settings are the built-in defaults, not those of {other.path}; use -c "
+            f"{other.config} to keep them",
+            flush=True,
+        )
 
 
 def link_data(run: RunDir, owner: RunDir) -> None:

@@ -137,7 +137,7 @@ def _find_done(run: RunDir, config: RunConfig) -> str | None:
     stored = checkpoint.load_facts(path)
     checkpoint.check_facts(stored, model_facts(config), path)
     with Dataset(run.dataset) as data:
-        done = why_done(stored, data_facts(data), config.training, run.path)
+        done = why_done(stored, data_facts(data), config.training, run)
     if done:
         write_metrics(run.metrics, stored["state"]["history"])
     return done

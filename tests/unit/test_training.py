@@ -199,7 +199,7 @@ def test_the_learning_rate_of_a_cosine_schedule_never_jumps(train_with: Train) -
     before = contents(run)
     with pytest.raises(UserError, match=(
         r"training\.epochs is 4, but 2 epochs are done under a cosine schedule of 2: the learning rate would jump from "
-        r"0 to 0\.0005\. Set training\.epochs=2, or train anew .* `lj-vae train -o NEW --data .*run -s "
+        r"0 to 0\.0005\. Set training\.epochs=2, or train anew .* `lj-vae run -c .*config.yaml -o NEW --data .*run -s "
         r"training\.epochs=4`\. Under training\.schedule=constant"
     )):  # fmt: skip
         train_with("training.epochs=4")
@@ -237,17 +237,17 @@ def test_data_that_have_grown(train_with: Train, capsys: pytest.CaptureFixture[s
     run = train_with(CONSTANT).path
     edit_facts(run, lambda facts: facts["data"].update(configurations=40, gammas=[1.0], fingerprint="other"))
     older = (
-        "trained on 40 configurations at each γ of 1, and the data set now holds 60 configurations at each γ of 0.1, "
-        f"1. To train on all of it, run `lj-vae train -o NEW --data {run}`"
+        "the model was trained on 40 configurations at γ = 1; the data set now holds 120 configurations at γ = 0.1, 1. "
+        f"To train the same model on all of it: `lj-vae run -c {run}/config.yaml -o NEW --data {run}`"
     )
     with pytest.raises(UserError) as raised:
         train_with("training.epochs=3")
     assert str(raised.value) == (
-        "2 of 3 epochs are done, and more of them cannot continue on other data: the network was " + older
+        "2 of 3 epochs are done, and more of them cannot continue on other data: " + older
     )
     capsys.readouterr()
     train_with("training.epochs=2")
-    assert f"nothing to do. The weights are older than the data: they were {older}" in capsys.readouterr().out
+    assert f"nothing to do. The weights are older than the data: {older}" in capsys.readouterr().out
 
 
 def test_a_key_that_is_new_orphans_no_checkpoint(train_with: Train) -> None:

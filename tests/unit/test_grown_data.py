@@ -1,0 +1,80 @@
+"""Models whose data set has grown since, and second models on the same data."""
+
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lj_vae_hpc.cli import cli
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.parallel.world import World
+from tests.conftest import TINY
+
+Say = pytest.CaptureFixture[str]
+
+
+def lj_vae(*arguments: object) -> None:
+    """The command line, in this process."""
+    cli.main([str(argument) for argument in arguments], standalone_mode=False, obj=World())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run `mine` of two γ, and `beta`, another model on its data; both are evaluated."""
+    folder = tmp_path_factory.mktemp("grown")
+    (folder / "tiny.yaml").write_text(TINY.replace("early_sweeps: null", "early_sweeps: 20"))
+    lj_vae("run", "-c", folder / "tiny.yaml", "-o", folder / "mine")
+    own = ("-s", "objective.kl_weight=8", "-s", "training.epochs=1")
+    lj_vae("run", "-c", folder / "tiny.yaml", *own, "-o", folder / "beta", "--data", folder / "mine")
+    return folder
+
+
+@pytest.fixture
+def runs(finished: Path, tmp_path: Path) -> Path:
+    """A copy of both."""
+    return Path(shutil.copytree(finished, tmp_path / "runs", symlinks=True))
+
+
+@pytest.fixture
+def grown(runs: Path, capsys: Say) -> Path:
+    """The same after the data have grown by a γ."""
+    lj_vae("generate", "-o", runs / "mine", "-s", "sampling.gammas=[0.1,0.4,1.0]")
+    capsys.readouterr()
+    return runs
+
+
+@pytest.mark.parametrize("name", ["mine", "beta"])
+def test_the_command_that_is_recommended_trains_the_same_model(name: str, grown: Path, capsys: Say) -> None:
+    lj_vae("train", "-o", grown / name)
+    said = capsys.readouterr().out
+    assert "model was trained on 120 configurations at γ = 0.1, 1; the data set now holds 180 configurations" in said
+    program, stage, *arguments = shlex.split(said.split("`")[1])
+    new = grown / "new"
+    assert (program, stage) == ("lj-vae", "run")
+    lj_vae("train", *(str(new) if one == "NEW" else one for one in arguments))
+    before, after = load(grown / name / "config.yaml"), load(new / "config.yaml")
+    for section in ("seed", "system", "representation", "model", "objective", "training", "evaluation"):
+        assert getattr(after, section) == getattr(before, section), section
+    assert after.sampling.gamma_values == (0.1, 0.4, 1.0)
+    assert (new / "data").resolve() == (grown / "mine/data").resolve()
+    assert "note:" not in capsys.readouterr().out
+
+
+def test_data_of_another_run_come_without_its_settings(runs: Path, capsys: Say) -> None:
+    quick = ("-s", "training.epochs=1", "-s", "training.warmup_epochs=0", "-s", "training.batch_size=16")
+    new, mine = runs / "new", runs / "mine"
+    lj_vae("train", *quick, "-o", new, "--data", mine)
+    note = (
+        f"note: model and training settings are the built-in defaults, not those of {mine}; use -c "
+        f"{mine}/config.yaml to keep them\n"
+    )
+    assert note in capsys.readouterr().out
+    lj_vae("train", "-o", new, "--data", mine)
+    assert "note:" not in capsys.readouterr().out, "it has a configuration of its own by now"
+
+
+def test_a_run_on_the_data_of_another_names_data_that_have_grown(grown: Path) -> None:
+    """What describes the data is asked of the run that holds them: the other has not been used since."""
+    lj_vae("train", "-c", grown / "beta/config.yaml", "-o", grown / "new", "--data", grown / "beta")
+    assert load(grown / "new/config.yaml").sampling.gamma_values == (0.1, 0.4, 1.0)
