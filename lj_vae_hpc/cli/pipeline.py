@@ -59,7 +59,7 @@ report = pipeline_command(
 run = pipeline_command(
     "generate", "train", "evaluate", "report", name="run", text="Runs generate, train, evaluate and report in one go.",
     examples="  mpirun -n 2 lj-vae run -c configs/quick.yaml\n"
-    "  lj-vae run -c runs/quick/config.yaml -s model.width=1024 -o runs/wide --data runs/quick       the same but wider",
+    "  lj-vae run -c runs/quick/config.yaml -s model.width=1024 -o runs/wide --data runs/quick      the same, wider",
 )  # fmt: skip
 
 
