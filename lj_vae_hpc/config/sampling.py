@@ -1,7 +1,6 @@
 """The section `sampling`: how configurations are drawn."""
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
@@ -120,7 +119,7 @@ class Sampling(Section):
             raise ValueError(f"samples_per_chain: protocol {self.protocol} has one configuration of each chain")
         return self
 
-    @cached_property
+    @property
     def gamma_values(self) -> tuple[float, ...]:
         """All values of γ."""
         return self.gammas.values() if isinstance(self.gammas, GammaRange) else self.gammas

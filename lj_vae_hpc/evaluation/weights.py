@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -27,12 +27,18 @@ class Weights:
     Attributes:
         sha256: of their file.
         epoch: after which they were best.
-        gammas: γ that they were trained on, ascending.
+        trained: facts of the data that they were trained on (setup.data_facts).
     """
 
     sha256: str
     epoch: int
-    gammas: Sequence[float]
+    trained: dict[str, Any]
+
+    @property
+    def gammas(self) -> Sequence[float]:
+        """γ that they were trained on, ascending."""
+        gammas: Sequence[float] = self.trained["gammas"]
+        return gammas
 
 
 def best_weights(run: RunDir) -> Path:
@@ -56,7 +62,7 @@ def load_network(world: "World", run: RunDir, config: RunConfig) -> tuple[Networ
     path = best_weights(run)
     tensors, facts = world.on_root(lambda: checkpoint.load(path))
     world.on_root(lambda: checkpoint.check_facts(facts, model_facts(config), path))
-    weights = Weights(world.on_root(lambda: digest(path)), facts["epoch"], facts["data"]["gammas"])
+    weights = Weights(world.on_root(lambda: digest(path)), facts["epoch"], facts["data"])
     network = Network.of(config, weights.gammas)
     world.node_by_node(lambda: warm_up(network.module))
     world.on_root(lambda: checkpoint.restore(tensors, network.module, None, path))

@@ -33,7 +33,7 @@ def comparison(results: Sequence[Results]) -> Page:
     ]  # fmt: skip
     return Page(
         "Comparison of runs", ", ".join(runs), [Card(name, str(one.run.path.resolve())) for name, one in runs.items()],
-        sections + missing, [one.outdated for one in runs.values() if one.outdated],
+        sections + missing, [f"{name}: {warning}" for name, one in runs.items() for warning in one.warnings],
         {name: one.config.to_yaml() for name, one in runs.items()},
     )  # fmt: skip
 

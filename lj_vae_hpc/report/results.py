@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,6 +21,9 @@ from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.summary import EnsembleSummary, summarize, watch
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
+from lj_vae_hpc.training.checkpoint import load_facts
+from lj_vae_hpc.training.continuation import why_older
+from lj_vae_hpc.training.setup import data_facts
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -55,6 +58,8 @@ class Results:
         history: of the training, one entry per epoch; empty before it.
         summary: the content of summary.json; empty before the evaluation.
         studies: the content of studies.json.
+        data: facts of the data set (setup.data_facts).
+        trained: of the data that the weights were trained on; None before the training, or if they cannot be read.
     """
 
     run: RunDir
@@ -66,6 +71,8 @@ class Results:
     history: list[dict[str, float]]
     summary: dict[str, Any]
     studies: dict[str, Any]
+    data: dict[str, Any]
+    trained: dict[str, Any] | None
 
     @classmethod
     def read(cls, run: RunDir, config: RunConfig) -> Self:
@@ -73,13 +80,19 @@ class Results:
         with Dataset(run.dataset) as data:
             columns, ensembles = watch(data), data.ensembles()
             summaries = list(summarize(columns, data.attributes, ensembles))
+            facts = data_facts(data)
             structure = _structure(data, np.asarray(columns["gamma"], float), config)
         history, evaluation = [], run.evaluation
         if run.metrics.exists():
             history = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
         summary = _json(evaluation / "summary.json") if (evaluation / "scores.h5").exists() else {}
         studies = _json(evaluation / "studies.json") if summary else {}
-        return cls(run, config, columns, ensembles, summaries, structure, history, summary, studies)
+        trained = None
+        with suppress(UserError):
+            trained = load_facts(best_weights(run))["data"]
+        return cls(
+            run, config, columns, ensembles, summaries, structure, history, summary, studies, facts, trained
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -90,6 +103,12 @@ class Results:
     def shown_scores(self) -> list[str]:
         """Those that tables and figures show: the default score, its parts and two classical scores."""
         return [name for name in TABLE if name in self.summary.get("mean_auroc", {})]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader must know before anything else."""
+        older = why_older(self.trained, self.data, self.run) if self.trained else None
+        return [warning for warning in (self.outdated, older) if warning]
 
     @property
     def outdated(self) -> str | None:

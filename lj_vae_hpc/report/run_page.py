@@ -13,6 +13,7 @@ from lj_vae_hpc.report.panels import Panel
 from lj_vae_hpc.report.pictures import images
 from lj_vae_hpc.report.results import Results
 from lj_vae_hpc.training.accuracy import Accuracy, shown
+from lj_vae_hpc.training.continuation import describe_gammas
 
 MOST_IMAGES = 4  # suites whose first configuration is shown
 KINDS = {
@@ -43,7 +44,7 @@ def page_of(results: Results) -> tuple[Page, list[Panel]]:
     sections += [*data.sections(results), training.section(results), *studies.sections(results), *_images(results)]
     page = Page(
         results.name, "Configurations of a two-dimensional fluid under gravity, learned by a variational auto-encoder",
-        cards(results), sections, [results.outdated] if results.outdated else [],
+        cards(results), sections, results.warnings,
         {"every key of this run": results.config.to_yaml()}, drawn, bokeh or None,
     )  # fmt: skip
     return page, page.panels + files
@@ -70,12 +71,23 @@ def cards(results: Results) -> list[Card]:
             "model", config.representation.kind.replace("_", " "), f"{config.model.encoder} to {config.model.decoder}"
         ),
     ]
+    if results.trained:
+        found.append(_trained_on(results.trained, results.data))
     if results.history:
         epoch = summary["weights"]["epoch"] if summary else None
         found.append(Card("training", f"{len(results.history)} epochs", f"weights of epoch {epoch}" if epoch else ""))
     if summary:
         found += list(_scores(summary))
     return found
+
+
+def _trained_on(trained: dict[str, Any], data: dict[str, Any]) -> Card:
+    """What the model was trained on, and how much more the data set holds by now."""
+    rows, values = data["configurations"] * len(data["gammas"]), len(data["gammas"])
+    older = trained["fingerprint"] != data["fingerprint"]
+    now = f"; the data set now holds {rows:,} at {values} value{'s' * (values > 1)} of γ" * older
+    total = trained["configurations"] * len(trained["gammas"])
+    return Card("trained on", f"{total:,} configurations", f"at {describe_gammas(trained['gammas'])}{now}", older)
 
 
 def _scores(summary: dict[str, Any]) -> Iterator[Card]:

@@ -30,6 +30,8 @@ def compare(world: World, folders: Sequence[Path], target: Path, overwrite: bool
         with new_file(target, overwrite) as partial:
             partial.write_text(page.render(), encoding="utf-8")
         print(f"compare: open {target} in a browser", flush=True)
+        for warning in page.warnings:
+            print(f"compare: warning: {warning}", flush=True)
 
     world.on_root(write)
 

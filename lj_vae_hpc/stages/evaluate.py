@@ -27,8 +27,9 @@ from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.tables import Table
 from lj_vae_hpc.training.accuracy import COUNT, Accuracy, measure, rows_for_components
+from lj_vae_hpc.training.continuation import why_older
 from lj_vae_hpc.training.network import Network
-from lj_vae_hpc.training.setup import check_data
+from lj_vae_hpc.training.setup import check_data, data_facts
 
 
 def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
@@ -48,7 +49,8 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
             print(f"evaluation: {name} is left out: {reason}", flush=True)
     sample_suites(world, run, config, suites)
     with ExitStack() as files:
-        data = RunData.of(files.enter_context(Dataset(run.dataset)), config, weights.gammas)
+        dataset = files.enter_context(Dataset(run.dataset))
+        data = RunData.of(dataset, config, weights.gammas)
         sources = open_sources(world, run, config, suites, data, files)
         session = Session(world, run.evaluation / "scores", config, network, weights, data, sources)
         results = session.score_suites()
@@ -66,7 +68,9 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         results.write(world, run.evaluation / "scores.h5", examples)
         world.on_root(lambda: _sum_up(run, suites, mixture, facts))
         if world.is_root:
-            print(f"evaluation: {accuracy}" + f"\nevaluation: warning: {accuracy.warning}" * bool(accuracy.warning))
+            print(f"evaluation: {accuracy}", flush=True)
+            for warning in filter(None, (accuracy.warning, why_older(weights.trained, data_facts(dataset), run))):
+                print(f"evaluation: warning: {warning}", flush=True)
     for kept in ("scores", "learned"):
         world.on_root(partial(remove_outdated, run.evaluation / kept, weights.sha256))
 

@@ -19,10 +19,10 @@ def report(world: World, run: RunDir, config: RunConfig) -> None:
     def write() -> None:
         with readable(run):
             page, panels = page_of(Results.read(run, config))
-        for warning in page.warnings:
-            print(f"report: warning: {warning}", flush=True)
         write_panels(run.report.parent / "figures", panels)
         write_text(run.report, page.render())
         print(f"report: open {run.report} in a browser", flush=True)
+        for warning in page.warnings:
+            print(f"report: warning: {warning}", flush=True)
 
     world.on_root(write)

@@ -4,6 +4,8 @@ import shlex
 import shutil
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from lj_vae_hpc.cli import cli
@@ -78,3 +80,44 @@ def test_a_run_on_the_data_of_another_names_data_that_have_grown(grown: Path) ->
     """What describes the data is asked of the run that holds them: the other has not been used since."""
     lj_vae("train", "-c", grown / "beta/config.yaml", "-o", grown / "new", "--data", grown / "beta")
     assert load(grown / "new/config.yaml").sampling.gamma_values == (0.1, 0.4, 1.0)
+
+
+def gammas(run: Path, group: str) -> list[float]:
+    """γ of the configurations of a suite."""
+    with h5py.File(run / "evaluation/scores.h5") as file:
+        return np.unique(file[f"{group}/gamma"][:]).tolist()
+
+
+def test_whoever_reads_results_is_told_what_the_model_was_trained_on(grown: Path, capsys: Say) -> None:
+    mine, beta, target = grown / "mine", grown / "beta", grown / "compare.html"
+    warning = (
+        "the model was trained on 120 configurations at γ = 0.1, 1; the data set now holds 180 configurations at "
+        "γ = 0.1, 0.4, 1. To train the same model on all of it: `lj-vae run -c"
+    )
+    last = []
+    for stage in ("train", "evaluate", "report", "run"):
+        lj_vae(stage, "-o", mine)
+        last.append(capsys.readouterr().out.splitlines()[-1])
+    assert all(warning in line for line in last), last
+    lj_vae("compare", mine, beta, "--to", target)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"compare: warning: mine: {warning}" in lines[-2] and f"compare: warning: beta: {warning}" in lines[-1]
+    fact = "at γ = 0.1, 1; the data set now holds 180 at 3 values of γ"
+    for page in (mine / "report/index.html", target):
+        text = page.read_text()
+        assert fact in text and "120 configurations" in text and 'role="alert"' in text
+
+
+def test_a_model_of_all_data_has_no_warning(runs: Path, capsys: Say) -> None:
+    lj_vae("run", "-o", runs / "mine")
+    assert "trained on 120 configurations; " not in capsys.readouterr().out
+    text = (runs / "mine/report/index.html").read_text()
+    assert "trained on" in text and "120 configurations" in text and "now holds" not in text
+    assert 'role="alert"' not in text
+
+
+def test_suites_stay_those_of_the_trained_gammas(grown: Path, capsys: Say) -> None:
+    before = gammas(grown / "mine", "early")
+    lj_vae("evaluate", "-o", grown / "mine")
+    assert gammas(grown / "mine", "early") == before == gammas(grown / "mine", "normal") == [0.1, 1.0]
+    assert "to be scored" not in capsys.readouterr().out

@@ -242,9 +242,7 @@ def test_data_that_have_grown(train_with: Train, capsys: pytest.CaptureFixture[s
     )
     with pytest.raises(UserError) as raised:
         train_with("training.epochs=3")
-    assert str(raised.value) == (
-        "2 of 3 epochs are done, and more of them cannot continue on other data: " + older
-    )
+    assert str(raised.value) == ("2 of 3 epochs are done, and more of them cannot continue on other data: " + older)
     capsys.readouterr()
     train_with("training.epochs=2")
     assert f"nothing to do. The weights are older than the data: {older}" in capsys.readouterr().out

@@ -25,7 +25,9 @@ def suites_of(config: RunConfig, trained: Sequence[float]) -> tuple[list[Suite],
     Raises:
         UserError: two suites have the same name.
     """
-    asked = [suite for kind in suite_classes() for suite in kind.of(config)]
+    seen = config.sampling.model_copy(update={"gammas": tuple(trained)})  # data may have grown since
+    of_model = config.model_copy(update={"sampling": seen})
+    asked = [suite for kind in suite_classes() for suite in kind.of(of_model)]
     names = [*SPLITS, *(suite.name for suite in asked)]
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
