@@ -91,5 +91,19 @@ class Steps:
             print(f"{self._label}: {name}, {self._begun} of {len(self._weights)}{left}", flush=True)
 
 
+def duration(seconds: float) -> str:
+    """A time with its units: 45 s, 5 min 20 s, 1 h 36 min."""
+    if seconds < 1:
+        return "under 1 s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min" + f" {rest} s" * bool(rest)
+    hours, rest = divmod(minutes, 60)
+    return f"{hours:,} h" + f" {rest} min" * bool(rest)
+
+
 def _on_terminal() -> bool:
     return sys.stderr.isatty()

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.folder import RunDir, load_for
+from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.splits import Splits
 
 if TYPE_CHECKING:
     from lj_vae_hpc.api.model import Model
 
+MODELS_SHOWN = 8
 SplitName = Literal["training", "validation", "calibration", "test"]
 
 
@@ -110,15 +112,24 @@ class Run:
         """
         from lj_vae_hpc.api.model import Model  # late: it loads torch
 
-        models = sorted(self.path.glob("models/*/config.yaml"))
-        if models and not self._folder.has_model:
-            raise UserError(f"{self.path} is a campaign; open one of its {len(models)} models, as {models[0].parent}")
+        if any(self.path.glob("models/*/config.yaml")) and not self._folder.has_model:
+            raise UserError(f"{self.path} is a campaign; {_models(self.path, self.config)}")
         return Model(self._folder, self.config)
 
     @cached_property
     def _columns(self) -> dict[str, NDArray[Any]]:
         with _dataset(self._folder) as data:
             return data.mapped()
+
+
+def _models(path: Path, config: RunConfig) -> str:
+    """What to open of a campaign: its finished models by folder, without those of an earlier configuration."""
+    finished = [task for task in Campaign(path, config).models if task.is_done()]
+    shown = [f'open_run("{task.run.path}") ({task.label})' for task in finished[:MODELS_SHOWN]]
+    more = len(finished) - len(shown)
+    if not shown:
+        return "none of its models is finished yet"
+    return f"open one of its models: {', '.join(shown)}" + f" and {more} more" * bool(more)
 
 
 @contextmanager

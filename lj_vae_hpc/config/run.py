@@ -85,6 +85,14 @@ class RunConfig(Section):
         return to_yaml(self.model_dump(mode="json"))
 
 
+def below_recommended(config: RunConfig) -> str | None:
+    """What to say of a latent dimension below the recommended one; None if it is not below."""
+    n_particles, given = config.system.n_particles, config.model.latent_dim
+    least = recommended_latent_dim(n_particles, config.representation.kind)
+    said = f"model.latent_dim {given} is below the {least} recommended for {n_particles} particles"
+    return said if given < least else None
+
+
 def contradiction(box_side: float, representation: Representation, model: Model, objective: Objective) -> str | None:
     """The first combination of sections that makes no sense, as `key: what is wrong and what is accepted`; L in σ.
 

@@ -6,6 +6,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.report import data, detection, learned, studies, training
 from lj_vae_hpc.report.explorer import distribution_figures, explorer, figures
 from lj_vae_hpc.report.page import Card, Page, Section
@@ -77,7 +78,7 @@ def cards(results: Results) -> list[Card]:
         epoch = summary["weights"]["epoch"] if summary else None
         found.append(Card("training", f"{len(results.history)} epochs", f"weights of epoch {epoch}" if epoch else ""))
     if summary:
-        found += list(_scores(summary))
+        found += list(_scores(summary, config))
     return found
 
 
@@ -90,9 +91,9 @@ def _trained_on(trained: dict[str, Any], data: dict[str, Any]) -> Card:
     return Card("trained on", f"{total:,} configurations", f"at {describe_gammas(trained['gammas'])}{now}", older)
 
 
-def _scores(summary: dict[str, Any]) -> Iterator[Card]:
+def _scores(summary: dict[str, Any], config: RunConfig) -> Iterator[Card]:
     best, accuracy = summary["default_score"], Accuracy(**summary["accuracy"])
-    worse = accuracy.warning is not None
+    worse = accuracy.warning(config) is not None
     beside = "" if accuracy.components is None else (
         f"PCA with as many dimensions ({accuracy.dimensions}): {shown(accuracy.components, accuracy.unit)}"
     )  # fmt: skip

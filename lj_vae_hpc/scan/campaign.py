@@ -26,7 +26,7 @@ from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.provenance import check_unchanged
 from lj_vae_hpc.sampling.ensemble import ensembles_of
-from lj_vae_hpc.scan.tasks import DataTask, ModelTask, SampleTask, Task
+from lj_vae_hpc.scan.tasks import DataTask, ModelTask, SampleTask, Task, finished_in
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class Campaign:
         """Folder of the tables that `collect` writes."""
         return self.path / "tables"
 
+    @property
+    def page(self) -> Path:
+        """The page that `collect` writes."""
+        return self.path / "campaign.html"
+
     @cached_property
     def samples(self) -> tuple[SampleTask, ...]:
         """A task per γ, in order of γ."""
@@ -98,6 +103,12 @@ class Campaign:
         sets = {data.key: data for data in (self.data, *(model.data for model in self.models))}
         tasks: list[Task] = [*self.samples, *sets.values(), *self.models]
         return {task.key: task for task in tasks}
+
+    def obsolete_models(self) -> list[tuple[Path, str]]:
+        """Folders of models that the configuration no longer asks for, as after growth, with what they were called."""
+        wanted = {task.name for task in self.models}
+        folders = [path.parent for path in sorted((self.path / "models").glob("*/config.yaml"))]
+        return [(path, finished_in(path).get("label", "not finished")) for path in folders if path.name not in wanted]
 
     def chosen(self, keys: Sequence[str]) -> list[Task]:
         """The tasks of some keys; those that the configuration no longer asks for are left out."""

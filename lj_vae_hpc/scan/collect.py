@@ -27,6 +27,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.run.files import publish, unfinished
 from lj_vae_hpc.sampling.equilibration import NOT_EQUILIBRATED, NOT_PROVED, TOO_FEW_CHAINS
 from lj_vae_hpc.sampling.production import describe
@@ -169,7 +170,7 @@ def read_ensemble(task: SampleTask) -> tuple[Row, Columns, NDArray[np.float32]]:
     found = next(iter(summarize(columns, attributes, table)))
     row = {
         "gamma": ensemble.gamma, "ensemble": ensemble.key, "seed": ensemble.seed, "n_particles": system.n_particles,
-        "box_side": system.box_side, "temperature": system.temperature, "potential": repr(system.pair_potential),
+        "box_side": system.box_side, "temperature": system.temperature, "potential": potential_name(system),
         "protocol": ensemble.sampling.protocol, "configurations": found.count, "energy_mean": found.mean[0],
         "energy_error": found.error[0], "energy_sd": found.deviation, "height_mean": found.mean[1],
         "height_error": found.error[1], "height_sd": columns["height"].std(), "acceptance": found.acceptance,
@@ -179,6 +180,12 @@ def read_ensemble(task: SampleTask) -> tuple[Row, Columns, NDArray[np.float32]]:
         row |= {"converged": bool(table["pilot/converged"][0]), "rhat": table["pilot/rhat"][0].max(),
                 "tau": table["pilot/tau"][0].max()}  # fmt: skip
     return row, columns, np.concatenate(positions)
+
+
+def potential_name(system: System) -> str:
+    """The pair potential as the configuration gives it: lennard_jones, [12, 6] or {"kind": "yukawa", ...}."""
+    given = system.model_dump(mode="json")["potential"]
+    return given if isinstance(given, str) else json.dumps(given)
 
 
 def order_rows(task: ModelTask) -> Iterator[Row]:

@@ -87,6 +87,11 @@ class Costs:
         return 1 / measure_training(self.campaign.models[0].config)
 
     @property
+    def knows_evaluation(self) -> bool:
+        """Whether the cost of models has their evaluation in it."""
+        return bool(self._trained)
+
+    @property
     def basis(self) -> list[str]:
         """Where the figures come from, a line each."""
         if self._sampled:
@@ -98,11 +103,11 @@ class Costs:
             )
             lines = [f"sampling: {self.rate / 1e6:.0f} M trial moves per second and core, measured here now{assumed}"]
         if self.campaign.models:
-            done = len(self._trained)
-            where = (
-                f"measured on {done} models of this campaign" if done else "measured here now, without the evaluation"
-            )
-            lines.append(f"training: {1 / self.per_epoch:,.0f} configurations per second and core, {where}")
+            rate = f"{1 / self.per_epoch:,.0f} configurations per second and core"
+            lines.append(
+                f"training and evaluation: {rate}, measured on {len(self._trained)} models of this campaign"
+                if self.knows_evaluation else f"training: {rate}, measured here now"
+            )  # fmt: skip
         return lines
 
     @cached_property

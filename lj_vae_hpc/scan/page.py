@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from lj_vae_hpc.report.page import Card, Page, Section, Table, command
+from lj_vae_hpc.report.page import Card, Cell, Page, Section, Table, command
 from lj_vae_hpc.report.panels import BLUE, COLOURS, ORANGE, Panel, literal, panel, shades, spread, write_panels
 from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.scan.campaign import Campaign
@@ -25,7 +25,7 @@ MOST_MODELS = 8  # whose order parameter is drawn
 def write_page(campaign: Campaign, collected: Collected) -> list[Path]:
     """Writes campaign.html, and its figures as SVG and CSV beside the tables; what it has written."""
     page = campaign_page(campaign, collected)
-    path, folder = campaign.path / "campaign.html", campaign.tables / "figures"
+    path, folder = campaign.page, campaign.tables / "figures"
     write_panels(folder, page.panels)
     write_text(path, page.render())
     return [path, folder]
@@ -150,8 +150,8 @@ def _detection(models: Rows, order: Rows) -> Section:
         _order(models, order),
     ]
     rows = [
-        [row["label"], float(row["latent_dim"]), float(row["kl_weight"]), float(row["gammas"]), row["rmse"], row["kl"],
-         row["mean_auroc"]]
+        [Cell(row["label"], None, row["model"]), float(row["latent_dim"]), float(row["kl_weight"]),
+         float(row["gammas"]), row["rmse"], row["kl"], row["mean_auroc"]]
         for row in models
     ]  # fmt: skip
     return Section(

@@ -1,8 +1,7 @@
 """What a campaign would take, and whether its jobs are long enough."""
 
-from tqdm import tqdm
-
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.progress import duration
 from lj_vae_hpc.run.space import row_bytes
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.cost import Costs
@@ -14,8 +13,10 @@ JOB_MINUTES = 15.0
 MOST_PER_ELEMENT = 1000
 
 
-def describe_plan(campaign: Campaign, costs: Costs, resources: Resources, at_once: int | None, minutes: float) -> str:
-    """Tasks, core hours, time, jobs, files and sizes, as text.
+def describe_plan(
+    campaign: Campaign, costs: Costs, resources: Resources, at_once: int | None, minutes: float, cores: int
+) -> str:
+    """Tasks, core time, time, jobs, files and sizes, as text.
 
     Args:
         campaign: the campaign.
@@ -23,22 +24,34 @@ def describe_plan(campaign: Campaign, costs: Costs, resources: Resources, at_onc
         resources: of one job.
         at_once: jobs that run at the same time; None: all.
         minutes: length of a job that small tasks are put together for.
+        cores: of this machine, for `scan run`.
     """
     sampling, done = campaign.config.sampling, campaign.done()
     lines = [
         f"scan: {len(campaign.samples)} γ x {sampling.configurations:,} configurations and {len(campaign.models)} "
         f"models in {campaign.path}",
-        f"{'':10}{'tasks':>8}{'done':>8}{'core hours left':>18}{'jobs':>8}   on {resources.ranks} ranks each",
+        f"{'':10}{'tasks':>8}{'done':>8}{'core time left':>18}{'jobs':>8}",
     ]
-    sizes, wall = tasks_per_element(campaign, costs, resources, minutes), 0.0
+    sizes, wall, work = tasks_per_element(campaign, costs, resources, minutes), 0.0, 0.0
     for kind in KINDS:
         tasks = [task for task in campaign.tasks.values() if task.kind == kind]
         left = [task for task in tasks if task.key not in done]
         seconds, jobs = costs.total(left), -(-len(left) // sizes[kind])
         wall += seconds / resources.ranks / max(1, min(jobs, at_once or jobs))
-        lines.append(f"{kind:10}{len(tasks):8,}{len(tasks) - len(left):8,}{seconds / 3600:18.2f}{jobs:8,}")
-    running = f"at most {at_once} jobs" if at_once else "all jobs"
-    lines.append(f"time: {tqdm.format_interval(wall)} with {running} running at once, besides the time in the queue")
+        work += seconds
+        lines.append(
+            f"{kind:10}{len(tasks):8,}{len(tasks) - len(left):8,}{duration(seconds) if left else '–':>18}{jobs:8,}"
+        )
+    untimed = 0 if costs.knows_evaluation else sum(not task.is_done() for task in campaign.models)
+    besides = f" and the evaluation of {untimed} models, which is not timed yet and often the longest part" * bool(
+        untimed
+    )
+    launcher = f"mpirun -n {cores} " * (cores > 1)
+    lines += [
+        f"with Slurm: {duration(wall)}{besides}, in jobs of {resources.ranks} ranks, "
+        f"{f'at most {at_once}' if at_once else 'all'} at once, besides the time in the queue",
+        f"here: {duration(work / cores)}{besides}, by `{launcher}lj-vae scan run` on the {cores} cores of this machine",
+    ]
     return "\n".join([*lines, *files_and_sizes(campaign), *costs.basis])
 
 
@@ -63,8 +76,8 @@ def check_time_limit(costs: Costs, resources: Resources) -> None:
     seconds = costs.segment_seconds / resources.ranks
     if seconds > SHARE_OF_LIMIT * resources.seconds:
         raise UserError(
-            f"the time limit of a job is {tqdm.format_interval(resources.seconds)}, and one segment of "
-            f"{costs.segment_rows} configurations takes about {tqdm.format_interval(seconds)} on {resources.ranks} "
+            f"the time limit of a job is {duration(resources.seconds)}, and one segment of "
+            f"{costs.segment_rows} configurations takes about {duration(seconds)} on {resources.ranks} "
             "ranks, so that no job would get anywhere: give more time (-- --time=...) or ranks (-- --ntasks=...), or "
             "set a smaller sampling.segment_rows"
         )

@@ -4,8 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
-from tqdm import tqdm
-
+from lj_vae_hpc.progress import duration
 from lj_vae_hpc.run.lock import holder, taken
 from lj_vae_hpc.sampling.claims import NAME as CLAIMS
 from lj_vae_hpc.scan.batches import Batches
@@ -15,8 +14,8 @@ from lj_vae_hpc.scan.slurm import Queued, Scheduler
 from lj_vae_hpc.scan.tasks import KINDS, SampleTask, Task
 from lj_vae_hpc.scan.work import failure_file
 
-STATES = ("done", "running", "waiting", "failed", "not submitted")
-FAILURES_SHOWN = 20
+STATES = ("done", "running", "waiting", "failed", "not submitted", "to do")
+MOST_SHOWN = 20  # failures, and models
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +55,22 @@ class Status:
             shown = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
             lines.append(f"{kind:>8}: {counts.total()} tasks" + (f", {shown}" if shown else ""))
         failed = [task for key, task in self.campaign.tasks.items() if self.states[key] == "failed"]
-        lines += [f"failed: {task.title}: {self.why_failed(task)}" for task in failed[:FAILURES_SHOWN]]
-        if len(failed) > FAILURES_SHOWN:
-            lines.append(f"failed: {len(failed) - FAILURES_SHOWN} more, see {self.campaign.state}")
+        lines += [f"failed: {task.title}: {self.why_failed(task)}" for task in failed[:MOST_SHOWN]]
+        if len(failed) > MOST_SHOWN:
+            lines.append(f"failed: {len(failed) - MOST_SHOWN} more, see {self.campaign.state}")
         if self._batches.all and not self.scheduler:
             lines.append("no Slurm on this machine to ask: what was submitted and is not done counts as waiting")
-        return "\n".join([*lines, *self._time_left()])
+        return "\n".join([*lines, *self._models(), *self._time_left()])
+
+    def _models(self) -> list[str]:
+        """A line per model with its folder; then the folders that no model of this configuration uses."""
+        named = [f"model {task.name}: {task.label}, {self.states[task.key]}" for task in self.campaign.models]
+        named += [
+            f"model {path.name}: {label}, not part of this configuration any more: in no table, and may be deleted"
+            for path, label in self.campaign.obsolete_models()
+        ]
+        more = [f"{len(named) - MOST_SHOWN} more models"] * (len(named) > MOST_SHOWN)
+        return named[:MOST_SHOWN] + more
 
     def _time_left(self) -> list[str]:
         """By what was measured in this campaign, on the cores that work now."""
@@ -72,9 +81,9 @@ class Status:
         seconds, cores = costs.total(known), sum(one.cpus for one in self._own if one.running)
         if all(task.kind == "data" for task in known):
             return []
-        line = f"left: {seconds / 3600:.2f} core hours"
-        line += f", {tqdm.format_interval(seconds / cores)} on the {cores} cores that work now" if cores else ""
-        return [line + (f"; {unknown} tasks of unknown length are not in it" if unknown else "")]
+        line = f"left: {duration(seconds)} of one core"
+        line += f", {duration(seconds / cores)} on the {cores} cores that work now" if cores else ""
+        return [line + f"; besides, {unknown} tasks of a kind that is not timed yet" * bool(unknown)]
 
     @cached_property
     def _batches(self) -> Batches:
@@ -112,7 +121,7 @@ class Status:
         if failure_file(self.campaign, task).exists():
             return "failed"
         if task.key not in self._batches.latest:
-            return "not submitted"
+            return "not submitted" if self._batches.all else "to do"
         return "failed" if self.scheduler else "waiting"
 
     def _is_locked(self, task: Task) -> bool:

@@ -161,16 +161,21 @@ class ModelTask:
 
     def finished(self) -> dict[str, Any]:
         """What was written when it was last done; empty if it never was."""
-        try:
-            found: dict[str, Any] = json.loads((self.run.path / FINISHED).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found
+        return finished_in(self.run.path)
 
     def is_done(self) -> bool:
         """Whether its evaluation is there and is this one."""
         summary = self.run.evaluation / "summary.json"
         return self.finished().get("identity") == self.identity and summary.exists()
+
+
+def finished_in(folder: Path) -> dict[str, Any]:
+    """What was written of the model in a folder when it was last done; empty if it never was."""
+    try:
+        found: dict[str, Any] = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 Task = SampleTask | DataTask | ModelTask

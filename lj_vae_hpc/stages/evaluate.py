@@ -69,7 +69,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         world.on_root(lambda: _sum_up(run, suites, mixture, facts))
         if world.is_root:
             print(f"evaluation: {accuracy}", flush=True)
-            for warning in filter(None, (accuracy.warning, why_older(weights.trained, data_facts(dataset), run))):
+            if warning := why_older(weights.trained, data_facts(dataset), run):
                 print(f"evaluation: warning: {warning}", flush=True)
     for kept in ("scores", "learned"):
         world.on_root(partial(remove_outdated, run.evaluation / kept, weights.sha256))

@@ -1,10 +1,12 @@
 """A campaign: many ensembles and models in one folder."""
 
 import math
+import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from lj_vae_hpc.config.run import below_recommended
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.lock import lock
@@ -35,22 +37,28 @@ def plan(
         campaign = open_campaign(path, config_file, overrides, writing=False)
         costs, resources = Costs(campaign), resources_of(jobs_file(SCRIPTS["sample"]), options)
         _check_models(campaign, None)
-        print(describe_plan(campaign, costs, resources, at_once, job_minutes), flush=True)
+        print(describe_plan(campaign, costs, resources, at_once, job_minutes, len(os.sched_getaffinity(0))), flush=True)
         check_time_limit(costs, resources)
 
     world.on_root(show)
 
 
 def _check_models(campaign: Campaign, ranks: tuple[int, int] | None) -> None:
-    """Whatever can be refused of a model before anything is sampled; ranks as of check_run."""
+    """Refuses and warns of models before anything is sampled; ranks as of check_run."""
     if not campaign.models:
         return
     check = import_module("lj_vae_hpc.evaluation.checks").check_run  # late: it loads torch
+    warned: dict[str, list[str]] = {}
     for task in campaign.models:
         try:
             check(task.run, task.config, ranks)
         except UserError as error:
             raise UserError(f"scan: model {task.label}: {error}") from None
+        if (warning := below_recommended(task.config)) and not task.is_done():
+            warned.setdefault(warning, []).append(task.label)
+    for warning, labels in warned.items():
+        more = f" and {len(labels) - 4} more" * (len(labels) > 4)
+        print(f"scan: warning: {warning}: {'; '.join(labels[:4])}{more}", flush=True)
 
 
 def submit(
@@ -117,6 +125,8 @@ def run(
     Work(world, campaign, stage, math.inf if batch else SECONDS_TO_WAIT).run(tasks)
     if world.is_root:
         print(f"scan: all {len(tasks)} tasks are done", flush=True)
+        if batch is None:
+            print(f"next: lj-vae scan collect -o {path}", flush=True)
 
 
 def _keys(campaign: Campaign, batch: Path | None, element: int | None) -> list[str]:
@@ -152,5 +162,6 @@ def collect(world: World, path: Path, config_file: Path | None, overrides: tuple
         print(collected.text, flush=True)
         for file in [*collected.write(campaign.tables), *write_page(campaign, collected)]:
             print(f"scan: wrote {file}", flush=True)
+        print(f"scan: open {campaign.page} in a browser", flush=True)
 
     world.on_root(write)

@@ -125,8 +125,8 @@ def _print_accuracy(run: RunDir, network: Network, config: RunConfig, read: Read
     training = read(splits.training[: rows_for_components(network)])
     accuracy = measure(network, config, training, read(splits.validation[:COUNT]))
     print(f"training: best weights of epoch {facts['epoch']}: {accuracy}", flush=True)
-    if accuracy.warning:
-        print(f"training: warning: {accuracy.warning}", flush=True)
+    if warning := accuracy.warning(config):
+        print(f"training: warning: {warning}", flush=True)
 
 
 def _find_done(run: RunDir, config: RunConfig) -> str | None:

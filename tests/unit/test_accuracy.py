@@ -98,10 +98,28 @@ LOCAL = ("representation.kind=local_environment", "model.linear_path=false", "mo
 )
 def test_every_representation_has_an_error(data: Path, keys: tuple[str, ...], quantity: str) -> None:
     accuracy, _ = untrained(data, *keys)
+    config = load(data / "config.yaml", keys)
     assert accuracy.quantity == quantity
     assert accuracy.components is not None
     assert accuracy.components < accuracy.network
-    assert "PCA of as many dimensions reconstructs better" in str(accuracy.warning)
+    assert "PCA of as many dimensions reconstructs better" in str(accuracy.warning(config))
+
+
+@pytest.mark.parametrize(
+    ("keys", "network", "remedy"),
+    [
+        (("model.latent_dim=11",), 0.109, None),
+        (("model.latent_dim=11",), 0.111, "train longer"),
+        (("model.latent_dim=8",), 0.111, "set model.latent_dim=11 "),
+        (("model.latent_dim=8", "model.linear_path=false"), 0.101, None),
+        (("model.latent_dim=8", "model.linear_path=false"), 0.103, "the default model"),
+    ],
+)
+def test_one_remedy_where_components_are_better_than_is_known(
+    data: Path, keys: tuple[str, ...], network: float, remedy: str | None
+) -> None:
+    warning = Accuracy("position error", "σ", network, 0.1, 8).warning(load(data / "config.yaml", keys))
+    assert (warning is None) if remedy is None else (warning is not None and f"σ); {remedy}" in warning)
 
 
 def test_the_position_error_is_a_distance_in_sigma(data: Path) -> None:

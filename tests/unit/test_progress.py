@@ -2,7 +2,7 @@
 
 import pytest
 
-from lj_vae_hpc.progress import Steps
+from lj_vae_hpc.progress import Steps, duration
 
 
 def test_steps_say_what_is_left_by_their_weights(
@@ -17,6 +17,15 @@ def test_steps_say_what_is_left_by_their_weights(
     assert capsys.readouterr().out.splitlines() == [
         "studies: a, 1 of 3", "studies: b, 2 of 3, 00:30 left", "studies: c, 3 of 3, 00:13 left",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "under 1 s"), (45.4, "45 s"), (59.7, "1 min"), (320, "5 min 20 s"), (5760, "1 h 36 min"),
+     (3599.9, "1 h"), (4e6, "1,111 h 6 min")],
+)  # fmt: skip
+def test_durations_have_units(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
 
 
 def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from pyarrow import csv, parquet
 
+from lj_vae_hpc import open_run
+from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, link_data
 from lj_vae_hpc.sampling import production
 from lj_vae_hpc.scan.batches import Batches
 from lj_vae_hpc.scan.campaign import Campaign, open_campaign
-from lj_vae_hpc.scan.collect import collect
+from lj_vae_hpc.scan.collect import collect, potential_name
 from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.page import write_page
 from lj_vae_hpc.scan.status import Status
@@ -86,12 +88,51 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     }
     assert {"gamma_3", "soft", "uniform"} < set(scores["suite"].to_pylist())
     assert all(0 <= row["auroc_low"] <= row["auroc"] <= row["auroc_high"] <= 1 for row in scores.to_pylist())
+    assert set(ensembles["potential"].to_pylist()) == {"lennard_jones"}
     assert "3 done" in Status(campaign).text()
     capfd.readouterr()
     Work(World(), campaign, call).run(list(campaign.tasks.values()))
     assert not capfd.readouterr().out
     more = campaign_in(tmp_path / "c", MODELS, "training.epochs=1", "evaluation.unseen_gammas=[3.0,2.0]")
     assert [m.run for m in more.models] == [m.run for m in campaign.models] and len(missing(more)) == 2
+    first, second = campaign.models
+    status = Status(campaign).text()
+    assert f"model {first.name}: latent_dim=3, done\nmodel {second.name}: {second.label}, done" in status
+    grown = campaign_in(tmp_path / "c", MODELS, "training.epochs=1", "sampling.gammas=[0.1,0.5,0.7,1.0]")
+    old = f"model {first.name}: latent_dim=3, not part of this configuration any more"
+    status = Status(grown).text()
+    assert f"model {grown.models[0].name}: latent_dim=3, to do" in status and old in status
+    assert f"model {second.name}: {second.label}, done" in status, "it has γ of its own"
+    (tmp_path / "c/config.yaml").write_text(grown.config.to_yaml())
+    with pytest.raises(UserError) as error:
+        _ = open_run(tmp_path / "c").model
+    assert str(error.value).endswith(f'one of its models: open_run("{second.run.path}") ({second.label})')
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("lennard_jones", "lennard_jones"), ("[18, 6]", "[18, 6]"),
+     ("{kind: mie, repulsive: 18, attractive: 6}", '{"kind": "mie", "repulsive": 18, "attractive": 6}')],
+)  # fmt: skip
+def test_a_potential_is_called_what_it_was_given_as(key: str, name: str) -> None:
+    assert potential_name(load(None, (f"system.potential={key}",)).system) == name
+
+
+def test_commands_say_what_comes_next(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """And warn beforehand of latent dimensions of a grid that are small."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    path = tmp_path / "c"
+    settings = ("scan.grid={model.latent_dim: [3, 11]}", "training.epochs=1", "evaluation.fluids={}")
+    scan.plan(World(), path, tmp_path / "tiny.yaml", settings, (), None, 15.0)
+    said = capfd.readouterr().out
+    assert "scan: warning: model.latent_dim 3 is below the 11 recommended for 8 particles: latent_dim=3\n" in said
+    assert not path.exists()
+    scan.run(World(), path, tmp_path / "tiny.yaml", settings, None, None, call)
+    assert capfd.readouterr().out.endswith(f"tasks are done\nnext: lj-vae scan collect -o {path}\n")
+    scan.collect(World(), path, None, ())
+    assert capfd.readouterr().out.endswith(f"scan: open {path}/campaign.html in a browser\n")
+    scan.plan(World(), path, None, (), (), None, 15.0)
+    assert "warning" not in capfd.readouterr().out, "these models are done"
 
 
 @pytest.mark.parametrize(
@@ -258,7 +299,7 @@ def test_status_writes_nothing(tmp_path: Path) -> None:
     campaign = campaign_in(tmp_path / "c")
     campaign.run.ensembles.mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
-    assert set(Status(campaign).states.values()) == {"not submitted"} and sorted(tmp_path.rglob("*")) == before
+    assert set(Status(campaign).states.values()) == {"to do"} and sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_link_stays_until_there_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

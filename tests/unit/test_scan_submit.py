@@ -156,7 +156,7 @@ def test_a_refused_submission_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     slurm.allowed = Limits(1, None)
     with pytest.raises(UserError, match="sbatch refused"):
         submit.submit()
-    assert not Batches(campaign).all and set(Status(campaign, slurm).states.values()) == {"not submitted"}
+    assert not Batches(campaign).all and set(Status(campaign, slurm).states.values()) == {"to do"}
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_bad_resources(tmp_path: Path) -> None:
     costs.__dict__["rate"] = 1000.0  # a slow machine: 100 x 30 x 1000 moves take 3000 s
     check_time_limit(costs, Resources(1, 3600))
     check_time_limit(costs, Resources(8, 500))
-    with pytest.raises(UserError, match=r"time limit of a job is 10:00, and one segment .* 50:00 on 1 ranks"):
+    with pytest.raises(UserError, match=r"time limit of a job is 10 min, and one segment .* 50 min on 1 ranks"):
         check_time_limit(costs, Resources(1, 600))
 
 
@@ -194,11 +194,17 @@ def test_a_plan(tmp_path: Path) -> None:
     campaign = campaign_in(tmp_path, 40, models=[{}, {"seed": 2}])
     costs = Costs(campaign)
     costs.__dict__["rate"], costs.__dict__["per_epoch"] = 1e6, 1e-3
-    text = describe_plan(campaign, costs, Resources(10, 3600), at_once=1, minutes=0.5)
+    text = describe_plan(campaign, costs, Resources(10, 3600), at_once=1, minutes=0.5, cores=2)
     lines = [line.split() for line in text.splitlines()]
     # 40 x 3 s of sampling, 2 x 40 x 100 x 40 epochs at 1 ms; 10 ranks x 30 s a job: 100 γ
-    assert lines[2] == ["sample", "40", "0", "0.03", "1"] and lines[4] == ["model", "2", "0", "0.09", "2"]
-    assert "time: 00:44" in text and "files: 40 segments" in text
+    assert lines[2] == ["sample", "40", "0", "2", "min", "1"]
+    assert lines[4] == ["model", "2", "0", "5", "min", "20", "s", "2"]
+    besides = "and the evaluation of 2 models, which is not timed yet"
+    assert f"with Slurm: 44 s {besides}" in text and f"here: 3 min 40 s {besides}" in text
+    assert "by `mpirun -n 2 lj-vae scan run` on the 2 cores" in text and "files: 40 segments" in text
+    costs.__dict__["_trained"] = [(campaign.models[0], 200.0)]
+    text = describe_plan(campaign, costs, Resources(10, 3600), at_once=1, minutes=0.5, cores=1)
+    assert "here: 7 min 20 s, by `lj-vae scan run`" in text and "training and evaluation: 1,000 conf" in text
     assert not list(tmp_path.iterdir())
 
 
