@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import wraps
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from commands import ROOT, lj_vae
@@ -28,12 +27,10 @@ OPERATIONS = 6 * (900 * 9 * (60 + 60 * 50 + 50 * 50 + 50 * 60 + 60) + 45_000 * 1
 
 def data_set(folder: str, configurations: int) -> list[str]:
     """Makes one of 4 x so many configurations by the reference protocol, cut short; the arguments that train on it."""
-    arguments = [
-        "-o", folder, "-c", f"{ROOT}/configs/reference.yaml", "-s", "sampling.sweeps=20",
-        "-s", f"sampling.configurations={configurations}", "-s", "training.epochs=1",
-    ]  # fmt: skip
-    lj_vae(1, "generate", *arguments)
-    return arguments
+    reference = ["-c", f"{ROOT}/configs/reference.yaml"]
+    few = ["-s", "sampling.sweeps=20", "-s", f"sampling.configurations={configurations}"]
+    lj_vae(1, "generate", "-o", folder, *reference, *few)
+    return ["-o", f"{folder}/model", "--data", folder, *reference, "-s", "training.epochs=1"]
 
 
 def command(arguments: list[str]) -> None:
@@ -214,8 +211,7 @@ def overhead() -> None:
 def rate(processes: int, arguments: list[str], *more: str) -> float:
     """Samples per second of a whole `lj-vae train`, started anew."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "data").symlink_to(f"{arguments[1]}/data")
-        output, _, _ = lj_vae(processes, "train", "-o", folder, *arguments[2:], *more)
+        output, _, _ = lj_vae(processes, "train", *arguments, "-o", folder, *more)
     number, unit = re.findall(r"training: 100 %, ([\d.]+)([kM]?) configurations/s", output)[-1]
     return float(number) * {"": 1, "k": 1e3, "M": 1e6}[unit]
 

@@ -94,7 +94,8 @@ class Sampling(Section):
     """Samples also those γ whose equilibrium the pilot could not prove; they are marked everywhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the chains run, with the same result to the bit; auto takes a GPU where numba finds one, for less than 600
-    particles. One chain per thread: a GPU wants some 10,000 configurations per rank and segment."""
+    particles and at least 2,048 chains of a segment on every rank: with fewer, the CPU is faster. Pilots are always on
+    the CPU."""
     segment_rows: Annotated[Count, between(1, 1 << 22, "a segment is held in memory")] = 8192
     """Configurations per segment file, the unit that is written at once and redone after a kill."""
 

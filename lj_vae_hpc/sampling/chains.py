@@ -16,6 +16,7 @@ from lj_vae_hpc.sampling.vectors import LANES
 
 MOVES_PER_CALL = 10_000_000  # trial moves between two reports of progress
 MOVES_PER_THREAD = 300_000  # the same on a GPU, where the chains of any number take as long as one
+GPU_FROM = 2048  # chains: an H100 runs as many as fast as four cores, and 200,000 as fast as fifty
 CHAINS_AT_ONCE = {"cpu": 256, "cuda": 1 << 20}
 NEVER = (1 << 32) - 1  # more sweeps than any chain makes
 HEIGHTS = 3.0  # T / γ that a long move reaches upwards
@@ -146,12 +147,13 @@ def _aligned(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     return np.asarray(raw[start : start + size].view(dtype).reshape(shape))
 
 
-def choose_device(device: str, n_particles: int, local_rank: int) -> str:
+def choose_device(device: str, n_particles: int, chains: int, local_rank: int) -> str:
     """Where to sample, `cpu` or `cuda`; a GPU is taken for this process, evenly among the ranks of a node.
 
     Args:
         device: sampling.device.
         n_particles: of the fluid.
+        chains: of a segment that each rank runs; `auto` leaves few to the CPU, which is faster.
         local_rank: this rank among those of its node.
 
     Raises:
@@ -162,17 +164,21 @@ def choose_device(device: str, n_particles: int, local_rank: int) -> str:
             f"sampling.device is cuda, which is for less than {CELLS_FROM} particles; {n_particles} are sampled with "
             "cell lists on the CPU: set sampling.device=auto"
         )
-    if device == "cpu" or n_particles >= CELLS_FROM:
+    if device == "cpu" or n_particles >= CELLS_FROM or (device == "auto" and chains < GPU_FROM):
         return "cpu"
-    from lj_vae_hpc.sampling.gpu import find_gpu
+    problem = ""
+    try:
+        from lj_vae_hpc.sampling.gpu import find_gpu
 
-    if find_gpu(local_rank):
-        return "cuda"
+        if find_gpu(local_rank):
+            return "cuda"
+    except Exception as error:  # numba-cuda fails in many ways where its versions do not fit
+        problem = f" ({error})"
     if device == "cuda":
         raise UserError(
-            "sampling.device is cuda, but numba finds no GPU: it needs the NVIDIA driver and a CUDA toolkit (load its "
-            "module, or set CUDA_HOME to its folder; `numba -s` tells what is missing). With sampling.device=auto the "
-            "CPU does the same where there is none"
+            f"sampling.device is cuda, but numba finds no GPU{problem}: it needs the NVIDIA driver and numba-cuda "
+            "(`.venv/bin/pip install 'numba-cuda[cu13]'`, or cu12 for a driver of CUDA 12; `numba -s` tells what is "
+            "missing). With sampling.device=auto the CPU does the same where there is none"
         )
     return "cpu"
 

@@ -88,14 +88,13 @@ ShouldStop = Callable[[PilotState | None], bool]
 
 
 def run_pilot(
-    ensemble: Ensemble, device: str = "cpu", state: PilotState | None = None,
-    should_stop: ShouldStop = lambda _: False, team: Team = ONE_RANK,
+    ensemble: Ensemble, state: PilotState | None = None, should_stop: ShouldStop = lambda _: False,
+    team: Team = ONE_RANK,
 ) -> tuple[Pilot, PilotState] | None:  # fmt: skip
     """Tunes and proves one ensemble; where it is proved, the result depends on nothing else, not even on the budget.
 
     Args:
         ensemble: the ensemble.
-        device: `cpu` or `cuda`, with the same result.
         state: where the pilot was left, of all chains, if it was begun.
         should_stop: asked after every record, with the state of this rank's chains, and without one while the step is
             tuned, of which nothing is kept; where it says yes, on every rank, there is no result.
@@ -105,11 +104,11 @@ def run_pilot(
         What it found out, and the state of all its chains.
     """
     own, n = team.share(CHAINS), ensemble.system.n_particles
-    step = state.step if state else tuned_step(ensemble, device, should_stop, team)
+    step = state.step if state else tuned_step(ensemble, should_stop, team)
     if step is None:
         return None
     first = 0 if gives_data(ensemble) else APART
-    chains = _chains(ensemble, device, step, own, first, ensemble.sampling.long_every)
+    chains = _chains(ensemble, step, own, first, ensemble.sampling.long_every)
     if state:
         state = state.part(own)
         chains.resume(state.positions, state.swept)
@@ -169,16 +168,14 @@ def _every(length: int) -> int:
     return every
 
 
-def tuned_step(
-    ensemble: Ensemble, device: str = "cpu", should_stop: ShouldStop = lambda _: False, team: Team = ONE_RANK
-) -> float | None:
+def tuned_step(ensemble: Ensemble, should_stop: ShouldStop = lambda _: False, team: Team = ONE_RANK) -> float | None:
     """Step size in σ at which the target share of usual moves is accepted; None where it was told to stop.
 
     log(step) follows the acceptance (Robbins and Monro, Ann. Math. Stat. 22, 400, 1951); the mean of the last half is
     taken.
     """
     log_step, history = np.log(ensemble.sampling.step), []
-    chains = _chains(ensemble, device, ensemble.sampling.step, team.share(TUNING_CHAINS), APART + CHAINS, 0)
+    chains = _chains(ensemble, ensemble.sampling.step, team.share(TUNING_CHAINS), APART + CHAINS, 0)
     for _ in range(TUNING_ROUNDS):
         chains.set_step(float(np.exp(log_step)))
         accepted = team.whole(chains.run(SWEEPS_PER_ROUND)).mean()
@@ -209,9 +206,9 @@ def settled_lattice(n_particles: int, box_side: float) -> NDArray[np.float32]:
     return np.stack([x, row * spacing * np.sqrt(3) / 2], axis=1).astype(np.float32)
 
 
-def _chains(ensemble: Ensemble, device: str, step: float, own: slice, first: int, long_every: int) -> Chains:
+def _chains(ensemble: Ensemble, step: float, own: slice, first: int, long_every: int) -> Chains:
     chain = first + np.arange(own.start, own.stop, dtype=np.int64)
-    return Chains(ensemble.stream, ensemble.system, ensemble.gamma, step, chain, device, long_every)
+    return Chains(ensemble.stream, ensemble.system, ensemble.gamma, step, chain, long_every=long_every)
 
 
 def observe(chains: Chains, positions: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -25,14 +25,13 @@ CHAINS_KEPT = ("positions", "accepted")  # of a pilot's state, beside what it fo
 SECONDS_BETWEEN_QUESTIONS, SECONDS_LOST_AT_MOST = 1.0, 60.0  # whether to stop; when a pilot is killed
 
 
-def run_pilots(world: World, ensembles: Sequence[Ensemble], folders: Sequence[Path], device: str, label: str) -> None:
+def run_pilots(world: World, ensembles: Sequence[Ensemble], folders: Sequence[Path], label: str) -> None:
     """Runs the pilots that are missing. Afterwards stored_pilot finds every one of them.
 
     Args:
         world: the ranks.
         ensembles: whose pilots are wanted.
         folders: of each ensemble.
-        device: `cpu` or `cuda`.
         label: of messages.
 
     Raises:
@@ -50,7 +49,7 @@ def run_pilots(world: World, ensembles: Sequence[Ensemble], folders: Sequence[Pa
             finished = True
             for k in turn[world.rank // size : world.rank // size + 1]:
                 where = f"γ = {ensembles[k].gamma:g} ({done + 1} of {len(todo)})"
-                finished = PilotRun(team, progress, where, ensembles[k], folders[k], device).run()
+                finished = PilotRun(team, progress, where, ensembles[k], folders[k]).run()
             answers = world.gather((finished, team.should_stop()))
             done += len(turn)
             progress.advance(len(turn))
@@ -62,11 +61,9 @@ def run_pilots(world: World, ensembles: Sequence[Ensemble], folders: Sequence[Pa
 class PilotRun:
     """One pilot on the ranks of a team, from where it was left; its state is kept until it is proved."""
 
-    def __init__(
-        self, world: World, progress: Progress, where: str, ensemble: Ensemble, folder: Path, device: str
-    ) -> None:
+    def __init__(self, world: World, progress: Progress, where: str, ensemble: Ensemble, folder: Path) -> None:
         self._world, self._progress, self._where = world, progress, where
-        self._ensemble, self._device = ensemble, device
+        self._ensemble = ensemble
         self._team = Team(world.rank, world.size, world.gather)
         self._done, self._unfinished = folder / "pilot.h5", folder / "pilot.state.h5"
         self._asked = self._kept = time.monotonic()
@@ -75,7 +72,7 @@ class PilotRun:
         """Whether it came to its end."""
         columns = self._world.on_root(lambda: _read(self._unfinished, self._ensemble))
         state = PilotState.of(columns) if columns else None
-        found = run_pilot(self._ensemble, self._device, state, self._should_stop, self._team)
+        found = run_pilot(self._ensemble, state, self._should_stop, self._team)
         if found:
             self._world.on_root(bind(self._finish, *found))
         return found is not None

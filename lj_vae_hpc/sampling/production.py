@@ -63,13 +63,13 @@ def _lacks(ensemble: Ensemble, configurations: int, folder: Path) -> bool:
 def _produce(world: World, ensembles: Sequence[Ensemble], configurations: int, store: Path, label: str) -> bool:
     folders = [store / ensemble.key for ensemble in ensembles]
     missing = world.on_root(lambda: _prepare(store, folders, ensembles, configurations))
-    device = sampling_device(world, ensembles)
+    device = sampling_device(world, ensembles, configurations)
     wanted = [k for k, ensemble in enumerate(ensembles) if has_pilot(ensemble)]
     if not any(missing) and not world.on_root(lambda: any(needs_pilot(ensembles[k], folders[k]) for k in wanted)):
         return False
     for system in dict.fromkeys(ensemble.system for ensemble in ensembles):
         world.node_by_node(bind(warm_up, system, device))
-    run_pilots(world, [ensembles[k] for k in wanted], [folders[k] for k in wanted], device, label)
+    run_pilots(world, [ensembles[k] for k in wanted], [folders[k] for k in wanted], label)
     schedules = world.on_root(
         lambda: [schedule(e, stored_pilot(e, f)) for e, f in zip(ensembles, folders, strict=True)]
     )
@@ -143,7 +143,7 @@ def has_pilot(ensemble: Ensemble) -> bool:
     return ensemble.sampling.protocol == "equilibrated" or ensemble.sampling.check_equilibrium
 
 
-def sampling_device(world: World, ensembles: Sequence[Ensemble]) -> str:
+def sampling_device(world: World, ensembles: Sequence[Ensemble], configurations: int) -> str:
     """Where to sample, `cpu` or `cuda`, as sampling.device says.
 
     Raises:
@@ -152,7 +152,9 @@ def sampling_device(world: World, ensembles: Sequence[Ensemble]) -> str:
     device, problem = "cpu", None
     try:
         most = max(ensemble.system.n_particles for ensemble in ensembles)
-        device = choose_device(ensembles[0].sampling.device, most, world.local_rank)
+        sampling = ensembles[0].sampling
+        chains = max(min(configurations, sampling.segment_rows) // e.samples_per_chain for e in ensembles)
+        device = choose_device(sampling.device, most, chains // world.size, world.local_rank)
     except UserError as error:
         problem = str(error)
     world.agree(problem)

@@ -116,7 +116,9 @@ def _sampler(world: World, config: RunConfig) -> str:
     from lj_vae_hpc.sampling.production import sampling_device
 
     started = time.monotonic()
-    device = sampling_device(world, ensembles_of(config.seed, config.system, config.sampling))
+    device = sampling_device(
+        world, ensembles_of(config.seed, config.system, config.sampling), config.sampling.configurations
+    )
     warm_up(config.system, device)
     return f"on {device}, compiled or loaded from the cache in {time.monotonic() - started:.1f} s"
 

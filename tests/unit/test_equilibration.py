@@ -145,10 +145,10 @@ def test_a_pilot_that_is_left_goes_on_to_the_same_bits(monkeypatch: pytest.Monke
     whole, state, told = run_pilot(one), None, []
     for calls in (5, 43, 170):  # while the step is tuned; at its third record; after the records have been thinned
         countdown = iter(range(calls - 1, -1, -1))
-        assert run_pilot(one, "cpu", state, lambda c: told.append(c) or next(countdown) == 0) is None  # noqa: B023
+        assert run_pilot(one, state, lambda c: told.append(c) or next(countdown) == 0) is None  # noqa: B023
         state = told[-1] and PilotState.of(told[-1].columns())
         assert (state is None) == (calls == 5)
-    again = run_pilot(one, "cpu", state)
+    again = run_pilot(one, state)
     assert again and whole and whole[0].length == 8192
     for a, b in zip(whole, again, strict=True):
         for name, values in a.columns().items():

@@ -21,7 +21,7 @@ from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.sampling import gpu
-from lj_vae_hpc.sampling.chains import CELLS_FROM, choose_device, warm_up
+from lj_vae_hpc.sampling.chains import CELLS_FROM, GPU_FROM, choose_device, warm_up
 from lj_vae_hpc.sampling.metropolis import make_sweeps
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.setup import new_network
@@ -75,16 +75,17 @@ def test_a_gpu_gives_the_bits_of_the_cpu(system: dict[str, object]) -> None:
 
 def test_the_device_is_chosen() -> None:
     found = "cuda" if cuda.is_available() else "cpu"
-    assert choose_device("cpu", 30, 0) == "cpu"
-    assert choose_device("auto", 30, 3) == found
-    assert choose_device("auto", CELLS_FROM, 0) == "cpu"
+    assert choose_device("cpu", 30, GPU_FROM, 0) == "cpu"
+    assert choose_device("auto", 30, GPU_FROM, 3) == found
+    assert choose_device("auto", 30, GPU_FROM - 1, 0) == "cpu"
+    assert choose_device("auto", CELLS_FROM, GPU_FROM, 0) == "cpu"
     with pytest.raises(UserError, match=r"sampling\.device is cuda, which is for less than 600 particles"):
-        choose_device("cuda", CELLS_FROM, 0)
+        choose_device("cuda", CELLS_FROM, GPU_FROM, 0)
     if found == "cpu":
         with pytest.raises(UserError, match=r"sampling\.device is cuda, but numba finds no GPU.*auto"):
-            choose_device("cuda", 30, 0)
+            choose_device("cuda", 30, 1, 0)
     else:
-        assert choose_device("cuda", 30, 0) == "cuda"
+        assert choose_device("cuda", 30, 1, 0) == "cuda"
 
 
 def test_a_gpu_that_computes_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

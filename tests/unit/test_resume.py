@@ -121,10 +121,10 @@ def test_a_pilot_that_is_left_goes_on(
     run_pilot = pilots.run_pilot
 
     def counted(
-        ensemble: Ensemble, device: str, state: PilotState | None, should_stop: ShouldStop, *team: Team
+        ensemble: Ensemble, state: PilotState | None, should_stop: ShouldStop, *team: Team
     ) -> tuple[Pilot, PilotState] | None:
         begun.append((ensemble.gamma, state and len(state.records)))
-        return run_pilot(ensemble, device, state, should_stop, *team)
+        return run_pilot(ensemble, state, should_stop, *team)
 
     monkeypatch.setattr(pilots, "run_pilot", counted)
     asked = iter([False] * 45 + [True])  # 40 times while the step is tuned, then after every record
