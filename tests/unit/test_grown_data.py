@@ -121,3 +121,12 @@ def test_suites_stay_those_of_the_trained_gammas(grown: Path, capsys: Say) -> No
     lj_vae("evaluate", "-o", grown / "mine")
     assert gammas(grown / "mine", "early") == before == gammas(grown / "mine", "normal") == [0.1, 1.0]
     assert "to be scored" not in capsys.readouterr().out
+
+
+def test_data_that_have_lost_a_trained_gamma(runs: Path, capsys: Say) -> None:
+    mine, claims = runs / "mine", "evaluation.claims=[{claimed: 0.1, 'true': 0.4}, {claimed: 1.0, 'true': 0.4}]"
+    lj_vae("generate", "-o", mine, "-s", "sampling.gammas=[1.0]")
+    lj_vae("evaluate", "-o", mine, "-s", claims)
+    assert "claimed_0.1_true_0.4 is left out: the data set no longer holds γ = 0.1\n" in capsys.readouterr().out
+    for name in ("early", "normal", "claimed_1_true_0.4"):
+        assert gammas(mine, name) == [1.0], name

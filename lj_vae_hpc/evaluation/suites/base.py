@@ -23,7 +23,7 @@ class Suite(ABC):
     """Configurations that a detector should find odd.
 
     Attributes:
-        config: the run's configuration.
+        config: the run's configuration; `sampling.gammas` are those of normal configurations: trained, and in the data.
     """
 
     config: RunConfig

@@ -49,6 +49,8 @@ class WrongClaim(SampledSuite):
         """The claimed γ must be a trained one, and not the true one."""
         if self.claim.claimed not in trained:
             return f"the model was not trained on γ = {self.claim.claimed:g}"
+        if self.claim.claimed not in self.config.sampling.gamma_values:
+            return f"the data set no longer holds γ = {self.claim.claimed:g}"
         return "the claim is right" if self.claim.claimed == self.claim.true else None
 
     def read(self, source: AnySource, part: range) -> Configurations:

@@ -11,7 +11,7 @@ from lj_vae_hpc.sampling.ensemble import Ensemble
 
 
 class Early(SampledSuite):
-    """The run's own fluid at every trained γ, evaluation.early_sweeps sweeps after a random start."""
+    """The run's own fluid at every γ of normal configurations, evaluation.early_sweeps sweeps after a random start."""
 
     @classmethod
     def of(cls, config: RunConfig) -> list[Self]:

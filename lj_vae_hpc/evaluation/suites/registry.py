@@ -25,9 +25,12 @@ def suites_of(config: RunConfig, trained: Sequence[float]) -> tuple[list[Suite],
     Raises:
         UserError: two suites have the same name.
     """
-    seen = config.sampling.model_copy(update={"gammas": tuple(trained)})  # data may have grown since
-    of_model = config.model_copy(update={"sampling": seen})
-    asked = [suite for kind in suite_classes() for suite in kind.of(of_model)]
+    # Data may have gained or lost a γ since.
+    normal = config.sampling.model_copy(
+        update={"gammas": tuple(gamma for gamma in trained if gamma in config.sampling.gamma_values)}
+    )
+    normal_config = config.model_copy(update={"sampling": normal})
+    asked = [suite for kind in suite_classes() for suite in kind.of(normal_config)]
     names = [*SPLITS, *(suite.name for suite in asked)]
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
