@@ -1,4 +1,4 @@
-"""The evaluation of a run: samples what is missing of its suites, scores what is missing, and sums up."""
+"""The evaluation of a run: scores what is missing, and sums up."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -26,12 +26,12 @@ from lj_vae_hpc.evaluation.scoring import Scorer, Scoring
 from lj_vae_hpc.evaluation.sources import AnySource, Copied, RunData, batches, everything
 from lj_vae_hpc.evaluation.splits import SPLITS, Split
 from lj_vae_hpc.evaluation.studies.base import Context
+from lj_vae_hpc.evaluation.suite_data import suite_file
 from lj_vae_hpc.evaluation.suites.base import Suite
-from lj_vae_hpc.evaluation.suites.registry import configurations_each
 from lj_vae_hpc.evaluation.weights import Weights
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.folder import RunDir
-from lj_vae_hpc.sampling.production import assemble, holds, produce, together
+from lj_vae_hpc.sampling.production import together
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.tables import Layout, Piece, Table, plan, write_table
 from lj_vae_hpc.training.network import Network
@@ -41,46 +41,6 @@ if TYPE_CHECKING:
 
 
 ROWS_AT_ONCE = 1024  # whose columns are calibrated and written
-
-
-def suite_file(run: RunDir, suite: Suite) -> Path:
-    """The configurations that were sampled for a suite."""
-    return run.evaluation / "suites" / f"{suite.name}.h5"
-
-
-def with_seed_of_data(run: RunDir, config: RunConfig) -> RunConfig:
-    """The configuration that suites follow from: models of any seed on the same data have the same anomalies."""
-    with Dataset(run.dataset) as data:
-        return config.model_copy(update={"seed": int(data.attributes["seed"])})
-
-
-def sample_suites(world: "World", run: RunDir, config: RunConfig, suites: Sequence[Suite]) -> None:
-    """Samples what is missing of the suites' ensembles, and writes the file of each.
-
-    Raises:
-        UserError: as of produce and assemble.
-        Stopped: a signal or deadline came; finished segments are kept.
-    """
-    store = run.evaluation / "ensembles"
-    counts = {suite: configurations_each(suite, config) for suite in suites if suite.ensembles}
-    missing = False
-    for count in dict.fromkeys(counts.values()):
-        different = {e.key: e for suite, its in counts.items() if its == count for e in suite.ensembles}
-        names = world.on_root(partial(_unsampled, run, counts, count))
-        if world.is_root and len(names) > 1:
-            print(f"evaluation: sampling the suites {', '.join(names)}", flush=True)
-        label = f"suite {names[0]}" if len(names) == 1 else "suites"
-        missing |= produce(world, list(different.values()), count, store, label)
-    for suite, count in counts.items():
-        assemble(world, suite.ensembles, count, store, suite_file(run, suite))
-    if missing and world.should_stop():
-        raise Stopped(f"the suites are sampled in {run.evaluation}")
-
-
-def _unsampled(run: RunDir, counts: dict[Suite, int], count: int) -> list[str]:
-    """The suites of so many configurations per ensemble whose file is not there."""
-    suites = [suite for suite, its in counts.items() if its == count]
-    return [suite.name for suite in suites if not holds(suite_file(run, suite), suite.ensembles, count)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,15 +47,15 @@ def produce(world: World, ensembles: Sequence[Ensemble], configurations: int, st
             process samples.
         Stopped: a signal or deadline came; finished segments are kept.
     """
-    lacking = world.on_root(lambda: [k for k, e in enumerate(ensembles) if _lacks(e, configurations, store / e.key)])
+    lacking = world.on_root(lambda: [k for k, e in enumerate(ensembles) if lacks(e, configurations, store / e.key)])
     if not lacking:
         return False
     with claimed(world, [ensembles[k] for k in lacking], store):
         return _produce(world, ensembles, configurations, store, label)
 
 
-def _lacks(ensemble: Ensemble, configurations: int, folder: Path) -> bool:
-    """Whether configurations of an ensemble are missing, or its pilot."""
+def lacks(ensemble: Ensemble, configurations: int, folder: Path) -> bool:
+    """Whether configurations of an ensemble are missing in its folder, or its pilot; one rank calls this."""
     rows = missing_rows(finished_segments(folder), configurations)
     return bool(rows) or (has_pilot(ensemble) and needs_pilot(ensemble, folder))
 

@@ -12,11 +12,12 @@ from lj_vae_hpc.evaluation.ceilings import NormalMixture
 from lj_vae_hpc.evaluation.checks import check_evaluation
 from lj_vae_hpc.evaluation.conditional.physics import learned_physics
 from lj_vae_hpc.evaluation.kept import remove_outdated
-from lj_vae_hpc.evaluation.session import Session, open_sources, sample_suites, with_seed_of_data
+from lj_vae_hpc.evaluation.session import Session, open_sources
 from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.evaluation.splits import NORMAL
 from lj_vae_hpc.evaluation.studies.registry import chosen_studies
 from lj_vae_hpc.evaluation.study import run_studies
+from lj_vae_hpc.evaluation.suite_data import sample_suites, with_seed_of_data
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.suites.registry import suites_of
 from lj_vae_hpc.evaluation.summary import provenance, summarize, table

@@ -11,6 +11,8 @@ import pytest
 from lj_vae_hpc.cli import cli
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.sampling import production
+from lj_vae_hpc.store.reader import Dataset
 from tests.conftest import TINY
 
 Say = pytest.CaptureFixture[str]
@@ -130,3 +132,39 @@ def test_data_that_have_lost_a_trained_gamma(runs: Path, capsys: Say) -> None:
     assert "claimed_0.1_true_0.4 is left out: the data set no longer holds γ = 0.1\n" in capsys.readouterr().out
     for name in ("early", "normal", "claimed_1_true_0.4"):
         assert gammas(mine, name) == [1.0], name
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of every file below a folder; the lock says who had it last."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def test_a_second_model_samples_nothing_again(runs: Path, capsys: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, beta = runs / "mine", runs / "beta"
+    before, suites = contents(mine), contents(beta / "evaluation/suites")
+    shutil.rmtree(beta / "evaluation")
+    with monkeypatch.context() as patch:
+        patch.setattr(production, "sample_rows", lambda *_: pytest.fail("sampled again"))
+        lj_vae("evaluate", "-o", beta)
+    said = capsys.readouterr().out
+    assert f"evaluation: {mine} has sampled early, soft, uniform, gamma_3; they are read there\n" in said
+    assert "sampling the suites" not in said
+    ensembles = list((beta / "evaluation/ensembles").iterdir())
+    assert len(ensembles) == 5 and all(path.is_symlink() and not path.readlink().is_absolute() for path in ensembles)
+    assert contents(beta / "evaluation/suites") == suites == contents(mine / "evaluation/suites")
+    lj_vae("evaluate", "-o", beta, "-s", "evaluation.configurations=60", "-s", "evaluation.unseen_gammas=[2.0, 3.0]")
+    assert "they are read there" not in capsys.readouterr().out
+    assert contents(mine) == before, "nothing is written into the other run"
+    with Dataset(beta / "evaluation/suites/soft.h5") as more, Dataset(mine / "evaluation/suites/soft.h5") as less:
+        assert more.rows == 60
+        assert np.array_equal(more.read(range(40))["positions"], less.read(range(40))["positions"])
+
+
+def test_what_the_other_run_has_lost_is_sampled(runs: Path, capsys: Say) -> None:
+    beta = runs / "beta"
+    suites = contents(beta / "evaluation/suites")
+    shutil.rmtree(runs / "mine/evaluation/ensembles")
+    shutil.rmtree(beta / "evaluation/suites")
+    lj_vae("evaluate", "-o", beta)
+    assert "sampling the suites soft, uniform, gamma_3" in capsys.readouterr().out
+    assert contents(beta / "evaluation/suites") == suites and not (runs / "mine/evaluation/ensembles").exists()
