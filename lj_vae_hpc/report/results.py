@@ -120,6 +120,15 @@ class Results:
             return None
         return f"the scores are older than the weights {weights}; run `{command(self.run.path)}` again"
 
+    def normal(self, *columns: str) -> dict[str, NDArray[Any]]:
+        """(n,) columns of the normal configurations, by name.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        with readable(self.run), h5py.File(self.run.evaluation / "scores.h5", "r") as file:
+            return {name: file[f"normal/{name}"][:] for name in columns}
+
     def detection(self, *scores: str) -> "dict[str, dict[str, tuple[NDArray[Any], NDArray[Any]]]]":
         """By suite and score, the scores of the normal configurations that it is told from, and its own.
 
