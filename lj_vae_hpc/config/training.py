@@ -13,13 +13,13 @@ class Training(Section):
     FREE: ClassVar = frozenset({"epochs", "device", "precision", "checkpoint_minutes"})
     """Keys that may change while a network is trained."""
 
-    epochs: Annotated[Count, between(1, 1_000_000, "no training is that long")] = 40
+    epochs: Annotated[Count, between(1, 1_000_000, "no training is that long")] = 20
     """Passes over the training split."""
     batch_size: Annotated[Count, between(1, 1 << 20, "a batch is held in memory")] = 256
     """Configurations per optimizer step, all ranks together."""
     learning_rate: Annotated[Positive, between(1e-12, 1e6, "weights are in single precision")] = 1e-3
     """Step size of AdamW."""
-    weight_decay: Annotated[NotNegative, between(0, 1e4, "every weight would vanish")] = 0.1
+    weight_decay: Annotated[NotNegative, between(0, 1e4, "every weight would vanish")] = 0.01
     """Decoupled weight decay of AdamW (Loshchilov and Hutter, ICLR 2019); 0 is Adam."""
     warmup_epochs: Epochs = 1.0
     """Epochs over which the learning rate grows linearly from 0."""

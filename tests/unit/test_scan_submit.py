@@ -191,7 +191,7 @@ def test_bad_resources(tmp_path: Path) -> None:
 
 
 def test_a_plan(tmp_path: Path) -> None:
-    campaign = campaign_in(tmp_path, 40, models=[{}, {"seed": 2}])
+    campaign = campaign_in(tmp_path, 40, models=[{"training.epochs": 40, "seed": s} for s in (1, 2)])
     costs = Costs(campaign)
     costs.__dict__["rate"], costs.__dict__["per_epoch"] = 1e6, 1e-3
     text = describe_plan(campaign, costs, Resources(10, 3600), at_once=1, minutes=0.5, cores=2)
