@@ -4,7 +4,7 @@
 
     run = lj_vae_hpc.open_run("runs/demo")
     mean, log_variance = run.model.encode(run.positions[:100])
-    new = run.model.sample(1000, gamma=0.5)
+    new = run.model.sample(1000, gamma=0.5, sweeps=10)
     p_value = run.model.score(new)["p_value"]
 
 Positions are (n, N, 2) in σ everywhere, x to the right and y up, with the origin in the lower left corner of the box.

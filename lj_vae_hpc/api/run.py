@@ -20,6 +20,7 @@ from lj_vae_hpc.training.splits import Splits
 
 if TYPE_CHECKING:
     from lj_vae_hpc.api.model import Model
+    from lj_vae_hpc.api.suite import SuiteConfigurations
 
 MODELS_SHOWN = 8
 SplitName = Literal["training", "validation", "calibration", "test"]
@@ -102,6 +103,23 @@ class Run:
             raise UserError(f"{path} does not exist; run `lj-vae evaluate -o {self.path}` first")
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return summary
+
+    def suite(self, name: str) -> "SuiteConfigurations":
+        """The configurations of an anomaly suite: `run.suite("gamma_0.55").positions` are those sampled at γ = 0.55.
+
+        Args:
+            name: of the suite, as `run.summary` and the page have it.
+
+        Returns:
+            positions (n, N, 2) float32 in σ; gamma (n,); moved (n, N), which particles were put elsewhere, else None.
+
+        Raises:
+            ValueError: the run has no suite of that name.
+            UserError: it is not sampled yet, or cannot be read; no model is trained yet.
+        """
+        from lj_vae_hpc.api.suite import read_suite  # late: it loads torch
+
+        return read_suite(self._folder, self.config, self.model.gammas, name)
 
     @cached_property
     def model(self) -> "Model":

@@ -1,5 +1,6 @@
 """New configurations from the latent space."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,10 +9,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
+from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
 from lj_vae_hpc.evaluation.order import OrderParameter
 from lj_vae_hpc.evaluation.passes import Pass
 from lj_vae_hpc.evaluation.sources import Source
+from lj_vae_hpc.sampling.chains import Chains, chains_at_once
+from lj_vae_hpc.sampling.streams import stream
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 
@@ -19,6 +23,7 @@ Floats = NDArray[np.float64]
 
 CODES = 16_384  # of the training split, at most
 AT_ONCE = 1024  # configurations
+STEP = 0.2  # of the Monte Carlo sweeps, in σ
 MOBILITY, LONGEST = 1e-3, 0.05  # of a step of descent: σ² per k_B T, and its length in σ at most
 
 
@@ -41,6 +46,33 @@ def decode_positions(
         points = network.module.positions(z, network.condition(gamma[start : start + AT_ONCE]))
         found.append(points.cpu().numpy() * scale)
     return np.asarray(np.clip(np.concatenate(found), 0.0, np.float32(box_side)))
+
+
+def sweep(
+    positions: NDArray[np.float32], gamma: float, system: System, sweeps: Sequence[int], identity: str
+) -> list[NDArray[np.float32]]:
+    """Configurations after each number of Metropolis sweeps under the fluid's own energy, (n, N, 2) in σ.
+
+    Generated particles that overlap come apart within some ten sweeps.
+
+    Args:
+        positions: (n, N, 2), in σ, in the box; each starts a chain of its own.
+        gamma: γ.
+        system: the fluid.
+        sweeps: their numbers, ascending.
+        identity: what the random numbers follow from.
+    """
+    found = [np.empty_like(positions) for _ in sweeps]
+    at_once = chains_at_once(system.n_particles, len(positions))
+    for start in range(0, len(positions), at_once):
+        part = slice(start, start + at_once)
+        some = positions[part]
+        chains = Chains(stream(identity), system, gamma, STEP, np.arange(start, start + len(some)))
+        chains.positions = some
+        for after, more in zip(found, np.diff(sweeps, prepend=0), strict=True):
+            chains.run(more)
+            after[part] = chains.positions
+    return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,8 @@ BINS = 40  # of histograms whose Jensen-Shannon distance is taken
 WIDTH, RANGE = 0.1, 4.0  # of the bins of g(r), and where it ends, in σ
 PAIRS = 1 << 18  # at once
 HIGHEST = 1e30  # ε; two particles at one place have no finite energy
+PAIR_DISTANCES = np.asarray(WIDTH * (np.arange(round(RANGE / WIDTH)) + 0.5), np.float64)
+"""(bins,) r of g(r) in σ, the centres of the bins."""
 SLICES, CELLS = 20, 20  # of ρ(y), and of the occupancy grid along each side
 
 
@@ -62,12 +64,12 @@ def _hexatic(positions: Positions) -> Floats:
 
 
 def pair_distribution(positions: Positions) -> Floats:
-    """g(r) in bins of WIDTH: pairs within configurations over pairs between different ones, which the density cancels.
+    """g(r) at PAIR_DISTANCES: pairs within configurations over pairs between different ones, which the density cancels.
 
     In a box with walls and gravity the density is not uniform, so that an ideal gas of uniform density is no
     reference.
     """
-    count, bins = positions.shape[1], round(RANGE / WIDTH)
+    count, bins = positions.shape[1], len(PAIR_DISTANCES)
     within, between = np.zeros(bins), np.zeros(bins)
     i, j = np.triu_indices(count, 1)
     chunk = max(1, PAIRS // count**2)

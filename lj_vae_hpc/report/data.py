@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lj_vae_hpc.config.system import System
-from lj_vae_hpc.evaluation.structure import SLICES, WIDTH
+from lj_vae_hpc.evaluation.structure import PAIR_DISTANCES, SLICES
 from lj_vae_hpc.report.page import Entry, Section, Table, command, measured
 from lj_vae_hpc.report.panels import BLUE, GREY, ORANGE, RED, Panel, panel, shades, spread
 from lj_vae_hpc.report.results import Results
@@ -174,7 +174,7 @@ def _relaxation_of(gamma: float, pilot: dict[str, np.ndarray]) -> Panel:  # type
 def _structure(results: Results) -> Section:
     curves, side = results.structure, results.config.system.box_side
     colours = shades(len(curves))
-    r = WIDTH * (np.arange(max((len(g) for g, _ in curves.values()), default=0)) + 0.5)
+    r = PAIR_DISTANCES if any(len(g) for g, _ in curves.values()) else np.zeros(0)
     y = side / SLICES * (np.arange(SLICES) + 0.5)
 
     def draw(which: int, axes: Axes) -> None:

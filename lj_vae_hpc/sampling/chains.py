@@ -183,6 +183,11 @@ def choose_device(device: str, n_particles: int, chains: int, local_rank: int) -
     return "cpu"
 
 
+def chains_at_once(n_particles: int, most: int) -> int:
+    """How many chains of N particles may be in memory at once, at most so many."""
+    return max(LANES, min(most, PAIRS_IN_MEMORY // n_particles**2) // LANES * LANES)
+
+
 class Schedule(NamedTuple):
     """How an ensemble is sampled."""
 
@@ -232,7 +237,7 @@ def sample_rows(
     chains = np.arange(rows.start // samples, rows.stop // samples)
     positions = np.empty((len(chains), samples, n, 2), np.float32)
     acceptance = np.empty((len(chains), samples), np.float32)
-    at_once = max(LANES, min(CHAINS_AT_ONCE[device], PAIRS_IN_MEMORY // (n * n)) // LANES * LANES)
+    at_once = chains_at_once(n, CHAINS_AT_ONCE[device])
     for start in range(0, len(chains), at_once):
         group = slice(start, start + at_once)
         chain = chains[group]

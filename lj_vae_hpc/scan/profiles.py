@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.structure import (
-    RANGE,
+    PAIR_DISTANCES,
     SLICES,
-    WIDTH,
     density_profile,
     hexatic_order,
     pair_distribution,
@@ -35,10 +34,9 @@ def profile_rows(gamma: float, positions: Positions, system: System) -> Iterator
     """
     positions = positions[:MOST]
     slices = np.asarray((np.arange(SLICES) + 0.5) * system.box_side / SLICES, np.float64)
-    distances = np.asarray((np.arange(round(RANGE / WIDTH)) + 0.5) * WIDTH, np.float64)
     quantities: dict[str, tuple[Floats, Callable[[Positions], Floats]]] = {
         "density": (slices, lambda part: density_profile(part, system.box_side)),
-        "pair_distribution": (distances, pair_distribution),
+        "pair_distribution": (PAIR_DISTANCES, pair_distribution),
         "psi6": (np.array([np.nan]), lambda part: np.array([hexatic_order(part).mean()])),
     }
     for quantity, (places, of) in quantities.items():

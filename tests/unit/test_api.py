@@ -1,6 +1,5 @@
 """The Python interface on small trained runs."""
 
-import json
 import os
 import re
 import subprocess
@@ -17,6 +16,7 @@ from lj_vae_hpc.api.run import Run
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.physics.observables import smallest_distance
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.folder import open_run as make_run
 from lj_vae_hpc.stages.score import score
@@ -145,6 +145,15 @@ def test_samples_follow_seed_and_gamma(run: Run) -> None:
     np.testing.assert_allclose(each[[0, 2]], run.model.sample(2, gamma=0.1), atol=1e-5)
 
 
+def test_sweeps_repair_what_overlaps(run: Run) -> None:
+    before, after = (run.model.sample(200, gamma=0.5, sweeps=sweeps) for sweeps in (0, 10))
+    apart = [(smallest_distance(positions) > 0.8).mean() for positions in (before, after)]
+    assert apart[0] < 0.2 and apart[1] > 0.8
+    assert after.shape == (200, N, 2) and after.min() >= 0 and after.max() <= SIDE
+    each = run.model.sample(4, gamma=[0.1, 1.0, 0.1, 1.0], sweeps=3)
+    np.testing.assert_allclose(each[[0, 2]], run.model.sample(2, gamma=0.1, sweeps=3), atol=1e-4)
+
+
 def test_scores_are_those_of_the_command(run: Run, folder: Path, tmp_path: Path) -> None:
     score(World(), RunDir(folder), run.config, (folder / "data/dataset.h5",), tmp_path / "scores.h5")
     own = run.model.score(run.positions)
@@ -222,6 +231,7 @@ def test_other_arguments_that_cannot_be_used(run: Run) -> None:
     for bad, message in (
         ({"n": 0}, "n must be an integer of at least 1, not 0"),
         ({"n": 2.5}, "n must be an integer"),
+        ({"n": 1, "sweeps": -1}, "sweeps must be an integer of at least 0"),
         ({"n": 1, "seed": -1}, "seed must be an integer of at least 0"),
         ({"n": 1, "gamma": np.nan}, r"gamma\[0\] is nan"),
         ({"n": 2, "gamma": [0.1, 0.2, 0.3]}, r"gamma has shape \(3,\)"),
@@ -253,20 +263,6 @@ def test_folders_that_are_no_runs_or_not_complete(folder: Path, tmp_path: Path) 
     (tmp_path / "models/abc/config.yaml").write_text("")
     with pytest.raises(UserError, match=r"is a campaign; none of its models is finished yet$"):
         lj_vae_hpc.open_run(tmp_path).model  # noqa: B018
-
-
-def test_the_tour_runs_and_is_stored_without_output(folder: Path) -> None:
-    tour = ROOT / "docs/tour.ipynb"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbmake", str(tour)],
-        capture_output=True, text=True, timeout=120, check=False, env=os.environ | {"LJ_VAE_OUTPUT": str(folder)},
-    )  # fmt: skip
-    assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-3000:]
-    cells = json.loads(tour.read_text(encoding="utf-8"))["cells"]
-    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in cells if cell["cell_type"] == "code")
-    asked = "".join(line for cell in cells if cell["cell_type"] == "code" for line in cell["source"])
-    for name in ("energy", "model.encode", "model.decode", "model.sample", "model.score", "model.odd_particles"):
-        assert f"run.{name}" in asked
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/python.md"])

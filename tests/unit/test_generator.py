@@ -6,7 +6,7 @@ import torch
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
-from lj_vae_hpc.evaluation.generator import LONGEST, Generator
+from lj_vae_hpc.evaluation.generator import LONGEST, Generator, sweep
 from lj_vae_hpc.evaluation.order import OrderParameter
 from lj_vae_hpc.training.network import Network
 
@@ -71,3 +71,14 @@ def test_a_step_of_descent_moves_apart_what_overlaps(generator: Generator) -> No
     shift = np.linalg.norm(moved - close, axis=2)
     assert shift.max() <= LONGEST * 1.001 and shift[0, 2] < 0.01
     assert moved[0, 2, 1] < close[0, 2, 1], "gravity pulls down"
+
+
+def test_sweeps_are_the_same_in_one_go_in_steps_and_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = CONFIG.system
+    start = np.random.default_rng(0).uniform(0, 5, (50, 4, 2)).astype(np.float32)
+    steps = sweep(start, 0.5, system, (0, 1, 10), "test")
+    np.testing.assert_array_equal(steps[0], start)
+    np.testing.assert_array_equal(steps[2], sweep(start, 0.5, system, (10,), "test")[0])
+    assert (steps[2] != sweep(start, 0.5, system, (10,), "other")[0]).any()
+    monkeypatch.setattr("lj_vae_hpc.sampling.chains.PAIRS_IN_MEMORY", 1)
+    np.testing.assert_array_equal(steps[2], sweep(start, 0.5, system, (10,), "test")[0])

@@ -5,8 +5,7 @@ import pytest
 
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.structure import (
-    RANGE,
-    WIDTH,
+    PAIR_DISTANCES,
     Sample,
     density_profile,
     hexatic_order,
@@ -40,7 +39,7 @@ def test_independent_particles_have_no_structure_whatever_their_density() -> Non
     positions = uniform(2000, 0)
     positions[..., 1] *= np.random.default_rng(1).uniform(0, 1, positions.shape[:2])  # denser near the floor
     g = pair_distribution(positions)
-    assert len(g) == round(RANGE / WIDTH)
+    assert len(g) == len(PAIR_DISTANCES)
     np.testing.assert_allclose(g[3:], np.ones(len(g) - 3), atol=0.06)  # 6,000 pairs and more in each bin
 
 
@@ -49,7 +48,7 @@ def test_pair_distribution_of_a_fixed_distance() -> None:
     angle = np.random.default_rng(2).uniform(0, 2 * np.pi, 500)
     positions[:, 1] = positions[:, 0] + 1.25 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     g = pair_distribution(positions)
-    assert g.argmax() == 12 and g[:12].sum() == 0 and g[13:].sum() == 0
+    assert g.argmax() == 12 and PAIR_DISTANCES[12] == pytest.approx(1.25) and g[:12].sum() == 0 and g[13:].sum() == 0
 
 
 def test_density_profile() -> None:

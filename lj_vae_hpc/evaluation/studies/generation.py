@@ -6,17 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lj_vae_hpc.evaluation.generator import Generator
+from lj_vae_hpc.evaluation.generator import Generator, sweep
 from lj_vae_hpc.evaluation.sources import Source
 from lj_vae_hpc.evaluation.structure import Sample
 from lj_vae_hpc.evaluation.studies.base import Context, Study, needs_coordinates, some_gammas
-from lj_vae_hpc.sampling.chains import Chains
-from lj_vae_hpc.sampling.streams import stream
 from lj_vae_hpc.store.reader import Dataset
 
 COUNT, PAIRS = 2000, 1 << 23  # configurations of each kind at most, and their pairs
 SWEEPS = (0, 1, 10, 100)
-STEP = 0.2  # of the sweeps, in σ
 OVERLAP = 0.7  # σ, below which a pair overlaps
 COMPARED = ("energy", "height_sum", "smallest_distance")
 
@@ -91,14 +88,10 @@ class Generation(Study):
     @staticmethod
     def _after_sweeps(context: Context, start: NDArray[np.float32], reference: Sample) -> dict[str, Any]:
         gamma, system = reference.gamma, reference.system
-        numbers = stream(f"generation {context.config.seed} {gamma!r}")
-        chains = Chains(numbers, system, gamma, STEP, np.arange(len(start)))
-        chains.positions = start
-        found, swept = {}, 0
-        for sweeps in SWEEPS:
-            chains.run(sweeps - swept)
-            swept = sweeps
-            own = Sample(chains.positions, gamma, system)
+        found = {}
+        swept = sweep(start, gamma, system, SWEEPS, f"generation {context.config.seed} {gamma!r}")
+        for sweeps, positions in zip(SWEEPS, swept, strict=True):
+            own = Sample(positions, gamma, system)
             result: dict[str, Any] = own.compare(reference)
             result["no_overlap"] = float((own.scalars["smallest_distance"] >= OVERLAP).mean())
             result["smallest_ks_p"] = min(result[name]["ks_p"] for name in COMPARED)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import SymmetricalLogLocator
 
-from lj_vae_hpc.evaluation.structure import SLICES, WIDTH
+from lj_vae_hpc.evaluation.structure import PAIR_DISTANCES, SLICES
 from lj_vae_hpc.report.panels import BLUE, ORANGE, Panel, panel
 from lj_vae_hpc.report.results import Results
 
@@ -15,11 +15,7 @@ def structure(results: Results, name: str, gamma: str, curves: dict[str, Any], o
     """g(r) and ρ(y) beside those of a Monte Carlo sample."""
     side = results.config.system.box_side
     axes_of = {
-        "pair_distribution": (
-            "r (σ)",
-            "g(r)",
-            WIDTH * (np.arange(len(curves["monte_carlo"]["pair_distribution"])) + 0.5),
-        ),
+        "pair_distribution": ("r (σ)", "g(r)", PAIR_DISTANCES),
         "density_profile": ("y (σ)", "ρ(y) (σ⁻²)", side / SLICES * (np.arange(SLICES) + 0.5)),
     }
     panels = []
