@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.folder import RunDir, load_for
-from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.splits import Splits
 
@@ -142,6 +141,8 @@ class Run:
 
 def _models(path: Path, config: RunConfig) -> str:
     """What to open of a campaign: its finished models by folder, without those of an earlier configuration."""
+    from lj_vae_hpc.scan.campaign import Campaign  # late: it loads numba
+
     finished = [task for task in Campaign(path, config).models if task.is_done()]
     shown = [f'open_run("{task.run.path}") ({task.label})' for task in finished[:MODELS_SHOWN]]
     more = len(finished) - len(shown)

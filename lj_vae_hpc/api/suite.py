@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.evaluation.session import suite_file, with_seed_of_data
 from lj_vae_hpc.evaluation.sources import AnySource, Given, RunData, checked_configurations, everything
+from lj_vae_hpc.evaluation.suite_data import suite_file, with_seed_of_data
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.suites.registry import suites_of
 from lj_vae_hpc.run.folder import RunDir
