@@ -9,6 +9,8 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import open_run
 from lj_vae_hpc.stages import call
 
+USED_BY_SCORE = ("evaluation.extra_scores", "training.device")
+
 
 @click.command(
     epilog="\b\nExamples:\n  lj-vae score mine.npy -o runs/quick\n"
@@ -35,7 +37,7 @@ def score(
     are at least as odd, odd_particles are more likely out of place than not.
     """
     path = run_path(output, config_file)
-    run, config = open_run(world, path, config_file, overrides, writing=False, needs_data=True)
+    run, config = open_run(world, path, config_file, overrides, writing=False, needs_data=True, uses=USED_BY_SCORE)
     call("score", world, run, config, files, target, center, force)
 
 

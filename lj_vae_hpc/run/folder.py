@@ -11,7 +11,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import point, write_text
 from lj_vae_hpc.run.lock import lock
-from lj_vae_hpc.run.provenance import MODEL, check_unchanged
+from lj_vae_hpc.run.provenance import MODEL, check_same_data, check_unchanged, check_used
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class RunDir:
 
 def open_run(
     world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...] = (), *, writing: bool = True,
-    needs_data: bool = False, data: Path | None = None,
+    needs_data: bool = False, data: Path | None = None, uses: tuple[str, ...] | None = None,
 ) -> tuple[RunDir, RunConfig]:  # fmt: skip
     """The folder and configuration of a run, the same on every rank; makes the folder if it is new, and locks it.
 
@@ -96,14 +96,23 @@ def open_run(
         config_file: the configuration, if one is given.
         overrides: `section.key=value` each.
         writing: whether the command writes in the folder; one that only reads neither makes nor locks it.
-        needs_data: whether the command needs a data set; without one nothing is made.
+        needs_data: whether the command needs a data set, and takes it as it is; without one nothing is made.
         data: another run, whose data set this one uses from now on.
+        uses: keys that change what the command does with a model, if overrides of others are to be refused.
 
     Raises:
-        UserError: bad configuration, the folder holds another one, is in use, or cannot be written; no data.
+        UserError: bad configuration, the folder holds another one, is in use, or cannot be written; no data; an
+            override that would change nothing, or the data.
     """
     run = RunDir(path)
-    return run, world.on_root(lambda: _open(run, config_file, overrides, writing, needs_data, data))
+
+    def opened() -> RunConfig:
+        config = _open(run, config_file, overrides, writing, needs_data, data)
+        if uses is not None:
+            check_used(run.path, load_for(run, config_file, ()), config, uses)
+        return config
+
+    return run, world.on_root(opened)
 
 
 def _open(
@@ -124,6 +133,8 @@ def _open(
             lock(run.path)
         if stored:
             check_unchanged(run.path, stored, config, run.has_data, run.has_model)
+            if needs_data and run.has_data:
+                check_same_data(run.path, stored.sampling, config.sampling)
         if writing and data:
             link_data(run, RunDir(data))
         if writing and config != stored:

@@ -41,6 +41,55 @@ def check_unchanged(path: Path, stored: RunConfig, config: RunConfig, has_data: 
         )
 
 
+def check_same_data(path: Path, stored: Sampling, sampling: Sampling) -> None:
+    """Whether a command that takes a data set as it is was asked for another one.
+
+    Args:
+        path: the run's folder.
+        stored: the section that its data set follows from.
+        sampling: the one given.
+
+    Raises:
+        UserError: it has other γ, or another number of configurations.
+    """
+    both = zip(_extent(stored), _extent(sampling), strict=True)
+    others = [(kept, new) for kept, new in both if kept != new]
+    if others:
+        theirs, new = (" and ".join(texts) for texts in zip(*others, strict=True))
+        raise UserError(
+            f"the data set in {path} has {theirs}, and all of it is used: leave out {new}. To change the data set, run "
+            f"`lj-vae generate -o {path}` with the new values: it samples only what is missing, and keeps in "
+            f"{path}/data/ensembles what it takes out"
+        )
+
+
+def _extent(sampling: Sampling) -> tuple[str, str]:
+    """The keys with which a data set grows."""
+    gammas = [f"{gamma:.12g}" for gamma in sorted(sampling.gamma_values)]
+    return f"sampling.gammas=[{','.join(gammas)}]", f"sampling.configurations={sampling.configurations}"
+
+
+def check_used(path: Path, config: RunConfig, changed: RunConfig, uses: tuple[str, ...]) -> None:
+    """Whether overrides change something for a command that takes a model as it is.
+
+    Args:
+        path: the run's folder.
+        config: its configuration.
+        changed: with the overrides.
+        uses: the keys that may change.
+
+    Raises:
+        UserError: naming every other key.
+    """
+    lines = differences(config.model_dump(mode="json"), changed.model_dump(mode="json"))
+    useless = [line for line in lines if line.split(" ")[0] not in uses]
+    if useless:
+        raise UserError(
+            f"{'; '.join(useless)}: the model in {path} is used as it is, and this changes nothing; leave it out. "
+            f"Only {' and '.join(uses)} can be set here"
+        )
+
+
 def differences(old: Any, new: Any, key: str = "") -> list[str]:
     """A line for every key that differs between two configurations."""
     if isinstance(old, dict) and isinstance(new, dict):

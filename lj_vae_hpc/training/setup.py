@@ -94,8 +94,8 @@ def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
         ensembles, content = ensembles_of(seed, config.system, config.sampling), data.attributes["content"]
         if data.attributes["fingerprint"] != fingerprint(ensembles, config.sampling.configurations, content):
             raise UserError(
-                f"{data.path} does not hold the configurations that seed, system and sampling ask for; run `lj-vae "
-                f"generate -o {run.path}` to sample what is missing"
+                f"{data.path} is not the data set that seed, system and sampling ask for; run `lj-vae generate -o "
+                f"{run.path}`, which samples only what is missing"
             )
         Splits.of(data.layout, config.training)
         row = config.model.reference_state

@@ -10,6 +10,7 @@ import pytest
 
 from lj_vae_hpc.cli import cli
 from lj_vae_hpc.config.load import load
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.sampling import production
 from lj_vae_hpc.store.reader import Dataset
@@ -168,3 +169,51 @@ def test_what_the_other_run_has_lost_is_sampled(runs: Path, capsys: Say) -> None
     lj_vae("evaluate", "-o", beta)
     assert "sampling the suites soft, uniform, gamma_3" in capsys.readouterr().out
     assert contents(beta / "evaluation/suites") == suites and not (runs / "mine/evaluation/ensembles").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "kept"),
+    [
+        ("sampling.gammas=[0.1]", "sampling.gammas=[0.1,1]"),
+        ("sampling.gammas=[0.1,0.4,1]", "sampling.gammas=[0.1,1]"),
+        ("sampling.configurations=50", "sampling.configurations=60"),
+    ],
+)
+def test_only_sampling_changes_a_data_set(setting: str, kept: str, runs: Path) -> None:
+    mine = runs / "mine"
+    before = contents(mine)
+    for stage in ("train", "evaluate", "report"):
+        with pytest.raises(UserError) as raised:
+            lj_vae(stage, "-o", mine, "-s", setting)
+        assert str(raised.value).startswith(
+            f"the data set in {mine} has {kept}, and all of it is used: leave out {setting}. To change the data set, "
+            f"run `lj-vae generate -o {mine}` with the new values"
+        )
+        assert contents(mine) == before, "the next command finds the configuration that it had"
+    lj_vae("train", "-o", mine, "-s", "sampling.gammas=[1.0,0.1]")
+
+
+def test_sampling_that_was_not_finished(runs: Path) -> None:
+    """The configuration has more than the data set."""
+    mine = runs / "mine"
+    config = mine / "config.yaml"
+    config.write_text(load(config, ("sampling.gammas=[0.1,0.4,1.0]",)).to_yaml())
+    with pytest.raises(
+        UserError, match=r"is not the data set that .* ask for; run `lj-vae generate -o .*/mine`, which"
+    ):
+        lj_vae("train", "-o", mine)
+
+
+def test_settings_that_a_finished_model_cannot_follow(runs: Path, capsys: Say) -> None:
+    mine = runs / "mine"
+    data = mine / "data/dataset.h5"
+    for key, there, here in (("training.epochs", 2, 3), ("evaluation.configurations", 40, 9)):
+        with pytest.raises(UserError) as raised:
+            lj_vae("score", data, "-o", mine, "-s", f"{key}={here}")
+        assert str(raised.value) == (
+            f"{key} is {there} there, {here} here: the model in {mine} is used as it is, and this changes nothing; "
+            "leave it out. Only evaluation.extra_scores and training.device can be set here"
+        )
+    used = ("evaluation.extra_scores=[gradient_norms]", "training.device=cpu", "training.epochs=2")
+    lj_vae("score", data, "-o", mine, *(part for setting in used for part in ("-s", setting)))
+    assert "scored: 120 configurations" in capsys.readouterr().out
