@@ -75,7 +75,7 @@ def many(gammas: int = 2_000) -> None:
             with step("tasks", taken):
                 campaign = open_campaign(path, config)
             with step("plan", taken), redirect_stdout(StringIO()):
-                describe_plan(campaign, Costs(campaign), Resources(8, 3600.0), None, 15.0)
+                describe_plan(campaign, Costs(campaign), Resources(8, 3600.0), None, 15.0, 8)
             work = Work(World(), campaign, print)
             with step("sample", taken), redirect_stdout(StringIO()):
                 work.run(campaign.samples)
