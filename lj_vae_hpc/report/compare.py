@@ -92,8 +92,9 @@ def _detection(runs: Runs, evaluated: Runs) -> Section:
         "AUROC of the default score of each run with its 95 % interval. This score rests mostly on a model of particles"
         " fitted to the data; the network enters through one of the three parts, latent distance, and in the other two"
         " only by the order parameter of its code, which tells γ; suites claimed_… are told by the code alone. So two"
-        " networks on the same data may look equal here; what depends on the network is in the next table. Runs are compared where normal"
-        " configurations and anomalies are the same; a bold AUROC has its interval above all others.",
+        " networks on the same data may look equal here; what depends on the network is in the next table. Runs are"
+        " compared where normal configurations and anomalies are the same; a bold AUROC has its interval above all"
+        " others.",
         conclusion(found, evaluated) if len(evaluated) > 1 else "",
         table=Table(["suite", "ceiling", *runs, "verdict"], rows),
     )  # fmt: skip
