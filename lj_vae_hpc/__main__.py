@@ -9,7 +9,7 @@ try:
     import click
 
     from lj_vae_hpc.cli import cli
-    from lj_vae_hpc.errors import Stopped, UserError
+    from lj_vae_hpc.errors import COMMAND, Stopped, UserError
     from lj_vae_hpc.parallel.stop import stop_at_once
     from lj_vae_hpc.parallel.world import World
 except ModuleNotFoundError as missing:
@@ -37,7 +37,7 @@ def main() -> None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115, until the process ends
     stop_at_once()  # unless the command watches for them
     try:
-        cli.main(prog_name="lj-vae", standalone_mode=False, obj=world)
+        cli.main(prog_name=COMMAND, standalone_mode=False, obj=world)
     except click.ClickException as error:
         if world.is_root:
             error.show()

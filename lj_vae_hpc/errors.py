@@ -1,4 +1,9 @@
-"""The exceptions that are not faults of the program."""
+"""The exceptions that are not faults of the program, and the command that their texts recommend."""
+
+import os
+
+COMMAND = os.environ.get("LJ_VAE_COMMAND", "lj-vae")
+"""How the user calls the command line: what bin/lj-vae was called as."""
 
 
 class UserError(Exception):

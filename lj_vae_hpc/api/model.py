@@ -255,7 +255,10 @@ class Model:
         given = array(positions, "positions")
         n, side = self.n_particles, np.float32(self.box_side)
         if given.ndim != 3 or given.shape[1:] != (n, 2) or not len(given):
-            raise ValueError(f"positions has shape {given.shape}; expected (n, {n}, 2), x and y of {n} particles in σ")
+            flat = f"; reshape(-1, {n}, 2)?" * (given.ndim == 2 and given.shape[1] == 2 * n)
+            raise ValueError(
+                f"positions has shape {given.shape}; expected (n, {n}, 2), x and y of {n} particles in σ{flat}"
+            )
         values = self._gammas_of(len(given), gamma)
         size = batch_size(n)
         for start in range(0, len(given), size):

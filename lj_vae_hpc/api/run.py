@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.run.folder import RunDir, load_for
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.splits import Splits
@@ -44,7 +44,7 @@ class Run:
         self.path = self._folder.path
         if not self._folder.config.exists():
             state = "holds no config.yaml" if self.path.exists() else "does not exist"
-            raise UserError(f"{self.path} {state}; name the folder of a run, which `lj-vae run -o RUN_DIR` makes")
+            raise UserError(f"{self.path} {state}; name the folder of a run, which `{COMMAND} run -o RUN_DIR` makes")
         self.config: RunConfig = load_for(self._folder, None, ())
 
     def __repr__(self) -> str:
@@ -99,7 +99,7 @@ class Run:
         """
         path = self._folder.evaluation / "summary.json"
         if not path.exists():
-            raise UserError(f"{path} does not exist; run `lj-vae evaluate -o {self.path}` first")
+            raise UserError(f"{path} does not exist; run `{COMMAND} evaluate -o {self.path}` first")
         summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return summary
 
@@ -159,6 +159,6 @@ def _dataset(folder: RunDir) -> Iterator[Dataset]:
         UserError: there is none, or it cannot be read.
     """
     if not folder.dataset.exists():
-        raise UserError(f"no data set in {folder.path}; run `lj-vae generate -o {folder.path}` first")
+        raise UserError(f"no data set in {folder.path}; run `{COMMAND} generate -o {folder.path}` first")
     with Dataset(folder.dataset) as data:
         yield data

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.evaluation.sources import AnySource, Given, RunData, checked_configurations, everything
 from lj_vae_hpc.evaluation.suite_data import suite_file, with_seed_of_data
 from lj_vae_hpc.evaluation.suites.base import Suite
@@ -67,5 +67,5 @@ def _source(run: RunDir, config: RunConfig, trained: Sequence[float], suite: Sui
         return RunData.of(data, config, trained).test
     path = suite_file(run, suite)
     if not path.exists():
-        raise UserError(f"the suite {suite.name} is not sampled; run `lj-vae evaluate -o {run.path}` first")
+        raise UserError(f"the suite {suite.name} is not sampled; run `{COMMAND} evaluate -o {run.path}` first")
     return everything(files.enter_context(Dataset(path)))

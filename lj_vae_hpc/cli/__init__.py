@@ -4,6 +4,7 @@ import click
 
 from lj_vae_hpc import __version__
 from lj_vae_hpc.cli import campaign, data, pipeline, results
+from lj_vae_hpc.errors import COMMAND
 
 EXAMPLES = """
 \b
@@ -66,3 +67,5 @@ for command in (
 cli.add_command(scan)
 for command in (campaign.plan, campaign.submit, campaign.status, campaign.collect, campaign.run):
     scan.add_command(command)
+for command in (cli, scan, *cli.commands.values(), *scan.commands.values()):
+    command.epilog = (command.epilog or "").replace("lj-vae ", f"{COMMAND} ")

@@ -15,6 +15,7 @@ from lj_vae_hpc.evaluation.kept import Kept
 from lj_vae_hpc.evaluation.order import OrderParameter
 from lj_vae_hpc.evaluation.passes import Pass
 from lj_vae_hpc.evaluation.sources import Source, batches
+from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import Network
 
@@ -40,7 +41,9 @@ class Learned:
     conditional: ConditionalModel
 
 
-def collect(world: "World", training: Source, size: int, function: Callable[[Configurations], Floats]) -> Floats:
+def collect(
+    world: "World", training: Source, size: int, function: Callable[[Configurations], Floats], label: str
+) -> Floats:
     """(n, k) a function of the first rows of the training split, on every rank; each rank computes its share.
 
     Args:
@@ -48,9 +51,14 @@ def collect(world: "World", training: Source, size: int, function: Callable[[Con
         training: the training split, of which every beginning is a fair mixture of γ.
         size: configurations at once.
         function: of n configurations, (n, k).
+        label: what this learns.
     """
-    rows = min(len(training), ROWS)
-    mine = [function(training.read(part)) for part in batches(world, rows, size)]
+    rows, mine = min(len(training), ROWS), []
+    own = batches(world, rows, size)
+    with Progress(label, sum(map(len, own)), "configurations", world.is_root) as progress:
+        for part in own:
+            mine.append(function(training.read(part)))
+            progress.advance(len(part))
     return np.concatenate([part for rank in world.gather(mine) for part in rank])
 
 
@@ -63,7 +71,7 @@ def training_codes(world: "World", network: Network, training: Source, size: int
         training: the training split.
         size: configurations at once.
     """
-    return collect(world, training, size, lambda part: np.c_[Pass(network, part).latent_mean, part.gamma])
+    return collect(world, training, size, lambda part: np.c_[Pass(network, part).latent_mean, part.gamma], "encoding")
 
 
 def learn(codes: Floats, conditional: ConditionalModel) -> tuple[Learned, Floats]:

@@ -72,7 +72,7 @@ class Scorer:
         if stored:
             features, widths = stored["features"], stored["widths"].tolist()
         else:
-            features = collect(world, training, size, self._features)
+            features = collect(world, training, size, self._features, "learning the scores")
             widths = next(each for each in world.gather(self._widths) if each)  # a rank may have had nothing to do
             if kept:
                 columns = {"codes": codes, "features": features, "widths": np.array(widths)}

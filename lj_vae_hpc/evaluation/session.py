@@ -108,6 +108,8 @@ class Session:
     def fitted_scorer(self) -> Scorer:
         """The scorer after it has learned from the training split; all ranks call this."""
         if not self._scorer.is_fitted:
+            if self.world.is_root and not self._kept_learned().path.exists():
+                print(f"learning what scores need, once for this model; kept in {self.folder.parent}", flush=True)
             self._scorer.fit(self.world, self.data.training, self.conditional(), self._kept_learned())
         return self._scorer
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import new_file
-from lj_vae_hpc.store.foreign import find_problem, read_configurations
+from lj_vae_hpc.store.foreign import read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Layout
 from lj_vae_hpc.training.batches import Configurations, read_rows
@@ -122,13 +122,11 @@ def checked_configurations(
             conditional model does not find γ there.
     """
     system = config.system
-    configurations = read_configurations(path, system.box_side, center)
+    configurations = read_configurations(path, system.n_particles, system.box_side, center)
     at_once = max(1, NUMBERS_AT_ONCE // system.n_particles)
     while block := list(islice(configurations, at_once)):
         gammas = np.full(len(block), np.nan)
         for k, one in enumerate(block):
-            if problem := find_problem(one, system.n_particles, system.box_side):
-                raise UserError(f"{path}, {one.place}: {problem}")
             if config.model.conditional:
                 gammas[k] = _gamma(path, one.place, one.gamma)
         yield np.stack([one.positions for one in block]).astype(np.float32), gammas

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.evaluation.calibration import CLAIM, DEFAULT_SCORE
 from lj_vae_hpc.evaluation.structure import density_profile, pair_distribution
 from lj_vae_hpc.evaluation.summary import TABLE
@@ -40,7 +40,7 @@ def readable(run: RunDir) -> Iterator[None]:
     try:
         yield
     except (json.JSONDecodeError, KeyError, OSError) as error:
-        message = f"cannot read the results in {run.path} ({error!r:.100}); run `lj-vae evaluate` again"
+        message = f"cannot read the results in {run.path} ({error!r:.100}); run `{COMMAND} evaluate` again"
         raise UserError(message) from None
 
 

@@ -7,11 +7,13 @@ from typing import Self
 
 from lj_vae_hpc.config.load import load, read_tree, validated
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import point, write_text
 from lj_vae_hpc.run.lock import lock
 from lj_vae_hpc.run.provenance import MODEL, check_same_data, check_unchanged, check_used
+
+RUNS_SHOWN = 8  # beside one that does not exist
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,7 @@ def _open(
 ) -> RunConfig:  # fmt: skip
     config = load_for(run, config_file, overrides, data)
     if needs_data and not data and not run.dataset.exists():
-        missing = "" if run.path.exists() else f": {run.path} does not exist"
-        raise UserError(
-            f"no data set in {run.path}{missing}; run `lj-vae generate -o {run.path}` first, or name another run with "
-            "-o or --data"
-        )
+        raise UserError(f"no data set in {run.path}{_what_instead(run, writing)}")
     stored = load(run.config) if run.config.exists() else None
     try:
         if writing:
@@ -146,6 +144,18 @@ def _open(
     return config
 
 
+def _what_instead(run: RunDir, writing: bool) -> str:
+    """What to do where a run has no data set: a command that only reads wants another run."""
+    missing = "" if run.path.exists() else f": {run.path} does not exist"
+    beside = sorted(path.parents[1] for path in run.path.parent.glob("*/data/dataset.h5"))
+    more = len(beside) - RUNS_SHOWN
+    names = ", ".join(map(str, beside[:RUNS_SHOWN])) + f" and {more} more" * (more > 0)
+    here = f"; here are {names}" * bool(beside)
+    if not writing and beside:
+        return f"{missing}; name a run with -o{here}"
+    return f"{missing}; run `{COMMAND} generate -o {run.path}` first, or name another run with -o or --data{here}"
+
+
 def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], data: Path | None = None) -> RunConfig:
     """The configuration given, else the run's own, else the defaults; what describes data of another run is that run's.
 
@@ -160,7 +170,7 @@ def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], 
         return config
     if not owner.dataset.exists():
         raise UserError(
-            f"--data {owner.path}: no data set there ({owner.dataset}); run `lj-vae generate -o {owner.path}`"
+            f"--data {owner.path}: no data set there ({owner.dataset}); run `{COMMAND} generate -o {owner.path}`"
         )
     for override in overrides:
         if override.startswith(("system.", "sampling.")):

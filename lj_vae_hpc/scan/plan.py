@@ -1,6 +1,6 @@
 """What a campaign would take, and whether its jobs are long enough."""
 
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.progress import duration
 from lj_vae_hpc.run.space import row_bytes
 from lj_vae_hpc.scan.campaign import Campaign
@@ -50,7 +50,8 @@ def describe_plan(
     lines += [
         f"with Slurm: {duration(wall)}{besides}, in jobs of {resources.ranks} ranks, "
         f"{f'at most {at_once}' if at_once else 'all'} at once, besides the time in the queue",
-        f"here: {duration(work / cores)}{besides}, by `{launcher}lj-vae scan run` on the {cores} cores of this machine",
+        f"here: {duration(work / cores)}{besides}, by `{launcher}{COMMAND} scan run` on the {cores} cores of this "
+        "machine",
     ]
     return "\n".join([*lines, *files_and_sizes(campaign), *costs.basis])
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 
 ROOT = Path(__file__).parents[2]
 DEFAULT_ARRAY_SIZE = 1001
@@ -90,7 +90,7 @@ class Slurm:
         if self._run("command", "-v", "sbatch").returncode:
             raise UserError(
                 "no sbatch on this machine: submit from a login node, or do the campaign without Slurm by "
-                f"`mpirun -n RANKS lj-vae scan run -o {campaign}`"
+                f"`mpirun -n RANKS {COMMAND} scan run -o {campaign}`"
             )
 
     def limits(self) -> Limits:

@@ -7,7 +7,7 @@ from functools import partial as bind
 from pathlib import Path
 
 from lj_vae_hpc.config.load import load
-from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.errors import COMMAND, Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import point, write_text
 from lj_vae_hpc.run.folder import open_run
@@ -52,7 +52,7 @@ class Work:
         problems += [f"{task.title}: another lj-vae does it; run the same command when that has ended"
                      for task in self._busy]  # fmt: skip
         if problems:
-            more = f"; and {len(problems) - 3} more, which `lj-vae scan status` lists" if len(problems) > 3 else ""
+            more = f"; and {len(problems) - 3} more, which `{COMMAND} scan status` lists" if len(problems) > 3 else ""
             raise UserError(
                 f"{len(problems)} of {len(tasks)} tasks are not done: {'; '.join(problems[:3])}{more}",
                 everywhere=self._world.size > 1,

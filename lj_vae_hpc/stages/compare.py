@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.report.compare import comparison
-from lj_vae_hpc.report.results import Results, readable
 from lj_vae_hpc.run.files import check_target, new_file
 from lj_vae_hpc.run.folder import RunDir, load_for
+
+if TYPE_CHECKING:
+    from lj_vae_hpc.report.results import Results
 
 
 def compare(world: World, folders: Sequence[Path], target: Path, overwrite: bool) -> None:
@@ -26,7 +28,12 @@ def compare(world: World, folders: Sequence[Path], target: Path, overwrite: bool
 
     def write() -> None:
         check_target(target, overwrite)
-        page = comparison([_read(RunDir(folder)) for folder in folders])
+        runs = [RunDir(folder) for folder in folders]
+        for run in runs:
+            _check(run)
+        from lj_vae_hpc.report.compare import comparison  # late, as in _read: they load torch and more
+
+        page = comparison([_read(run) for run in runs])
         with new_file(target, overwrite) as partial:
             partial.write_text(page.render(), encoding="utf-8")
         print(f"compare: open {target} in a browser", flush=True)
@@ -36,10 +43,15 @@ def compare(world: World, folders: Sequence[Path], target: Path, overwrite: bool
     world.on_root(write)
 
 
-def _read(run: RunDir) -> Results:
+def _check(run: RunDir) -> None:
     if not run.dataset.exists() or not run.config.exists():
         raise UserError(
-            f"{run.path} holds no run with a data set; each RUN is a folder that `lj-vae generate` has filled"
+            f"{run.path} holds no run with a data set; each RUN is a folder that `{COMMAND} generate` has filled"
         )
+
+
+def _read(run: RunDir) -> "Results":
+    from lj_vae_hpc.report.results import Results, readable
+
     with readable(run):
         return Results.read(run, load_for(run, None, ()))

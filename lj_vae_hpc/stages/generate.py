@@ -1,7 +1,10 @@
 """Samples the data set of a run."""
 
+from math import isclose
+
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.config.system import System
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.ensemble import ensembles_of
@@ -16,7 +19,7 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
     """
     if owner := run.data_owner:
         raise UserError(
-            f"{run.path} uses the data of {owner.path}; run `lj-vae generate -o {owner.path}`",
+            f"{run.path} uses the data of {owner.path}; run `{COMMAND} generate -o {owner.path}`",
             everywhere=world.size > 1,
         )
     ensembles = ensembles_of(config.seed, config.system, config.sampling)
@@ -28,14 +31,27 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
         if world.is_root:
             print(f"sampling: {rows} configurations in {run.dataset}, already complete", flush=True)
     else:
+        if world.is_root:
+            print(f"sampling: {_density(config.system)}", flush=True)
         produce(world, ensembles, configurations, run.ensembles, "sampling")
         assemble(world, ensembles, configurations, run.ensembles, run.dataset)
         if world.is_root:
             print(f"sampling: {rows} configurations in {run.dataset}", flush=True)
 
 
+def _density(system: System) -> str:
+    """The density of a fluid, and the box that has that of the default one, if it is another."""
+    n, side, default = system.n_particles, system.box_side, System()
+    text = f"{n} particles in a box of side {side:g} σ, density {n / side**2:.3g} σ⁻²"
+    same = default.box_side * (n / default.n_particles) ** 0.5
+    if isclose(same, side, rel_tol=1e-3):
+        return text
+    usual = default.n_particles / default.box_side**2
+    return f"{text}; system.box_side={same:.4g} has the {usual:g} σ⁻² of the default"
+
+
 def _check_imported(run: RunDir) -> None:
     """There is nothing to sample, but all must be there."""
     if not run.dataset.exists():
-        raise UserError(f"sampling.protocol is imported, and {run.dataset} is missing; run `lj-vae import -o NEW`")
+        raise UserError(f"sampling.protocol is imported, and {run.dataset} is missing; run `{COMMAND} import -o NEW`")
     print(f"sampling: {run.dataset} was imported, nothing to sample", flush=True)

@@ -21,7 +21,7 @@ from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.sampling.division import divide
 from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of
 from lj_vae_hpc.sampling.production import assemble, together
-from lj_vae_hpc.store.foreign import Configuration, find_problem, read_configurations
+from lj_vae_hpc.store.foreign import Configuration, read_configurations
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.segments import SegmentWriter
 
@@ -70,7 +70,7 @@ def _collect(
     with Progress("importing", len(files), "files", True) as progress:
         for k, path in enumerate(files):
             default = gammas[k] if len(files) == len(gammas) else None
-            configurations = read_configurations(path, config.system.box_side, center)
+            configurations = read_configurations(path, config.system.n_particles, config.system.box_side, center)
             while block := list(islice(configurations, at_once)):
                 ensembles, records = _checked(path, block, default, config)
                 counts += np.bincount(ensembles, minlength=len(gammas))
@@ -97,8 +97,6 @@ def _checked(
     ensembles = np.empty(len(block), np.intp)
     records = np.empty(len(block), _record(system.n_particles))
     for k, c in enumerate(block):
-        if problem := find_problem(c, system.n_particles, system.box_side):
-            raise UserError(f"{path}, {c.place}: {problem}")
         gamma = default if c.gamma is None else c.gamma
         if gamma is None:
             raise UserError(f"{path} does not tell gamma: give one file per value of sampling.gammas, in their order")

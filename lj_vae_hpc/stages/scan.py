@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from lj_vae_hpc.config.run import below_recommended
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.lock import lock
 from lj_vae_hpc.scan.batches import element_of
@@ -97,7 +97,7 @@ def _submit(
             f"scan: {done.left} tasks do not fit into the queue, or need some that do not; run the same command when "
             "jobs have ended", flush=True,
         )  # fmt: skip
-    print(f"watch: lj-vae scan status -o {path}", flush=True)
+    print(f"watch: {COMMAND} scan status -o {path}", flush=True)
 
 
 def run(
@@ -126,7 +126,7 @@ def run(
     if world.is_root:
         print(f"scan: all {len(tasks)} tasks are done", flush=True)
         if batch is None:
-            print(f"next: lj-vae scan collect -o {path}", flush=True)
+            print(f"next: {COMMAND} scan collect -o {path}", flush=True)
 
 
 def _keys(campaign: Campaign, batch: Path | None, element: int | None) -> list[str]:
@@ -136,7 +136,9 @@ def _keys(campaign: Campaign, batch: Path | None, element: int | None) -> list[s
     try:
         return element_of(batch, element or 0)
     except (OSError, ValueError, LookupError):
-        raise UserError(f"--batch {batch} has no element {element or 0}; only `lj-vae scan submit` writes it") from None
+        raise UserError(
+            f"--batch {batch} has no element {element or 0}; only `{COMMAND} scan submit` writes it"
+        ) from None
 
 
 def status(world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...]) -> None:

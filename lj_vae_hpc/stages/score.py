@@ -20,7 +20,7 @@ from lj_vae_hpc.evaluation.sources import RunData, checked_configurations, piece
 from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
-from lj_vae_hpc.run.files import check_target, new_file
+from lj_vae_hpc.run.files import new_file
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.setup import check_data
@@ -50,7 +50,7 @@ def score(
         UserError: no trained model; a file that cannot be read, or holds a configuration that is not one of the model's
             system; a target that exists or cannot be written.
     """
-    world.on_root(lambda: _check(run, config, target, overwrite))
+    world.on_root(lambda: _check(run, config, target))
     network, weights = load_network(world, run, config)
     at_once = BATCHES * batch_size(config.system.n_particles)
     given, found = Given(files, config, center, at_once * world.size), Findings(files, at_once)
@@ -165,20 +165,21 @@ class Findings:
         print(f"scored: {rows} configurations with the model in {run.path}; score `{DEFAULT_SCORE}`, larger is odder")
         for level, below in self._below.items():
             print(f"p < {level}: {below} configurations; {level * rows:.4g} expected by chance")
-        if 1 / (normal + 1) >= min(LEVELS):
-            print(f"no p-value can be below {1 / (normal + 1):.2g}: there are {normal} normal configurations")
+        print(f"smallest possible p: {1 / (normal + 1):.2g}, from {normal:,} calibration configurations")
         width = max(len(str(name)) for name in (*(self._files[one[2]] for one in self._oddest), "file"))
         print(f"{'oddest':>6}  {'file':{width}} {'row':>8} {'score':>9} {'p-value':>9}  odd particles")
         for place, (value, p_value, file, row, odd) in enumerate(self._oddest, 1):
             text = " ".join(map(str, odd[:SHOWN])) + (f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else "")
             print(f"{place:6d}  {self._files[file]!s:{width}} {row:8d} {value:9.4g} {p_value:9.2g}  {text or '-'}")
+        if any(one[4] for one in self._oddest):
+            print(
+                "odd particles are more likely out of place than not; the neighbours of a moved one may be among them"
+            )
         if target is not None:
             print(f"every configuration: {target}")
 
 
-def _check(run: RunDir, config: RunConfig, target: Path | None, overwrite: bool) -> None:
+def _check(run: RunDir, config: RunConfig, target: Path | None) -> None:
     check_data(run, config, 1)
-    if target is not None:
-        if target.suffix.lower() not in TABLES:
-            raise UserError(f"--to {target}: the suffix must be one of {', '.join(TABLES)}")
-        check_target(target, overwrite)
+    if target is not None and target.suffix.lower() not in TABLES:
+        raise UserError(f"--to {target}: the suffix must be one of {', '.join(TABLES)}")

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.system import System
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling.summary import check_system, system_of
@@ -66,6 +66,6 @@ def _conclude(problems: list[tuple[Path, str | None]], rows: int, path: Path) ->
     if problems:
         text = "\n".join(f"damaged file {file}: {problem}" for file, problem in problems)
         made_here = (path.parent / "ensembles").is_dir()
-        hint = f"\ndelete them and run `lj-vae generate -o {path.parent.parent}`: only they are made again"
+        hint = f"\ndelete them and run `{COMMAND} generate -o {path.parent.parent}`: only they are made again"
         raise UserError(text + hint * made_here)
     print(f"verified: {rows} configurations in {path}, checksums and energies agree")

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
 from lj_vae_hpc.store.reader import ROWS_AT_ONCE, Dataset
 from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, metadata_checksum
@@ -97,7 +97,7 @@ def _copy(folder: Path, rows: range, file: h5py.File, first: int) -> None:
     """Copies rows of one ensemble to where its first row is in the file."""
     segments = finished_segments(folder)
     if missing_rows(segments, rows.stop):
-        raise UserError(f"{folder} misses configurations; run `lj-vae generate` again")
+        raise UserError(f"{folder} misses configurations; run `{COMMAND} generate` again")
     for held in segments:
         part = range(max(held.start, rows.start), min(held.stop, rows.stop))
         if not len(part):

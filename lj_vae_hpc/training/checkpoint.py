@@ -15,7 +15,7 @@ from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.config.objective import Objective
 from lj_vae_hpc.config.representation import Representation
 from lj_vae_hpc.config.system import System
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.run.files import publish
 from lj_vae_hpc.run.provenance import differences
 
@@ -64,7 +64,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _read(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.exists():
-        raise UserError(f"{path} does not exist; run `lj-vae train` first")
+        raise UserError(f"{path} does not exist; run `{COMMAND} train` first")
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["facts"])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lj_vae_hpc.config.training import Training
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.training.schedules import learning_rate
 
@@ -72,7 +72,7 @@ def why_older(trained: dict[str, Any], data: dict[str, Any], run: RunDir) -> str
 def train_anew(run: RunDir) -> str:
     """The command that trains the same model in another folder, on all that the data set of the run holds now."""
     owner = run.data_owner or run
-    return shlex.join(["lj-vae", "run", "-c", str(run.config), "-o", "NEW", "--data", str(owner.path)])
+    return shlex.join([COMMAND, "run", "-c", str(run.config), "-o", "NEW", "--data", str(owner.path)])
 
 
 def describe_size(data: dict[str, Any]) -> str:

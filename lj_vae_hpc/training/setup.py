@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.model.registry import objection
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.ensemble import ensembles_of, fingerprint
@@ -82,7 +82,7 @@ def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
     """
     check_networks(config)
     if not run.dataset.exists():
-        raise UserError(f"no data set in {run.path}; run `lj-vae generate -o {run.path}` first")
+        raise UserError(f"no data set in {run.path}; run `{COMMAND} generate -o {run.path}` first")
     with Dataset(run.dataset) as data:
         if data.n_particles != config.system.n_particles:
             raise UserError(
@@ -94,7 +94,7 @@ def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
         ensembles, content = ensembles_of(seed, config.system, config.sampling), data.attributes["content"]
         if data.attributes["fingerprint"] != fingerprint(ensembles, config.sampling.configurations, content):
             raise UserError(
-                f"{data.path} is not the data set that seed, system and sampling ask for; run `lj-vae generate -o "
+                f"{data.path} is not the data set that seed, system and sampling ask for; run `{COMMAND} generate -o "
                 f"{run.path}`, which samples only what is missing"
             )
         Splits.of(data.layout, config.training)

@@ -210,7 +210,8 @@ def broken(value: float) -> np.ndarray:
     ("positions", "message"),
     [
         (np.ones((N, 2)), rf"positions has shape \({N}, 2\); expected \(n, {N}, 2\)"),
-        (np.ones((3, N + 1, 2)), "positions has shape"),
+        (np.ones((3, N + 1, 2)), r"particles in σ$"),
+        (np.ones((3, 2 * N)), rf"positions has shape \(3, 16\); .*; reshape\(-1, {N}, 2\)\?"),
         (np.ones((0, N, 2)), "positions has shape"),
         (broken(np.nan), r"positions\[2, 5, 1\] is nan"),
         (broken(np.inf), r"positions\[2, 5, 1\] is inf"),

@@ -74,6 +74,34 @@ def test_bad_input_is_one_message_and_status_2(
     assert not (tmp_path / "run").exists()
 
 
+def test_messages_name_the_command_as_it_was_called_and_the_runs_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"runs/{name}/data").mkdir(parents=True)
+        (tmp_path / f"runs/{name}/data/dataset.h5").touch()
+    (tmp_path / "bin").symlink_to(ROOT / "bin")
+    monkeypatch.delenv("LJ_VAE_COMMAND", raising=False)
+
+    def said(*command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60).stderr
+
+    missing = "no data set in runs/equilibrated: runs/equilibrated does not exist; "
+    assert f"{missing}name a run with -o; here are runs/one, runs/two\n" in said("bin/lj-vae", "score", "mine.npy")
+    assert f"{missing}run `bin/lj-vae generate -o runs/equilibrated` first" in said("bin/lj-vae", "train")
+    assert "Usage: bin/lj-vae train" in said("bin/lj-vae", "train", "--nonsense")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    assert f"{missing}run `lj-vae generate -o runs/equilibrated` first" in said("lj-vae", "train")
+
+
+def test_sampling_says_the_density(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sampled_run(tmp_path / "run")
+    said = "sampling: 8 particles in a box of side 5 σ, density 0.32 σ⁻²; system.box_side=5.164 has the 0.3 σ⁻² of the"
+    assert said in capsys.readouterr().out
+    sampled_run(tmp_path / "same", "system.box_side=5.164")
+    assert "density 0.3 σ⁻²\n" in capsys.readouterr().out
+
+
 def test_a_key_that_is_new_orphans_nothing(tmp_path: Path) -> None:
     """What was made before a key existed is compared as if the key had its default."""
     path = sampled_run(tmp_path / "run")

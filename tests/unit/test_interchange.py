@@ -157,7 +157,7 @@ def test_many_chunks(tmp_path: Path) -> None:
     positions = np.random.default_rng(1).random((3000, N, 2), np.float32)
     for libver in ("earliest", "latest"):
         write_hdf5(tmp_path / "a.h5", positions, libver, chunks=(1, N, 2), compression="gzip", shuffle=True)
-        found = [one.positions for one in read_configurations(tmp_path / "a.h5", SIDE)]
+        found = [one.positions for one in read_configurations(tmp_path / "a.h5", N, SIDE)]
         assert np.array_equal(found, positions)
 
 
@@ -167,10 +167,10 @@ def test_what_a_refused_file_is_told_to_do_works(
     positions = columns(sampled / "data" / "dataset.h5")["positions"]
     write_hdf5(tmp_path / "old.h5", positions, compression="lzf")
     with pytest.raises(UserError) as raised:
-        next(read_configurations(tmp_path / "old.h5", SIDE))
+        next(read_configurations(tmp_path / "old.h5", N, SIDE))
     monkeypatch.chdir(tmp_path)
     exec(str(raised.value).split("copy it with h5py: ")[1], {"h5py": h5py})
-    found = [one.positions for one in read_configurations(tmp_path / "new.h5", SIDE)]
+    found = [one.positions for one in read_configurations(tmp_path / "new.h5", N, SIDE)]
     assert np.array_equal(found, positions)
 
 
@@ -212,7 +212,7 @@ def test_a_run_goes_on_from_imported_data(tmp_path: Path, files: tuple[Path, ...
 
 def test_imported_data_is_never_sampled(tmp_path: Path, lj_vae: Callable) -> None:
     done = lj_vae("generate", "-o", tmp_path / "run", "-s", "sampling.protocol=imported")
-    assert done.returncode == 2 and "run `lj-vae import" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "bin/lj-vae import -o" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "run" / "data" / "dataset.h5").exists()
 
 

@@ -3,6 +3,9 @@
 import csv
 import io
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +55,10 @@ PACKED = {"compression": "gzip", "shuffle": True}
 WRITE: dict[str, Callable[[Path, np.ndarray], None]] = {
     "a.npy": np.save,
     "fortran.npy": lambda path, positions: np.save(path, np.asfortranarray(positions)),
+    "flat.npy": lambda path, positions: np.save(path, positions.reshape(ROWS, -1)),
+    "flat_fortran.npy": lambda path, positions: np.save(path, np.asfortranarray(positions.reshape(ROWS, -1))),
+    "flat.npz": lambda path, positions: np.savez(path, positions=positions.reshape(ROWS, -1)),
+    "flat.h5": lambda path, positions: write_hdf5(path, positions.reshape(ROWS, -1)),
     "a.npz": lambda path, positions: np.savez_compressed(path, positions=positions),
     "a.h5": write_hdf5,
     "big_endian.h5": lambda path, positions: write_hdf5(path, positions.astype(">f8")),
@@ -90,7 +97,8 @@ def test_what_is_odd_is_found(trained: Path, mine: np.ndarray, tmp_path: Path, c
     assert set(rows[-1]["odd_particles"].split()) >= {"3", "5"}
     shown = capsys.readouterr().out
     assert "p < 0.01: 0 configurations; 0.12 expected by chance" in shown
-    assert "no p-value can be below 0.077: there are 12 normal configurations" in shown
+    assert "smallest possible p: 0.077, from 12 calibration configurations" in shown
+    assert "neighbours of a moved one may be among them" in shown
     first = next(line for line in shown.splitlines() if line.startswith("     1  "))
     assert first.split()[2] == str(ROWS - 1) and "3" in first.split()[5:]
 
@@ -198,12 +206,21 @@ def test_a_run_with_the_data_of_another(trained: Path, mine: np.ndarray, tmp_pat
 
 
 def test_what_is_learned_is_kept(
-    trained: Path, mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.save(tmp_path / "mine.npy", mine)
+    for part in ("learned", "conditional", "scores"):
+        shutil.rmtree(trained / "evaluation" / part, ignore_errors=True)
+    capsys.readouterr()
     first = scored(trained, tmp_path / "mine.npy", to=tmp_path / "1.csv")
+    said = capsys.readouterr().out.splitlines()
+    begins = ("learning what scores need, once", "learning the pair potential: ", "learning the scores: 100 %")
+    assert [line for line in said if line.startswith("learning")] == [
+        line for start in begins for line in said if line.startswith(start)
+    ] and sum(line.startswith(begins) for line in said) == 3
     monkeypatch.setattr("lj_vae_hpc.evaluation.scoring.collect", None)  # would learn it again
     assert scored(trained, tmp_path / "mine.npy", to=tmp_path / "2.csv") == first
+    assert "learning" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -213,11 +230,12 @@ def test_what_is_learned_is_kept(
         ("a.npy", lambda path, r: np.save(path, np.where(r == r[4, 2], np.nan, r)), "row 4: a coordinate is not"),
         ("a.npy", lambda path, r: np.save(path, r + 0.5), r"row \d+: particle \d .* outside the box \[0, 5\]"),
         ("a.npy", lambda path, r: np.save(path, r.astype(complex)), "holds complex128, not numbers"),
-        ("a.npy", lambda path, r: np.save(path, r.reshape(-1)), r"has shape \(192,\), expected \(n, N, 2\)"),
+        ("a.npy", lambda path, r: np.save(path, r.reshape(-1)), r"has shape \(192,\), expected \(n, N, 2\) or "),
+        ("a.npy", lambda path, r: np.save(path, r[:, :3, 0]), r"has shape \(12, 3\), expected \(n, N, 2\)"),
         ("a.npz", lambda path, r: np.savez(path, x=r), "no array positions, only: x; accepted are"),
         ("a.npz", lambda path, r: path.write_text("mine"), "a.npz is not a NumPy archive, or is damaged; accepted are"),
         ("a.h5", lambda path, r: path.write_text("mine"), "a.h5 is not HDF5, or is damaged; accepted are"),
-        ("a.h5", lambda path, r: write_hdf5(path, r[..., 0]), r"positions has shape \(12, 8\), expected \(n, N, 2\)"),
+        ("a.h5", lambda path, r: write_hdf5(path, r[:, 0]), r"positions has shape \(12, 2\), expected \(n, N, 2\) or"),
         ("a.h5", lambda path, r: write_hdf5(path, r.astype("S4")), "positions holds .S4, not numbers"),
         ("a.h5", lambda path, r: h5py.File(path, "w").create_group("x"), "no data set positions, only: x; accepted"),
         ("a.h5", lambda path, r: write_hdf5(path, r, compression="lzf"), "is packed by lzf, .* copy it with h5py"),
@@ -242,6 +260,23 @@ def test_files_that_are_refused(
         scored(trained, tmp_path / name, to=tmp_path / "scores.csv")
     assert str(raised.value).startswith(str(tmp_path / name)) and "delete" not in str(raised.value)
     assert not (tmp_path / "scores.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "words"),
+    [
+        ("x0,y0,x1,y1", slice(None), "line 1 looks like a header: delete it or begin it with #.*one particle per line"),
+        ("# made today\nframe particle x y", slice(4), "line 2 looks like a header"),
+        ("# x y", slice(2), "row 0, line 2: it has 1 particles, .* is 8; one particle per line is not read"),
+        ("# frame x y", slice(3), "row 0, line 2: 3 numbers, x and y do not pair up; one particle per line is"),
+    ],
+)  # fmt: skip
+def test_tables_with_a_header_or_a_particle_per_line(
+    trained: Path, mine: np.ndarray, tmp_path: Path, header: str, row: slice, words: str
+) -> None:
+    np.savetxt(tmp_path / "a.csv", mine.reshape(ROWS, -1)[:, row], delimiter=",", header=header, comments="")
+    with pytest.raises(UserError, match=f"a.csv, {words}"):
+        scored(trained, tmp_path / "a.csv", to=tmp_path / "scores.csv")
 
 
 def test_nothing_is_overwritten_unasked(trained: Path, mine: np.ndarray, tmp_path: Path, lj_vae: Callable) -> None:
@@ -271,10 +306,36 @@ def test_a_device_is_no_target_of_an_export(trained: Path) -> None:
     assert not Path("/dev/null.xyz").exists()
 
 
+def test_input_is_refused_before_torch_is_loaded(
+    trained: Path, mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "few.npy", mine[:, :7])
+    (tmp_path / "a.csv").write_text("mine")
+    (tmp_path / "a.html").write_text("mine")
+    np.save(tmp_path / "mine.npy", mine)
+    code = (
+        "import sys; from lj_vae_hpc.cli import cli; from lj_vae_hpc.parallel.world import World\n"
+        "try: cli.main(sys.argv[1:], standalone_mode=False, obj=World())\n"
+        "except Exception as error: print(error, 'torch' in sys.modules)"
+    )
+    to, folder = tmp_path / "scores.csv", str(trained)
+    for arguments, message in (
+        (("score", tmp_path / "none.npy", "-o", folder, "--to", to), "none.npy does not exist"),
+        (("score", tmp_path / "few.npy", "-o", folder), "row 0: it has 7 particles"),
+        (("score", tmp_path / "mine.npy", "-o", folder, "--to", tmp_path / "a.csv"), "a.csv exists"),
+        (("compare", folder, "--to", tmp_path / "a.html"), "a.html exists"),
+        (("compare", folder, tmp_path, "--to", tmp_path / "b.html"), "holds no run with a data set"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True, timeout=60
+        )
+        assert message in done.stdout and done.stdout.endswith("False\n"), done.stdout
+
+
 def test_messages_of_a_run_without_model_and_of_odd_names(tmp_path: Path, mine: np.ndarray, lj_vae: Callable) -> None:
     np.save(tmp_path / "mine.npy", mine)
     run = sampled_run(tmp_path / "run")
     done = lj_vae("score", tmp_path / "mine.npy", "-o", run)
-    assert done.returncode == 2 and "run `lj-vae train" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "bin/lj-vae train` first" in done.stderr and done.stderr.count("\n") == 1
     done = lj_vae("score", f"{tmp_path}/a\nb.npy", "-o", run)
     assert done.returncode == 2 and "line feeds" in done.stderr and "Traceback" not in done.stderr

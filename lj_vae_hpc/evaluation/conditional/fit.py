@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lj_vae_hpc.evaluation.conditional.kernels import hat_functions
 from lj_vae_hpc.evaluation.conditional.model import RANGE, SPACING, ConditionalModel
 from lj_vae_hpc.evaluation.sources import Source, batches, pieces
+from lj_vae_hpc.progress import Progress
 
 if TYPE_CHECKING:
     from lj_vae_hpc.parallel.world import World
@@ -53,18 +54,20 @@ def fit_conditional(world: "World", training: Source, gammas: Sequence[float], b
     prior[KNOTS - 1, KNOTS - 1] += 1e6  # the pair function ends at 0
     prior += 1e-6 * np.eye(size)
     found = np.zeros(size)
-    loss, gradient, hessian = _sums(world, examples, found, prior)
-    for _ in range(STEPS):
-        step = -np.linalg.solve(hessian, gradient)
-        before = loss
-        for shortening in range(12):
-            trial = found + step * 0.5**shortening
-            loss, gradient, hessian = _sums(world, examples, trial, prior)
-            if loss <= before:
+    with Progress("learning the pair potential", None, "Newton steps", world.is_root) as progress:
+        loss, gradient, hessian = _sums(world, examples, found, prior)
+        for _ in range(STEPS):
+            step = -np.linalg.solve(hessian, gradient)
+            before = loss
+            for shortening in range(12):
+                trial = found + step * 0.5**shortening
+                loss, gradient, hessian = _sums(world, examples, trial, prior)
+                if loss <= before:
+                    break
+            found = trial
+            progress.advance(1)
+            if before - loss <= TOLERANCE * abs(before):
                 break
-        found = trial
-        if before - loss <= TOLERANCE * abs(before):
-            break
     errors = np.sqrt(np.diag(np.linalg.inv(hessian)))
     return ConditionalModel(found[:KNOTS], errors[:KNOTS], gammas, found[KNOTS:], errors[KNOTS:], box_side)
 

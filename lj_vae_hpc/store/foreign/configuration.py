@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 ACCEPTED = (
-    "accepted are a dataset.h5 of lj-vae, .npz or HDF5 with an array `positions` (n, N, 2), .npy (n, N, 2), .xyz, "
-    ".gsd, and text with one configuration per line, x1 y1 x2 y2 ..."
+    "accepted are a dataset.h5 of lj-vae, .npz or HDF5 with an array `positions`, and .npy, of shape (n, N, 2) or "
+    "(n, 2N), .xyz, .gsd, and text with one configuration per line, x1 y1 x2 y2 ..."
 )
+SHAPES = "(n, N, 2) or (n, 2N), x1 y1 x2 y2 ..."
 
 
 class Configuration(NamedTuple):
@@ -30,12 +31,20 @@ class Configuration(NamedTuple):
     in_corner: bool = False
 
 
+def configuration_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """(N, 2) of configurations in an array of one of SHAPES; None of another. (n, 2) is none: N would be 1, or n."""
+    if len(shape) == 2 and shape[1] % 2 == 0 and shape[1] > 2:
+        return shape[1] // 2, 2
+    return shape[1:] if len(shape) == 3 else None
+
+
 def find_problem(configuration: Configuration, n_particles: int, box_side: float) -> str | None:
     """Why a configuration is not one of N particles in a box of side L, in σ, with the origin in a corner; or None."""
     r, side = configuration.positions, configuration.box_side
     if r.shape != (n_particles, 2):
         if r.ndim == 2 and r.shape[1] == 2:
-            return f"it has {len(r)} particles, system.n_particles is {n_particles}"
+            hint = "; one particle per line is not read, only one configuration per line" * (len(r) <= 2)
+            return f"it has {len(r)} particles, system.n_particles is {n_particles}{hint}"
         return f"positions have shape {r.shape}, not ({n_particles}, 2); system.n_particles is {n_particles}"
     if not np.isfinite(r).all():
         return "a coordinate is not finite"

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import check_regular
-from lj_vae_hpc.store.foreign.configuration import ACCEPTED, Configuration
+from lj_vae_hpc.store.foreign.configuration import ACCEPTED, Configuration, find_problem
 from lj_vae_hpc.store.foreign.gsd import read_gsd
 from lj_vae_hpc.store.foreign.hdf5 import read_hdf5
 from lj_vae_hpc.store.foreign.npy import read_npy, read_npz
@@ -52,21 +52,24 @@ FORMATS = {
 """By the suffix of their files."""
 
 
-def read_configurations(path: Path, box_side: float, center: bool = False) -> Iterator[Configuration]:
+def read_configurations(path: Path, n_particles: int, box_side: float, center: bool = False) -> Iterator[Configuration]:
     """Reads a file one configuration at a time; its first bytes, and else its suffix, say what it is.
 
-    Text holds a configuration per line, x1 y1 x2 y2 ... in σ, separated by blanks or commas; lines that begin with #
-    are comments. A NumPy archive or an HDF5 file holds `positions` (n, N, 2), and maybe `gamma` and `box_side`, (n,) or
-    one number; a NumPy array is the positions. Frames of extended XYZ may have a `gamma` and a lattice. GSD has its box
-    centred on the origin, and maybe log/gamma; its origin is moved to the corner.
+    All are of N particles in a box of side L with the origin in a corner. Text holds a configuration per line, x1 y1 x2
+    y2 ... in σ, separated by blanks or commas; lines that begin with # are comments. A NumPy archive or an HDF5 file
+    holds `positions`, (n, N, 2) or (n, 2N), and maybe `gamma` and `box_side`, (n,) or one number; a NumPy array is the
+    positions. Frames of extended XYZ may have a `gamma` and a lattice. GSD has its box centred on the origin, and maybe
+    log/gamma; its origin is moved to the corner.
 
     Args:
         path: the file; `-` is the standard input.
+        n_particles: N.
         box_side: L, in σ.
         center: whether coordinates lie in [-L/2, L/2] and are moved to [0, L].
 
     Raises:
-        UserError: a missing, damaged or empty file, or one of another kind, with the row.
+        UserError: a missing, damaged or empty file, one of another kind, or one that holds a configuration of another
+            system, with the row.
     """
     row, kind = 0, "a file of configurations"
     try:
@@ -75,7 +78,11 @@ def read_configurations(path: Path, box_side: float, center: bool = False) -> It
             for configuration in FORMATS[suffix].read(file, path, box_side):
                 row += 1
                 shift = 0.0 if configuration.in_corner or not center else box_side / 2
-                yield configuration._replace(positions=configuration.positions + shift) if shift else configuration
+                if shift:
+                    configuration = configuration._replace(positions=configuration.positions + shift)
+                if problem := find_problem(configuration, n_particles, box_side):
+                    raise UserError(f"{path}, {configuration.place}: {problem}")
+                yield configuration
     except UserError:
         raise
     except Exception as error:  # the libraries raise anything where a file is damaged

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.store.foreign.configuration import ACCEPTED, Configuration
+from lj_vae_hpc.store.foreign.configuration import ACCEPTED, SHAPES, Configuration, configuration_shape
 from lj_vae_hpc.store.plain import PlainFile
 from lj_vae_hpc.store.reader import BYTES_AT_ONCE, ROWS_AT_ONCE, Dataset
 from lj_vae_hpc.store.structure import Damaged
@@ -35,9 +35,10 @@ def _rows(data: PlainFile, path: Path) -> Iterator[Configuration]:
     if "positions" not in data.arrays:
         raise UserError(f"{path} has no data set positions, only: {', '.join(data.names):.200}; {ACCEPTED}")
     shape = data.arrays["positions"].shape
+    each = configuration_shape(shape)
     for name, array in data.arrays.items():
-        expected = "(n, N, 2)" if name == "positions" else f"one number or {shape[:1]}"
-        if not (len(shape) == 3 if name == "positions" else array.shape in ((), shape[:1])):
+        expected = SHAPES if name == "positions" else f"one number or {shape[:1]}"
+        if not (each if name == "positions" else array.shape in ((), shape[:1])):
             raise UserError(f"{path}: {name} has shape {array.shape}, expected {expected}")
         if array.dtype.kind not in "fiu":
             raise UserError(f"{path}: {name} holds {array.dtype}, not numbers")
@@ -50,4 +51,6 @@ def _rows(data: PlainFile, path: Path) -> Iterator[Configuration]:
         }
         for k, row in enumerate(rows):
             known = {name: float(columns[name][k]) for name in columns.keys() - {"positions"}}
-            yield Configuration(f"row {row}", columns["positions"][k], known.get("gamma"), known.get("box_side"))
+            yield Configuration(
+                f"row {row}", columns["positions"][k].reshape(each), known.get("gamma"), known.get("box_side")
+            )

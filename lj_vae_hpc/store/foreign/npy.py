@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.store.foreign.configuration import ACCEPTED, Configuration
+from lj_vae_hpc.store.foreign.configuration import ACCEPTED, SHAPES, Configuration, configuration_shape
 
 
 def read_npy(file: Path, path: Path, box_side: float) -> Iterator[Configuration]:
-    """The rows of an array (n, N, 2)."""
+    """The rows of an array (n, N, 2) or (n, 2N)."""
     with file.open("rb") as stream:
         array = _Stored(stream, file.stat().st_size, f"{path}")
         for row, positions in enumerate(array.configurations()):
@@ -22,7 +22,7 @@ def read_npy(file: Path, path: Path, box_side: float) -> Iterator[Configuration]
 
 
 def read_npz(file: Path, path: Path, box_side: float) -> Iterator[Configuration]:
-    """The rows of `positions` (n, N, 2), with `gamma` and `box_side` where the archive has them."""
+    """The rows of `positions` (n, N, 2) or (n, 2N), with `gamma` and `box_side` where the archive has them."""
     with zipfile.ZipFile(file) as archive:
         sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
         if "positions" not in sizes:
@@ -75,14 +75,14 @@ class _Stored:
 
     def configurations(self) -> Iterator[NDArray[Any]]:
         """One after the other; a single one may stand without its axis."""
+        shape = configuration_shape(self.shape)
         if len(self.shape) == 2 and self.shape[1] == 2:
             yield self.all()
-        elif len(self.shape) != 3:
-            raise UserError(f"{self._name} has shape {self.shape}, expected (n, N, 2)")
+        elif shape is None:
+            raise UserError(f"{self._name} has shape {self.shape}, expected {SHAPES}")
         elif self._columns_first:
-            yield from self.all()
+            yield from self.all().reshape(-1, *shape)
         else:
-            shape = self.shape[1:]
             for _ in range(self.shape[0]):
                 yield np.frombuffer(self._take(prod(shape) * self._dtype.itemsize), self._dtype).reshape(shape)
 

@@ -17,11 +17,24 @@ def lines_of(file: IO[bytes]) -> Iterator[bytes]:
     return iter(lambda: file.readline(LONGEST_LINE), b"")
 
 
+def _words(line: bytes) -> list[str]:
+    return line.decode(errors="replace").replace(",", " ").split()
+
+
+def _is_numbers(line: bytes) -> bool:
+    """Whether there are words in a line, all of them numbers."""
+    words = _words(line)
+    try:
+        return bool(words) and np.array(words, dtype=np.float64).size > 0
+    except ValueError:
+        return False
+
+
 def read_text(lines: Iterator[bytes], path: Path, box_side: float) -> Iterator[Configuration]:
     """The lines; those that begin with # are comments."""
     row = 0
     for number, line in enumerate(lines, 1):
-        words = line.decode(errors="replace").replace(",", " ").split()
+        words = _words(line)
         if not words or words[0].startswith("#"):
             continue
         if len(line) >= LONGEST_LINE:
@@ -29,11 +42,17 @@ def read_text(lines: Iterator[bytes], path: Path, box_side: float) -> Iterator[C
         try:
             numbers = np.array(words, dtype=np.float64)
         except ValueError as error:
+            if not row and _is_numbers(next(lines, b"")):
+                raise UserError(
+                    f"{path}, line {number} looks like a header: delete it or begin it with #. Every other line is one "
+                    "configuration, x1 y1 x2 y2 ...; one particle per line is not read"
+                ) from None
             other = "" if row else f"; {ACCEPTED}"
             raise UserError(
                 f"{path}, row {row}, line {number}: {error!s:.100}; expected numbers x1 y1 x2 y2 ...{other}"
             ) from None
         if len(numbers) % 2:
-            raise UserError(f"{path}, row {row}, line {number}: {len(numbers)} numbers, x and y do not pair up")
+            hint = "; one particle per line is not read, only one configuration per line" * (len(numbers) < 6)
+            raise UserError(f"{path}, row {row}, line {number}: {len(numbers)} numbers, x and y do not pair up{hint}")
         yield Configuration(f"row {row}, line {number}", numbers.reshape(-1, 2))
         row += 1
