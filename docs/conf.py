@@ -4,7 +4,7 @@ from lj_vae_hpc import __version__
 
 project = "lj_vae_hpc"
 release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["*.py"]
 html_theme = "furo"
 html_title = f"lj_vae_hpc {__version__}"

@@ -11,3 +11,13 @@ Positions are (n, N, 2) in σ everywhere, x to the right and y up, with the orig
 The particles of a configuration may be in any order. A run is only read, except that what scoring learns is kept in
 RUN_DIR/evaluation where that can be written. MPI is not started.
 """
+
+from importlib import import_module
+from types import ModuleType
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`run`, `model` and `suite`, loaded where they are used."""
+    if name in ("run", "model", "suite"):
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

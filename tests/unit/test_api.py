@@ -61,6 +61,10 @@ def test_importing_loads_nothing_and_opening_no_torch(folder: Path) -> None:
     assert python(f"import sys, lj_vae_hpc; {loaded}").split() == []
     opened = python(f"import sys, lj_vae_hpc; lj_vae_hpc.open_run(sys.argv[1]).energy.mean(); {loaded}", folder).split()
     assert not {"torch", "numba", "mpi4py.MPI"} & set(opened)
+    documented = "lj_vae_hpc.api.run.Run, lj_vae_hpc.api.model.Model, lj_vae_hpc.errors.UserError"
+    assert python(f"import lj_vae_hpc; print(*(one.__name__ for one in ({documented})))").split() == [
+        "Run", "Model", "UserError",
+    ]  # fmt: skip
     assert set(lj_vae_hpc.__all__) == {"open_run", "__version__"}
 
 
