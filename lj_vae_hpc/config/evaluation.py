@@ -109,7 +109,7 @@ class Evaluation(Section):
         Claim(claimed=0.4, true=0.55), Claim(claimed=0.7, true=0.55), Claim(claimed=0.1, true=0.25),
         Claim(claimed=0.4, true=0.25), Claim(claimed=1.0, true=1.3),
     )  # fmt: skip
-    """Suites of configurations that claim a wrong γ, each told from those that are of the claimed γ."""
+    """Suites of configurations that claim a wrong γ. Normal for each are the test configurations of the claimed γ."""
     fluids: dict[SuiteName, Fluid] = {  # noqa: RUF012, pydantic copies it
         "soft": Fluid(potential="soft"),
         "wca": Fluid(potential="wca"),

@@ -6,7 +6,7 @@ from typing import Any
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.training import Training
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import COMMAND, UserError
 
 DATA: dict[str, Any] = {"seed": True, "system": True, "sampling": True}
 MODEL: dict[str, Any] = {"seed": True, "representation": True, "model": True, "objective": True, "training": True}
@@ -58,7 +58,7 @@ def check_same_data(path: Path, stored: Sampling, sampling: Sampling) -> None:
         theirs, new = (" and ".join(texts) for texts in zip(*others, strict=True))
         raise UserError(
             f"the data set in {path} has {theirs}, and all of it is used: leave out {new}. To change the data set, run "
-            f"`lj-vae generate -o {path}` with the new values: it samples only what is missing, and keeps in "
+            f"`{COMMAND} generate -o {path}` with the new values: it samples only what is missing, and keeps in "
             f"{path}/data/ensembles what it takes out"
         )
 
