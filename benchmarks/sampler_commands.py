@@ -62,7 +62,7 @@ def campaign() -> None:
                 [sys.executable, "-c", FIRST_MOVES, str(time.time()), *arguments], capture_output=True, text=True,
                 check=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
             )  # fmt: skip
-            seconds.append(float(done.stdout))
+            seconds.append(float(done.stdout.splitlines()[-1]))
         print(
             f"second start: {statistics.median(seconds):.2f} s until `lj-vae generate` has made its first trial moves "
             f"(from {min(seconds):.2f} to {max(seconds):.2f})"
