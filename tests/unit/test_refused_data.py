@@ -89,8 +89,9 @@ def test_files_that_are_refused(
 @pytest.mark.parametrize(
     ("header", "row", "words"),
     [
-        ("x0,y0,x1,y1", slice(None), "line 1 looks like a header: delete it or begin it with #.*one particle per line"),
+        ("x0,y0,x1,y1", slice(None), "line 1 looks like a header: begin it with #, or leave it out.*one particle per"),
         ("# made today\nframe particle x y", slice(4), "line 2 looks like a header"),
+        ("0.1 0.2 0.3 O.4", slice(None), "row 0, line 1: could not convert string to float: 'O.4'"),
         ("# x y", slice(2), "row 0, line 2: it has 1 particles, .* is 8; one particle per line is not read"),
         ("# frame x y", slice(3), "row 0, line 2: 3 numbers, x and y do not pair up; one particle per line is"),
     ],

@@ -21,13 +21,12 @@ def _words(line: bytes) -> list[str]:
     return line.decode(errors="replace").replace(",", " ").split()
 
 
-def _is_numbers(line: bytes) -> bool:
-    """Whether there are words in a line, all of them numbers."""
-    words = _words(line)
+def _is_number(word: str) -> bool:
     try:
-        return bool(words) and np.array(words, dtype=np.float64).size > 0
+        float(word)
     except ValueError:
         return False
+    return True
 
 
 def read_text(lines: Iterator[bytes], path: Path, box_side: float) -> Iterator[Configuration]:
@@ -42,10 +41,11 @@ def read_text(lines: Iterator[bytes], path: Path, box_side: float) -> Iterator[C
         try:
             numbers = np.array(words, dtype=np.float64)
         except ValueError as error:
-            if not row and _is_numbers(next(lines, b"")):
+            below = _words(next(lines, b""))
+            if not row and below and all(map(_is_number, below)) and not any(map(_is_number, words)):
                 raise UserError(
-                    f"{path}, line {number} looks like a header: delete it or begin it with #. Every other line is one "
-                    "configuration, x1 y1 x2 y2 ...; one particle per line is not read"
+                    f"{path}, line {number} looks like a header: begin it with #, or leave it out. Every other line is "
+                    "one configuration, x1 y1 x2 y2 ...; one particle per line is not read"
                 ) from None
             other = "" if row else f"; {ACCEPTED}"
             raise UserError(
