@@ -65,7 +65,7 @@ class Sampling(Section):
     """Keys that may change at any time: they change no configuration that is there."""
 
     protocol: Literal["equilibrated", "reference", "imported"] = "equilibrated"
-    """equilibrated: the first 512 chains of each γ, its pilot, prove the burn-in with a tuned step. reference: the
+    """equilibrated: the first 256 chains of each γ, its pilot, prove the burn-in with a tuned step. reference: the
     published protocol, which keeps its step and does not ask whether equilibrium is reached. imported: set by
     `lj-vae import`; the anomaly suites are then sampled as under `equilibrated`."""
     gammas: Gammas = (0.1, 0.4, 0.7, 1.0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 OBSERVABLES = ("energy", "height", "close_pairs")
 """U in ε, Σy in σ, number of pairs closer than 1.5 σ."""
 
-CHAINS = 512  # of a pilot; those of even number start from uniform positions, the others from the lattice
+CHAINS = 256  # of a pilot; those of even number start from uniform positions, the others from the lattice
 SUPERCHAINS = 8  # of each start, for R-hat
 TRACE_POINTS = 128
 RHAT_MAX = 1.01  # Vehtari, Gelman, Simpson, Carpenter and Bürkner, Bayesian Analysis 16, 667 (2021)
