@@ -9,6 +9,7 @@ from lj_vae_hpc.config.system import System
 from lj_vae_hpc.sampling.chains import Schedule
 from lj_vae_hpc.sampling.division import Task, batches, divide, divide_work
 from lj_vae_hpc.sampling.ensemble import Ensemble
+from lj_vae_hpc.sampling.equilibration import CHAINS
 
 
 def test_rows_are_divided_in_whole_chains() -> None:
@@ -20,12 +21,13 @@ def test_rows_are_divided_in_whole_chains() -> None:
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 7, 500])
 def test_work_is_divided_evenly_and_completely(ranks: int) -> None:
-    """Chains of the pilot are at their first sample already; here it has 512, and each chain gives 2."""
+    """Chains of the pilot are at their first sample already; each chain gives 2."""
     e = Ensemble(11, System(n_particles=12), 0.4, Sampling(samples_per_chain=2, segment_rows=100))
+    last = 2 * CHAINS
     usual, slow = Schedule(0.3, 30, 7), Schedule(0.3, 300, 7)
     tasks = [
-        Task(e, Path(), range(1000, 1040), usual),
-        Task(e, Path(), range(1040, 1060), slow),
+        Task(e, Path(), range(last - 24, last + 16), usual),
+        Task(e, Path(), range(last + 16, last + 36), slow),
         Task(e, Path(), range(0, 90), usual),
     ]
     assert [len(batch) for batch in batches(tasks)] == [2, 1]

@@ -11,6 +11,7 @@ from lj_vae_hpc.config.load import load
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling import production
+from lj_vae_hpc.sampling.equilibration import CHAINS
 from lj_vae_hpc.stages.generate import generate
 from tests.conftest import TINY
 
@@ -134,13 +135,13 @@ def test_the_chains_of_the_pilot_are_the_first_ones(samples: int, tmp_path: Path
     """Grown from a few of them to more than all of them, the data set is the one made at once."""
     settings = (f"sampling.samples_per_chain={samples}", "sampling.gammas=[1.0]", "sampling.segment_rows=400")
     make(tmp_path / "grown", f"sampling.configurations={20 * samples}", *settings)
-    path = make(tmp_path / "grown", f"sampling.configurations={540 * samples}", *settings)
-    at_once = make(tmp_path / "once", f"sampling.configurations={540 * samples}", *settings)
+    path = make(tmp_path / "grown", f"sampling.configurations={(CHAINS + 28) * samples}", *settings)
+    at_once = make(tmp_path / "once", f"sampling.configurations={(CHAINS + 28) * samples}", *settings)
     assert path.read_bytes() == at_once.read_bytes()
     with h5py.File(next(path.parent.glob("ensembles/*/pilot.h5"))) as pilot, h5py.File(path) as data:
         chains, first = len(pilot["positions"]), data["positions"][::samples]
         np.testing.assert_array_equal(first[:chains], pilot["positions"][:])
-        assert chains == 512 and len(np.unique(data["positions"][:], axis=0)) == 540 * samples
+        assert chains == CHAINS and len(np.unique(data["positions"][:], axis=0)) == (CHAINS + 28) * samples
         acceptance = data["acceptance"][: chains * samples : samples]
         np.testing.assert_allclose(acceptance, pilot["accepted"][:] / (8 * pilot["length"][()]), rtol=1e-6)
         energies = data["energy"][:]
