@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, kstest
 
-from lj_vae_hpc.evaluation.calibration import CLAIM, DEFAULT_SCORE
+from lj_vae_hpc.evaluation.calibration import CLAIM, DEFAULT_SCORE, MOST
 from lj_vae_hpc.evaluation.ceilings import NormalMixture
 from lj_vae_hpc.evaluation.metrics import auroc, detection_metrics, localisation
 from lj_vae_hpc.evaluation.observables import Columns
@@ -37,7 +37,7 @@ def summarize(suites: Sequence[Suite], results: Mapping[str, Columns], mixture: 
         "best_score_rule": "largest AUROC averaged over the suites that have it; descriptive, chosen after the fact",
         "mean_auroc": mean,
         "normal_configurations": len(normal["row"]),
-        "false_alarms": false_alarms(normal["p_value"]),
+        "false_alarms": false_alarms(normal["p_value"], min(len(results["calibration"]["row"]), MOST)),
         "log_z": {
             f"{gamma:g}": float(z - mixture.log_z[0]) for gamma, z in zip(mixture.gammas, mixture.log_z, strict=True)
         },
@@ -71,18 +71,23 @@ def is_score(name: str) -> bool:
     return name.startswith(DEFAULT_SCORE) or name.removesuffix("_two_sided") in score_classes()
 
 
-def false_alarms(p_value: NDArray[np.float64]) -> dict[str, Any]:
+def false_alarms(p_value: NDArray[np.float64], calibrated: int) -> dict[str, Any]:
     """How the p-values of the test split are distributed: shares below two bounds with intervals, and a KS test.
+
+    The test is that of two samples, the test and the calibration split, since both are random. Its statistic depends on
+    ranks alone, and the p-values are ranks among the calibration split.
 
     Args:
         p_value: (n,).
+        calibrated: configurations that the p-values are counted among.
     """
     shares = {}
     for bound in (0.01, 0.05):
         test = binomtest(int((p_value < bound).sum()), len(p_value), bound)
         interval = test.proportion_ci()
         shares[f"{bound:g}"] = {"share": float(test.statistic), "ci": [float(interval.low), float(interval.high)]}
-    return {"below": shares, "uniform_ks_p": float(kstest(p_value, "uniform").pvalue)}
+    ranks = np.arange(1, calibrated + 1) / (calibrated + 1)
+    return {"below": shares, "uniform_ks_p": float(kstest(p_value, ranks).pvalue)}
 
 
 def provenance(weights: Weights, left_out: dict[str, str], protocol: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from lj_vae_hpc.evaluation.conditional.physics import learned_physics
 from lj_vae_hpc.evaluation.kept import remove_outdated
 from lj_vae_hpc.evaluation.session import Session, open_sources
 from lj_vae_hpc.evaluation.sources import RunData
-from lj_vae_hpc.evaluation.splits import NORMAL
+from lj_vae_hpc.evaluation.splits import SPLITS
 from lj_vae_hpc.evaluation.studies.registry import chosen_studies
 from lj_vae_hpc.evaluation.study import run_studies
 from lj_vae_hpc.evaluation.suite_data import sample_suites, with_seed_of_data
@@ -84,7 +84,7 @@ def _accuracy(network: Network, config: RunConfig, data: RunData) -> Accuracy:
 
 def _sum_up(run: RunDir, suites: Sequence[Suite], mixture: NormalMixture, facts: dict[str, Any]) -> None:
     with Table(run.evaluation / "scores.h5", checked=False) as stored:
-        columns = {name: stored.group(name) for name in (NORMAL, *(suite.name for suite in suites))}
+        columns = {name: stored.group(name) for name in (*SPLITS, *(suite.name for suite in suites))}
         summary = summarize(suites, columns, mixture) | facts
     write_text(run.evaluation / "summary.json", json.dumps(summary, indent=1))
     print(table(summary), flush=True)

@@ -49,7 +49,7 @@ def test_p_values_of_4000_normal_configurations_are_uniform() -> None:
         assert kstest(found[name], np.arange(1, 4001) / 4001).pvalue > FALSE_ALARM, name
         # The threshold has an error of its own, so that the number below 1 % varies twice as much.
         assert binomtest(int((found[name] < 0.01).sum()) // 2, 2000, 0.01).pvalue > FALSE_ALARM, name
-    assert false_alarms(found["p_value"])["below"]["0.05"]["ci"][0] < 0.05
+    assert false_alarms(found["p_value"], 4000)["below"]["0.05"]["ci"][0] < 0.05
     # Without calibrating the combination again, as if the parts were independent, there are too many.
     as_if_independent = chi2.sf(2 * found["combined"], 2 * len(PARTS))
     assert kstest(as_if_independent, "uniform").pvalue < 1e-10
