@@ -53,7 +53,7 @@ def detection_metrics(normal: Floats, anomalous: Floats, paired: bool = False) -
     return {
         "auroc": area,
         "auroc_ci": list(interval),
-        "average_precision": float(average_precision_score(labels, scores)),
+        "average_precision": min(1.0, float(average_precision_score(labels, scores))),  # its sum may round upwards
         "fpr_at_95_tpr": float(false_positive[np.searchsorted(true_positive, 0.95)]),
     }
 

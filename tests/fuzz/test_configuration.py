@@ -51,7 +51,7 @@ SPECIAL = st.sampled_from([
 ])  # fmt: skip
 NAMES = st.text(max_size=8) | st.sampled_from([place[-1] for place in PLACES])
 VALUES = SPECIAL | st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_subnormal=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
     max_leaves=6,
 )

@@ -92,3 +92,9 @@ def test_perfect_separation_has_an_interval() -> None:
     assert (area, high) == (1.0, 1.0) and low == pytest.approx(1 - (1 - 0.025 ** (1 / 40)))
     assert auroc(np.arange(100.0, 140.0), np.arange(50.0))[0] == 0.0
     assert auroc(np.ones(20), np.ones(30)) == (0.5, (0.5, 0.5))
+
+
+def test_perfect_scores_have_an_average_precision_of_one() -> None:
+    """Not of 1 + 2e-16, as the sum over 43 configurations would give."""
+    scores = np.arange(1.0, 44.0)
+    assert detection_metrics(-scores, scores)["average_precision"] == 1.0
