@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.calibration import DEFAULT_SCORE, Calibration
+from lj_vae_hpc.evaluation.kept import SHARED
 from lj_vae_hpc.evaluation.observables import Arrays
 from lj_vae_hpc.evaluation.scores.displacement import ODD
 from lj_vae_hpc.evaluation.scoring import Advance, Scorer, Scoring
@@ -133,7 +135,14 @@ def _scratch(run: RunDir) -> Path | None:
     if os.access(folder if folder.exists() else run.path, os.W_OK | os.X_OK):
         return None
     scratch = Path(tempfile.mkdtemp(prefix="lj-vae-"))
-    for part in ("scores", "conditional", "learned"):
-        if (folder / part).exists():
-            shutil.copytree(folder / part, scratch / part)
+    try:
+        for part in SHARED:
+            (scratch / part).mkdir()
+            for file in (folder / part).glob("*.h5"):
+                shutil.copyfile(file, scratch / part / file.name)  # not its mode, which may be read-only
+    except BaseException as error:
+        shutil.rmtree(scratch)
+        if isinstance(error, OSError):
+            raise UserError(f"cannot copy {folder} to {scratch}: {error.strerror}; TMPDIR sets the folder") from None
+        raise
     return scratch

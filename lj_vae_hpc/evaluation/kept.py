@@ -12,11 +12,16 @@ import h5py
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.observables import Arrays
+from lj_vae_hpc.run.files import remove_unfinished
 from lj_vae_hpc.store.plain import PlainFile
 from lj_vae_hpc.store.segments import Together
 from lj_vae_hpc.store.structure import Damaged
 from lj_vae_hpc.store.tables import Layout, Piece, Table, write_table
 from lj_vae_hpc.store.writer import write_small_hdf5
+
+SHARED = ("scores", "conditional", "learned")
+"""Folders in RUN_DIR/evaluation in which `evaluate` and `score` keep files, also at the same time."""
+ABANDONED = 3600.0  # seconds after its last byte at which nobody writes a file any more
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,26 @@ def remove_outdated(folder: Path, weights: str) -> None:
     for path in folder.glob("*.h5"):
         if _facts(path).get("weights") != weights:
             path.unlink()
+
+
+def remove_leftovers(evaluation: Path) -> None:
+    """Removes what killed commands have left unfinished; only the holder of the run's lock calls this.
+
+    `score` takes no lock and may be writing what it learns.
+
+    Args:
+        evaluation: RUN_DIR/evaluation.
+
+    Raises:
+        UserError: no permission.
+    """
+    try:
+        remove_unfinished(evaluation, below=False)
+        remove_unfinished(evaluation / "suites")
+        for part in SHARED:
+            remove_unfinished(evaluation / part, seconds=ABANDONED)
+    except OSError as error:
+        raise UserError(f"cannot write {evaluation}: {error.strerror}") from None
 
 
 def _facts(path: Path) -> dict[str, Any]:

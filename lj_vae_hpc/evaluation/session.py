@@ -30,6 +30,7 @@ from lj_vae_hpc.evaluation.suite_data import suite_file
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.evaluation.weights import Weights
 from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.run.files import unfinished
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.production import together
 from lj_vae_hpc.store.reader import Dataset
@@ -265,13 +266,16 @@ def open_sources(
         config: its configuration.
         suites: the suites, sampled.
         data: the run's own configurations, which some suites are made from.
-        files: closes what is opened.
+        files: closes what is opened, and removes copies.
     """
     splits = dict(zip(SPLITS, (data.test, data.validation, data.calibration), strict=True))
     sources: dict[Suite, AnySource] = {split: splits[split.name] for split in Split.of(config)}
     for suite in suites:
         if suite.file:
-            copied = Copied(suite_file(run, suite).with_suffix(".bin"), config.system.n_particles)
+            path = world.on_root(partial(unfinished, suite_file(run, suite)))
+            copied = Copied(path, config.system.n_particles)
+            if world.is_root:
+                files.callback(path.unlink, missing_ok=True)
             world.on_root(partial(copied.copy, suite.file, config))
             sources[suite] = copied
         elif suite.ensembles:

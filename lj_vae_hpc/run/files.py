@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,10 +21,19 @@ def unfinished(path: Path) -> Path:
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Removes what killed runs have left unfinished anywhere below a folder, with what Open MPI puts beside it."""
-    for leftover in folder.glob("**/*.partial*"):
-        leftover.unlink()
+def remove_unfinished(folder: Path, below: bool = True, seconds: float = 0.0) -> None:
+    """Removes what killed runs have left unfinished in a folder, with what Open MPI puts beside it.
+
+    Args:
+        folder: links in it are not followed.
+        below: whether its folders are searched, too.
+        seconds: what was written to more recently stays, as others may be writing it.
+    """
+    newest = time.time() - seconds
+    for leftover in folder.glob("**/*.partial*" if below else "*.partial*"):
+        with suppress(FileNotFoundError):  # others may have finished it
+            if not seconds or leftover.lstat().st_mtime < newest:
+                leftover.unlink()
 
 
 def publish(partial: Path, path: Path) -> None:

@@ -11,7 +11,7 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.ceilings import NormalMixture
 from lj_vae_hpc.evaluation.checks import check_evaluation
 from lj_vae_hpc.evaluation.conditional.physics import learned_physics
-from lj_vae_hpc.evaluation.kept import remove_outdated
+from lj_vae_hpc.evaluation.kept import remove_leftovers, remove_outdated
 from lj_vae_hpc.evaluation.session import Session, open_sources
 from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.evaluation.splits import SPLITS
@@ -41,6 +41,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         Stopped: a signal or deadline came; what was sampled and scored is kept.
     """
     world.on_root(lambda: check_data(run, config, 1))
+    world.on_root(lambda: remove_leftovers(run.evaluation))
     network, weights = load_network(world, run, config)
     world.on_root(lambda: check_evaluation(run, config, weights.gammas))
     suites, left_out = suites_of(world.on_root(lambda: with_seed_of_data(run, config)), weights.gammas)

@@ -1,6 +1,10 @@
 """What suites are, and that only what is missing is computed."""
 
 import json
+import os
+import shutil
+import tempfile
+import time
 from pathlib import Path
 
 import h5py
@@ -120,10 +124,36 @@ def test_a_file_of_ones_own_is_a_suite(trained: Path, tmp_path: Path, capsys: py
     np.savez(tmp_path / "mine.npz", positions=positions)
     run = again(trained, f"evaluation.files={{mine: {tmp_path / 'mine.npz'}}}")
     assert json.loads((run.evaluation / "summary.json").read_text())["suites"]["mine"]["configurations"] == 20
+    assert not list((run.evaluation / "suites").glob("mine*")), "a copy of the file stays"
     np.savez(tmp_path / "mine.npz", positions=positions[:, :5])
     with pytest.raises(UserError, match=r"mine\.npz, row 0: it has 5 particles, system\.n_particles is 8"):
         again(trained, f"evaluation.files={{mine: {tmp_path / 'mine.npz'}}}")
     again(trained, "evaluation.files={}")
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no /dev/shm")
+def test_a_run_in_memory_takes_files_of_ones_own(trained: Path, tmp_path: Path) -> None:
+    with Dataset(trained / "data/dataset.h5") as data:
+        np.save(tmp_path / "mine.npy", data.read(range(20))["positions"])
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        shutil.copytree(trained, Path(folder) / "run")
+        run = again(Path(folder) / "run", f"evaluation.files={{mine: {tmp_path / 'mine.npy'}}}")
+        assert "mine" in json.loads((run.evaluation / "summary.json").read_text())["suites"]
+
+
+def test_what_killed_commands_left_is_removed(trained: Path) -> None:
+    """Except for what `score` may still be writing."""
+    evaluation = trained / "evaluation"
+    names = ("scores.h5", "suites/mine.h5", "scores/test.h5", "learned/training.h5", "conditional/model.h5")
+    left = [evaluation / f"{name}.0123abcd.partial" for name in names]
+    young = evaluation / "scores/test.h5.4567cdef.partial"
+    for path in (*left, young):
+        path.touch()
+    for path in left[2:]:
+        os.utime(path, (time.time() - 3700,) * 2)
+    again(trained)
+    assert list(evaluation.glob("**/*.partial*")) == [young]
+    young.unlink()
 
 
 def test_identity_is_by_value() -> None:

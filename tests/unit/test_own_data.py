@@ -2,7 +2,9 @@
 
 import csv
 import io
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.score import score
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.store.reader import Dataset
-from tests.conftest import sampled_run
+from tests.conftest import ROOT, sampled_run
 from tests.files import write_gsd, write_hdf5, write_text, write_xyz
 
 N, SIDE, ROWS = 8, 5.0, 12
@@ -217,3 +219,28 @@ def test_what_is_learned_is_kept(
     monkeypatch.setattr("lj_vae_hpc.evaluation.scoring.collect", None)  # would learn it again
     assert scored(trained, tmp_path / "mine.npy", to=tmp_path / "2.csv") == first
     assert "learning" not in capsys.readouterr().out
+
+
+MODES_HOLD = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+
+
+@pytest.mark.skipif(bool(MODES_HOLD) and not shutil.which("setpriv"), reason="modes do not hold root")
+def test_a_run_that_cannot_be_written(trained: Path, mine: np.ndarray, tmp_path: Path) -> None:
+    """What was learned there is used, what is missing is learned elsewhere, and nothing stays."""
+    np.save(tmp_path / "mine.npy", mine)
+    shutil.copytree(trained, tmp_path / "run")
+    wanted = scored(tmp_path / "run", tmp_path / "mine.npy", to=tmp_path / "wanted.csv")
+    next((tmp_path / "run/evaluation/scores").glob("calibration-*.h5")).unlink()
+    (tmp_path / "tmp").mkdir()
+    subprocess.run(["chmod", "-R", "a-w", tmp_path / "run"], check=True)
+    done = subprocess.run(
+        [*MODES_HOLD, ROOT / "bin/lj-vae", "score", "mine.npy", "-o", "run", "--to", "scores.csv"],
+        cwd=tmp_path, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+        capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    subprocess.run(["chmod", "-R", "u+w", tmp_path / "run"], check=True)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "scores.csv").open(newline="") as file:
+        assert [row | {"file": ""} for row in csv.DictReader(file)] == [row | {"file": ""} for row in wanted]
+    assert not list((tmp_path / "tmp").glob("lj-vae-*"))
+    assert not list((tmp_path / "run/evaluation/scores").glob("calibration-*.h5")), "modes did not hold"
