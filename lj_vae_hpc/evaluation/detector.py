@@ -143,6 +143,7 @@ def _scratch(run: RunDir) -> Path | None:
     except BaseException as error:
         shutil.rmtree(scratch)
         if isinstance(error, OSError):
-            raise UserError(f"cannot copy {folder} to {scratch}: {error.strerror}; TMPDIR sets the folder") from None
+            reason = f"{error.filename}: {error.strerror}"
+            raise UserError(f"cannot copy {folder} to {scratch.parent} (TMPDIR): {reason}") from None
         raise
     return scratch

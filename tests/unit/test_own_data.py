@@ -232,12 +232,21 @@ def test_a_run_that_cannot_be_written(trained: Path, mine: np.ndarray, tmp_path:
     wanted = scored(tmp_path / "run", tmp_path / "mine.npy", to=tmp_path / "wanted.csv")
     next((tmp_path / "run/evaluation/scores").glob("calibration-*.h5")).unlink()
     (tmp_path / "tmp").mkdir()
+    (tmp_path / "run/evaluation/scores/closed.h5").touch(0)
     subprocess.run(["chmod", "-R", "a-w", tmp_path / "run"], check=True)
-    done = subprocess.run(
-        [*MODES_HOLD, ROOT / "bin/lj-vae", "score", "mine.npy", "-o", "run", "--to", "scores.csv"],
-        cwd=tmp_path, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
-        capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
+
+    def command() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*MODES_HOLD, ROOT / "bin/lj-vae", "score", "mine.npy", "-o", "run", "--to", "scores.csv"],
+            cwd=tmp_path, env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+            capture_output=True, text=True, timeout=200, check=False,
+        )  # fmt: skip
+
+    refused = command()
+    assert refused.returncode == 2 and "closed.h5: Permission denied" in refused.stderr, refused.stderr
+    assert not list((tmp_path / "tmp").glob("lj-vae-*"))
+    (tmp_path / "run/evaluation/scores/closed.h5").chmod(0o444)
+    done = command()
     subprocess.run(["chmod", "-R", "u+w", tmp_path / "run"], check=True)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "scores.csv").open(newline="") as file:
