@@ -12,8 +12,9 @@ from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.evaluation.sources import AnySource, Given, RunData, checked_configurations, everything
 from lj_vae_hpc.evaluation.suite_data import suite_file, with_seed_of_data
 from lj_vae_hpc.evaluation.suites.base import Suite
-from lj_vae_hpc.evaluation.suites.registry import suites_of
+from lj_vae_hpc.evaluation.suites.registry import configurations_each, suites_of
 from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.sampling.production import holds
 from lj_vae_hpc.store.reader import Dataset
 
 
@@ -66,6 +67,6 @@ def _source(run: RunDir, config: RunConfig, trained: Sequence[float], suite: Sui
         data = files.enter_context(Dataset(run.dataset))
         return RunData.of(data, config, trained).test
     path = suite_file(run, suite)
-    if not path.exists():
+    if not holds(path, suite.ensembles, configurations_each(suite, config)):
         raise UserError(f"the suite {suite.name} is not sampled; run `{COMMAND} evaluate -o {run.path}` first")
     return everything(files.enter_context(Dataset(path)))

@@ -33,16 +33,16 @@ def run_studies(
     wanted = {study.name: json.loads(json.dumps(facts | {"version": study.version})) for study in studies}
     kept = {name: stored[name] for name, its in wanted.items() if stored.get(name, {}).get("facts") == its}
     missing = [study for study in studies if study.name not in kept]
-    ordered = list(wanted)
-    if not missing and list(stored) == ordered:
-        return stored
     if world.is_root and missing:
         names = ", ".join(study.name for study in missing)
         print(f"evaluation: studies of {names}; -s evaluation.studies=[] skips them", flush=True)
     if missing:
         kept |= _results(world, missing, prepare())
-    found = {name: kept[name] | {"facts": wanted[name]} for name in ordered}
-    world.on_root(lambda: write_text(path, json.dumps(found)))
+    # Others stay while they are still right, so that they can be asked for again.
+    others = {name: its for name, its in stored.items() if name not in wanted and _same(its.get("facts"), facts)}
+    found = {name: kept[name] | {"facts": wanted[name]} for name in wanted} | others
+    if found != stored:
+        world.on_root(lambda: write_text(path, json.dumps(found)))
     return found
 
 
@@ -63,6 +63,11 @@ def _results(world: "World", studies: Sequence[Study], context: Context) -> dict
         reason = reasons[study.name]
         found[study.name] = {"left_out": reason} if reason else own.pop("", own)
     return found
+
+
+def _same(stored: Any, facts: dict[str, Any]) -> bool:
+    """Whether a stored study follows from these facts."""
+    return isinstance(stored, dict) and json.loads(json.dumps(facts)).items() <= stored.items()
 
 
 def plain(value: Any) -> Any:

@@ -126,7 +126,7 @@ def _network_cells(one: Results) -> dict[str, Cell]:
         cells[NETWORK[name]] = Cell(f"{mean:.{digits}f} ± {error:.{digits}f}", mean)
     kinds = [found for gamma, found in one.studies.get("generation", {}).items() if gamma != "facts" and found]
     if kinds and "left_out" not in one.studies["generation"]:
-        started = [found["descended"] for found in kinds]
+        started = [found["aggregate"] for found in kinds]
         alike = sum(found["10"]["smallest_ks_p"] > ALIKE for found in started)
         apart = 100 * float(np.mean([found["0"]["no_overlap"] for found in started]))
         cells["generation"] = Cell(

@@ -9,6 +9,7 @@ from typing import Any
 
 from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.system import System
+from lj_vae_hpc.sampling.equilibration import CHAINS
 from lj_vae_hpc.sampling.streams import Stream, stream
 
 STEPS = {
@@ -77,7 +78,7 @@ class Ensemble:
     def pilot_identity(self) -> str:
         """Equal for two ensembles whose pilots are the same."""
         s = self.sampling
-        return json.dumps([self.identity, s.step, s.target_acceptance, s.long_every])
+        return json.dumps([self.identity, s.step, s.target_acceptance, s.long_every, CHAINS])
 
 
 def ensembles_of(seed: int, system: System, sampling: Sampling) -> tuple[Ensemble, ...]:

@@ -50,8 +50,8 @@ def describe_plan(
     lines += [
         f"with Slurm: {duration(wall)}{besides}, in jobs of {resources.ranks} ranks, "
         f"{f'at most {at_once}' if at_once else 'all'} at once, besides the time in the queue",
-        f"here: {duration(work / cores)}{besides}, by `{launcher}{COMMAND} scan run` on the {cores} cores of this "
-        "machine",
+        f"here: {duration(work / cores)}{besides}, by `{launcher}{COMMAND} scan run -o {campaign.path}` with the same "
+        f"-c on the {cores} cores of this machine",
     ]
     return "\n".join([*lines, *files_and_sizes(campaign), *costs.basis])
 

@@ -65,12 +65,12 @@ class Status:
     def _models(self) -> list[str]:
         """A line per model with its folder; then the folders that no model of this configuration uses."""
         named = [f"model {task.name}: {task.label}, {self.states[task.key]}" for task in self.campaign.models]
-        named += [
-            f"model {path.name}: {label}, not part of this configuration any more: in no table, and may be deleted"
+        unused = [
+            f"model {path.name}: {label}, not part of this configuration any more: in no table, and "
+            + ("still in use by a job" if holder(path) else "may be deleted")
             for path, label in self.campaign.obsolete_models()
         ]
-        more = [f"{len(named) - MOST_SHOWN} more models"] * (len(named) > MOST_SHOWN)
-        return named[:MOST_SHOWN] + more
+        return [*_first(named, "models"), *_first(unused, "models that are not part of it any more")]
 
     def _time_left(self) -> list[str]:
         """By what was measured in this campaign, on the cores that work now."""
@@ -128,3 +128,8 @@ class Status:
         if isinstance(task, SampleTask):
             return self._claimed[task.key]
         return holder(task.run.path) is not None
+
+
+def _first(lines: list[str], what: str) -> list[str]:
+    """The first lines of a list, and how many more there are."""
+    return lines[:MOST_SHOWN] + [f"{len(lines) - MOST_SHOWN} more {what}"] * (len(lines) > MOST_SHOWN)
