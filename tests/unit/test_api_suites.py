@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,14 @@ def test_suites_are_those_that_were_scored(folder: Path) -> None:
     assert (run.suite("gamma_3").gamma == 3.0).all() and (run.suite("claimed_0.1_true_0.5").gamma == 0.1).all()
     np.testing.assert_allclose(run.suite("own").positions, np.load(folder.parent / "own.npy"), rtol=1e-6)
     assert run.suite("corrupted").moved.sum(axis=1).max() > 0  # type: ignore[union-attr]
+
+
+def test_a_suite_of_another_definition_is_not_given(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run", symlinks=True)
+    config = tmp_path / "run/config.yaml"
+    config.write_text(config.read_text().replace("potential: soft", "potential: wca"))
+    with pytest.raises(UserError, match=r"suite soft is not sampled; run `.*lj-vae evaluate"):
+        lj_vae_hpc.open_run(tmp_path / "run").suite("soft")
 
 
 def test_suites_that_there_are_not(folder: Path) -> None:

@@ -201,7 +201,10 @@ def test_a_plan(tmp_path: Path) -> None:
     assert lines[4] == ["model", "2", "0", "5", "min", "20", "s", "2"]
     besides = "and the evaluation of 2 models, which is not timed yet"
     assert f"with Slurm: 44 s {besides}" in text and f"here: 3 min 40 s {besides}" in text
-    assert f"by `mpirun -n 2 lj-vae scan run -o {campaign.path}` with the same -c on the 2 cores" in text and "files: 40 segments" in text
+    assert (
+        f"by `mpirun -n 2 lj-vae scan run -o {campaign.path}` with the same -c on the 2 cores" in text
+        and "files: 40 segments" in text
+    )
     costs.__dict__["_trained"] = [(campaign.models[0], 200.0)]
     text = describe_plan(campaign, costs, Resources(10, 3600), at_once=1, minutes=0.5, cores=1)
     assert "here: 7 min 20 s, by `lj-vae scan run -o" in text and "training and evaluation: 1,000 conf" in text

@@ -155,6 +155,16 @@ def test_only_missing_studies_are_run(results: tuple[Path, dict], capsys: pytest
     assert after["latent"] == before["latent"]
 
 
+def test_studies_that_are_not_asked_for_stay_while_they_are_right(results: tuple[Path, dict]) -> None:
+    path, _ = results
+    run, before = RunDir(path), json.loads((path / "evaluation/studies.json").read_text())
+    evaluate(World(None), run, load(path / "config.yaml", ["evaluation.studies=[]"]))
+    assert json.loads((path / "evaluation/studies.json").read_text()) == before
+    # Another γ that was never trained is one more to generate: the studies of before are not right any more.
+    evaluate(World(None), run, load(path / "config.yaml", ["evaluation.studies=[]", "evaluation.unseen_gammas=[0.3]"]))
+    assert not json.loads((path / "evaluation/studies.json").read_text())
+
+
 def test_what_a_network_cannot_do_is_left_out_with_the_reason(tmp_path: Path) -> None:
     path = sampled_run(
         tmp_path / "run", "representation.kind=occupancy_grid", "representation.cells=5", "model.linear_path=false",
