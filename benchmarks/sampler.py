@@ -1,6 +1,6 @@
 """The sampler against a plain C++ loop, where its time goes, how it scales with N and ranks, and its memory.
 
-    python benchmarks/sampler.py [core|parts|scaling|ranks|campaign|growth|steps|moves] ...      all of them by default
+    python benchmarks/sampler.py [core|parts|scaling|ranks|campaign|growth|steps|moves|gpu] ...      all of them by default
 
 Everything that is compared is measured in turns in one run, so that both see the same machine; medians are printed.
 `core` compiles benchmarks/metropolis.cpp with g++ -O3 -march=native.
@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numba
 import numpy as np
 from commands import ROOT
-from numba import float32, uint32
+from numba import cuda, float32, uint32
 from sampler_commands import campaign, growth, ranks
 from sampler_moves import moves, steps
 
@@ -182,10 +182,23 @@ def scaling() -> None:
         print(f"{name}: a sweep costs N^{slope:.2f}; ns per trial move at N = {each}")
 
 
+def gpu() -> None:
+    """Trial moves per second of one core and of a GPU, by the number of chains."""
+    devices = [("cpu", 4096)]
+    if cuda.is_available():
+        devices += [("cuda", count) for count in (512, 4096, 10_000, 40_000, 200_000, 1_000_000)]
+    for device, count in devices:
+        k = np.arange(count)
+        chains = Chains(stream("a"), System(), np.full(count, GAMMA), np.full(count, 0.5), k, device, long_every=4)
+        chains.run(2)
+        rates = [rate(chains, 100, 100 * count * N) / 1e6 for _ in range(3)]
+        print(f"{device}, {count} chains: {statistics.median(rates):.0f} M trial moves/s")
+
+
 if __name__ == "__main__":
     everything = {
         "core": core, "parts": parts, "scaling": scaling, "ranks": ranks, "campaign": campaign, "growth": growth,
-        "steps": steps, "moves": moves,
+        "steps": steps, "moves": moves, "gpu": gpu,
     }  # fmt: skip
     chosen = sys.argv[1:] or list(everything)
     if unknown := set(chosen) - set(everything):
