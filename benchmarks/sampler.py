@@ -1,6 +1,6 @@
 """The sampler against a plain C++ loop, where its time goes, how it scales with N and ranks, and its memory.
 
-    python benchmarks/sampler.py [core|parts|scaling|ranks|campaign|growth|steps|moves|gpu] ...      all of them by default
+    python benchmarks/sampler.py [core|parts|scaling|ranks|campaign|growth|steps|moves|gpu] ...   all by default
 
 Everything that is compared is measured in turns in one run, so that both see the same machine; medians are printed.
 `core` compiles benchmarks/metropolis.cpp with g++ -O3 -march=native.
