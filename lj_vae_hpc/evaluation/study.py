@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.studies.base import Context, Study
+from lj_vae_hpc.evaluation.studies.registry import study_classes
 from lj_vae_hpc.progress import Steps
 from lj_vae_hpc.run.files import write_text
 
@@ -16,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def run_studies(
-    world: "World", path: Path, studies: Sequence[Study], prepare: Callable[[], Context], facts: dict[str, Any]
+    world: "World",
+    path: Path,
+    studies: Sequence[Study],
+    prepare: Callable[[], Context],
+    config: RunConfig,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     """The results of all studies by name, written to a file; only what is missing is computed.
 
@@ -27,20 +34,24 @@ def run_studies(
         path: studies.json.
         studies: what to run.
         prepare: makes what they use, the same on every rank; called only if something is missing.
+        config: the run's configuration.
         facts: what every study follows from, by value.
     """
     stored = world.on_root(lambda: _stored(path))
-    wanted = {study.name: json.loads(json.dumps(facts | {"version": study.version})) for study in studies}
-    kept = {name: stored[name] for name, its in wanted.items() if stored.get(name, {}).get("facts") == its}
+    right = {
+        name: json.loads(json.dumps(facts | {"version": kind.version} | kind().follows_from(config)))
+        for name, kind in study_classes().items()
+    }
+    # Those that are not asked for stay, too, so that they can be asked for again.
+    kept = {name: its for name, its in stored.items() if name in right and its.get("facts") == right[name]}
     missing = [study for study in studies if study.name not in kept]
     if world.is_root and missing:
         names = ", ".join(study.name for study in missing)
         print(f"evaluation: studies of {names}; -s evaluation.studies=[] skips them", flush=True)
     if missing:
         kept |= _results(world, missing, prepare())
-    # Others stay while they are still right, so that they can be asked for again.
-    others = {name: its for name, its in stored.items() if name not in wanted and _same(its.get("facts"), facts)}
-    found = {name: kept[name] | {"facts": wanted[name]} for name in wanted} | others
+    ordered = [name for name in dict.fromkeys([*(study.name for study in studies), *right]) if name in kept]
+    found = {name: kept[name] | {"facts": right[name]} for name in ordered}
     if found != stored:
         world.on_root(lambda: write_text(path, json.dumps(found)))
     return found
@@ -63,11 +74,6 @@ def _results(world: "World", studies: Sequence[Study], context: Context) -> dict
         reason = reasons[study.name]
         found[study.name] = {"left_out": reason} if reason else own.pop("", own)
     return found
-
-
-def _same(stored: Any, facts: dict[str, Any]) -> bool:
-    """Whether a stored study follows from these facts."""
-    return isinstance(stored, dict) and json.loads(json.dumps(facts)).items() <= stored.items()
 
 
 def plain(value: Any) -> Any:

@@ -60,10 +60,9 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         physics = learned_physics(session.conditional(), config.system)
         made_with = {
             "weights": weights.sha256, "splits": data.facts, "configurations": config.evaluation.configurations,
-            "unseen_gammas": list(config.evaluation.unseen_gammas),
         }  # fmt: skip
         path = run.evaluation / "studies.json"
-        run_studies(world, path, studies, lambda: session.context(run.evaluation / "suites"), made_with)
+        run_studies(world, path, studies, lambda: session.context(run.evaluation / "suites"), config, made_with)
         examples = session.examples() if world.is_root else {}
         accuracy = world.on_root(lambda: _accuracy(network, config, data))
         facts = provenance(weights, left_out, config.sampling.protocol)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lj_vae_hpc.config.model import recommended_latent_dim
 from lj_vae_hpc.config.run import RunConfig, below_recommended
+from lj_vae_hpc.config.training import Training
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import LINEAR_NUMBERS, LINEAR_ROWS, Network
 
@@ -69,7 +70,10 @@ def remedy(config: RunConfig) -> str:
     least = recommended_latent_dim(config.system.n_particles, config.representation.kind)
     if config.model.latent_dim < least:
         return f"set model.latent_dim={least} (docs/science.md)"
-    return "train longer (training.epochs)"
+    usual = Training().epochs
+    if config.training.epochs < usual:
+        return f"train longer (training.epochs={usual})"
+    return "sample more (sampling.configurations); longer training does not help (docs/science.md)"
 
 
 def shown(value: float, unit: str) -> str:

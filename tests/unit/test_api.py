@@ -152,7 +152,8 @@ def test_samples_follow_seed_and_gamma(run: Run) -> None:
 def test_sweeps_repair_what_overlaps(run: Run) -> None:
     before, after = (run.model.sample(200, gamma=0.5, sweeps=sweeps) for sweeps in (0, 10))
     apart = [(smallest_distance(positions) > 0.8).mean() for positions in (before, after)]
-    assert apart[0] < 0.4 and apart[1] > 0.8
+    assert apart[0] < 0.5, "most overlap before: else there is nothing to repair"
+    assert apart[1] > 0.8
     assert after.shape == (200, N, 2) and after.min() >= 0 and after.max() <= SIDE
     each = run.model.sample(4, gamma=[0.1, 1.0, 0.1, 1.0], sweeps=3)
     np.testing.assert_allclose(each[[0, 2]], run.model.sample(2, gamma=0.1, sweeps=3), atol=1e-4)

@@ -88,6 +88,20 @@ def test_the_device_is_chosen() -> None:
         assert choose_device("cuda", 30, 1, 0) == "cuda"
 
 
+def test_tools_of_a_gpu_that_do_not_fit_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As numba-cuda 0.30 beside NumPy 2.5: `auto` samples on the CPU, `cuda` says why it does not."""
+
+    def find_gpu(local_rank: int) -> bool:
+        raise AttributeError("module 'numpy' has no attribute 'row_stack'")
+
+    monkeypatch.setattr(gpu, "find_gpu", find_gpu)
+    assert choose_device("auto", 30, GPU_FROM, 0) == "cpu"
+    with pytest.raises(
+        UserError, match=r"finds no GPU \(module 'numpy' has no attribute 'row_stack'\): it needs .*numba-cuda"
+    ):
+        choose_device("cuda", 30, 1, 0)
+
+
 def test_a_gpu_that_computes_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     system = System(n_particles=5, box_side=3.0)
     monkeypatch.setattr(gpu, "make_gpu", make_sweeps)

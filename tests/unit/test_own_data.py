@@ -14,39 +14,21 @@ import pytest
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.score import score
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.store.reader import Dataset
-from tests.conftest import ROOT, sampled_run
+from tests.conftest import ROOT
 from tests.files import write_gsd, write_hdf5, write_text, write_xyz
-
-N, SIDE, ROWS = 8, 5.0, 12
-WORLD = World()
+from tests.own import ROWS, SIDE, WORLD, N, scored
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run with a model, not evaluated."""
-    run = sampled_run(tmp_path_factory.mktemp("own") / "run")
-    train(WORLD, RunDir(run), load(run / "config.yaml"))
-    return run
-
-
-@pytest.fixture(scope="module")
-def mine(trained: Path) -> np.ndarray:
-    """Normal configurations, the last of which has a particle on top of another."""
-    with Dataset(trained / "data" / "dataset.h5") as data:
-        positions = data.read(range(ROWS))["positions"].astype(np.float64)
+def mine(normal: np.ndarray) -> np.ndarray:
+    """Normal configurations, but for the last, which has a particle on top of another."""
+    positions = normal.copy()
     positions[-1, 3] = positions[-1, 5] + 0.01
     return positions
-
-
-def scored(run: Path, *files: Path, to: Path, center: bool = False) -> list[dict[str, str]]:
-    score(WORLD, RunDir(run), load(run / "config.yaml"), files, to, center)
-    with to.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 PACKED = {"compression": "gzip", "shuffle": True}

@@ -1,6 +1,5 @@
 """Files, targets and folders that `score` and its like refuse."""
 
-import csv
 import os
 import subprocess
 import sys
@@ -11,40 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
-from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.stages.export import export
-from lj_vae_hpc.stages.score import score
-from lj_vae_hpc.stages.train import train
-from lj_vae_hpc.store.reader import Dataset
 from tests.conftest import sampled_run
 from tests.files import write_gsd, write_hdf5, write_one_chunk
-
-N, SIDE, ROWS = 8, 5.0, 12
-WORLD = World()
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run with a model, not evaluated."""
-    run = sampled_run(tmp_path_factory.mktemp("own") / "run")
-    train(WORLD, RunDir(run), load(run / "config.yaml"))
-    return run
-
-
-@pytest.fixture(scope="module")
-def mine(trained: Path) -> np.ndarray:
-    """Normal configurations."""
-    with Dataset(trained / "data" / "dataset.h5") as data:
-        return data.read(range(ROWS))["positions"].astype(np.float64)
-
-
-def scored(run: Path, *files: Path, to: Path, center: bool = False) -> list[dict[str, str]]:
-    score(WORLD, RunDir(run), load(run / "config.yaml"), files, to, center)
-    with to.open(newline="") as file:
-        return list(csv.DictReader(file))
+from tests.own import ROWS, SIDE, WORLD, N, scored
 
 
 @pytest.mark.parametrize(
@@ -77,9 +47,9 @@ def scored(run: Path, *files: Path, to: Path, center: bool = False) -> list[dict
     ],
 )  # fmt: skip
 def test_files_that_are_refused(
-    trained: Path, mine: np.ndarray, tmp_path: Path, name: str, write: Callable, words: str
+    trained: Path, normal: np.ndarray, tmp_path: Path, name: str, write: Callable, words: str
 ) -> None:
-    write(tmp_path / name, mine)
+    write(tmp_path / name, normal)
     with pytest.raises(UserError, match=words) as raised:
         scored(trained, tmp_path / name, to=tmp_path / "scores.csv")
     assert str(raised.value).startswith(str(tmp_path / name)) and "delete" not in str(raised.value)
@@ -97,15 +67,15 @@ def test_files_that_are_refused(
     ],
 )  # fmt: skip
 def test_tables_with_a_header_or_a_particle_per_line(
-    trained: Path, mine: np.ndarray, tmp_path: Path, header: str, row: slice, words: str
+    trained: Path, normal: np.ndarray, tmp_path: Path, header: str, row: slice, words: str
 ) -> None:
-    np.savetxt(tmp_path / "a.csv", mine.reshape(ROWS, -1)[:, row], delimiter=",", header=header, comments="")
+    np.savetxt(tmp_path / "a.csv", normal.reshape(ROWS, -1)[:, row], delimiter=",", header=header, comments="")
     with pytest.raises(UserError, match=f"a.csv, {words}"):
         scored(trained, tmp_path / "a.csv", to=tmp_path / "scores.csv")
 
 
-def test_nothing_is_overwritten_unasked(trained: Path, mine: np.ndarray, tmp_path: Path, lj_vae: Callable) -> None:
-    np.save(tmp_path / "mine.npy", mine)
+def test_nothing_is_overwritten_unasked(trained: Path, normal: np.ndarray, tmp_path: Path, lj_vae: Callable) -> None:
+    np.save(tmp_path / "mine.npy", normal)
     for command, to in (("score", "a.csv"), ("export", "a.xyz")):
         (tmp_path / to).write_text("mine")
         files = [tmp_path / "mine.npy"] if command == "score" else []
@@ -117,8 +87,8 @@ def test_nothing_is_overwritten_unasked(trained: Path, mine: np.ndarray, tmp_pat
 
 
 @pytest.mark.parametrize("target", ["/dev/null.csv", "/dev/null", "x" * 300 + ".csv", "a.txt", "folder.csv"])
-def test_targets_that_are_refused(trained: Path, mine: np.ndarray, tmp_path: Path, target: str) -> None:
-    np.save(tmp_path / "mine.npy", mine)
+def test_targets_that_are_refused(trained: Path, normal: np.ndarray, tmp_path: Path, target: str) -> None:
+    np.save(tmp_path / "mine.npy", normal)
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(UserError, match=r"--to .*(devices|no regular|too long|suffix)"):
         scored(trained, tmp_path / "mine.npy", to=tmp_path / target)
@@ -132,12 +102,12 @@ def test_a_device_is_no_target_of_an_export(trained: Path) -> None:
 
 
 def test_input_is_refused_before_torch_is_loaded(
-    trained: Path, mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, normal: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    np.save(tmp_path / "few.npy", mine[:, :7])
+    np.save(tmp_path / "few.npy", normal[:, :7])
     (tmp_path / "a.csv").write_text("mine")
     (tmp_path / "a.html").write_text("mine")
-    np.save(tmp_path / "mine.npy", mine)
+    np.save(tmp_path / "mine.npy", normal)
     code = (
         "import sys; from lj_vae_hpc.cli import cli; from lj_vae_hpc.parallel.world import World\n"
         "try: cli.main(sys.argv[1:], standalone_mode=False, obj=World())\n"
@@ -157,8 +127,8 @@ def test_input_is_refused_before_torch_is_loaded(
         assert message in done.stdout and done.stdout.endswith("False\n"), done.stdout
 
 
-def test_messages_of_a_run_without_model_and_of_odd_names(tmp_path: Path, mine: np.ndarray, lj_vae: Callable) -> None:
-    np.save(tmp_path / "mine.npy", mine)
+def test_messages_of_a_run_without_model_and_of_odd_names(tmp_path: Path, normal: np.ndarray, lj_vae: Callable) -> None:
+    np.save(tmp_path / "mine.npy", normal)
     run = sampled_run(tmp_path / "run")
     done = lj_vae("score", tmp_path / "mine.npy", "-o", run)
     assert done.returncode == 2 and "bin/lj-vae train` first" in done.stderr and done.stderr.count("\n") == 1

@@ -198,7 +198,7 @@ def test_damaged_results_are_named(small: RunDir, name: str, tmp_path: Path) -> 
     assert not (tmp_path / "compare.html").exists()
 
 
-@pytest.mark.parametrize(("network", "worse"), [(0.104, False), (0.111, True)])
+@pytest.mark.parametrize(("network", "worse"), [(0.104, False), (0.106, True)])
 def test_the_card_calls_components_better_where_the_warning_does(small: RunDir, network: float, worse: bool) -> None:
     results = Results.read(small, load(small.config))
     results.summary["accuracy"] = asdict(Accuracy("position error", "σ", network, 0.1, 3))

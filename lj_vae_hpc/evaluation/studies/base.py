@@ -51,6 +51,10 @@ class Study(ABC):
     weight: ClassVar[float] = 1.0
     """About how long a part takes, in the same units for all studies."""
 
+    def follows_from(self, config: RunConfig) -> dict[str, Any]:
+        """What it follows from beside what all studies do: keys of the configuration, by name."""
+        return {}
+
     def objection(self, context: Context) -> str | None:
         """Why it cannot be done with a run, if so."""
         return None

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.generator import Generator, sweep
 from lj_vae_hpc.evaluation.sources import Source
 from lj_vae_hpc.evaluation.structure import Sample
@@ -42,6 +43,10 @@ class Generation(Study):
         trained = list(context.data.gammas)
         inside = [g for g in context.config.evaluation.unseen_gammas if trained[0] < g < trained[-1]]
         return [repr(g) for g in (*some_gammas(trained), *inside)]
+
+    def follows_from(self, config: RunConfig) -> dict[str, Any]:
+        """γ that it is also asked for."""
+        return {"unseen_gammas": config.evaluation.unseen_gammas}
 
     def part_title(self, part: str) -> str:
         """With its γ."""
