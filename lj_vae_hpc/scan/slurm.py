@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -94,15 +94,20 @@ class Slurm:
             )
 
     def limits(self) -> Limits:
-        """MaxArraySize and MaxJobCount of the cluster; MaxSubmitJobs of the user, where accounting knows it."""
+        """MaxArraySize and MaxJobCount of the cluster, and the largest MaxSubmitJobs of the user's accounts.
+
+        Which account a job has is not known before: where it allows less, or limits otherwise, sbatch refuses.
+        """
         shown = self._answer("scontrol", "show", "config")
         found = {
             key: int(number) for key, number in re.findall(r"^(MaxArraySize|MaxJobCount)\s*=\s*(\d+)", shown, re.M)
         }
         own = self._run("sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={getpass.getuser()}",
-                        "format=MaxSubmitJobs").stdout.split()  # fmt: skip
-        numbers = [int(number) for number in own if number.isdigit()] + [found.get("MaxJobCount", 0)]
-        return Limits(found.get("MaxArraySize", DEFAULT_ARRAY_SIZE), min(filter(None, numbers), default=None))
+                        "format=Account,MaxSubmitJobs").stdout.splitlines()  # fmt: skip
+        most = [int(number) for number in (line.rpartition("|")[2] for line in own) if number]
+        jobs = [max(most)] if most and len(most) == len(own) else []
+        jobs += [found["MaxJobCount"]] if found.get("MaxJobCount") else []
+        return Limits(found.get("MaxArraySize", DEFAULT_ARRAY_SIZE), min(jobs, default=None))
 
     def queue(self) -> list[Queued]:
         """The user's elements that wait or run."""
@@ -119,10 +124,10 @@ class Slurm:
         """From sacct; nothing where there is no accounting."""
         if not jobs:
             return {}
-        asked = self._run("sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State",
-                          f"--jobs={','.join(map(str, jobs))}")  # fmt: skip
-        found = re.findall(r"^(\d+)_(\d+)\|(\w+)", asked.stdout, re.M)
-        return {(int(job), int(index)): state for job, index, state in found}
+        asked = self._run("env", "SLURM_BITSTR_LEN=0", "sacct", "--noheader", "--parsable2", "--allocations",
+                          "--format=JobID,State", f"--jobs={','.join(map(str, jobs))}")  # fmt: skip
+        found = re.findall(r"^(\d+)_(\S+)\|(\w+)", asked.stdout, re.M)
+        return {(int(job), index): state for job, text, state in found for index in elements(text)}
 
     def submit(self, array: Array) -> int:
         """By sbatch.
@@ -151,6 +156,12 @@ class Slurm:
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return run_on_site(self._site, *command)
+
+
+def elements(text: str) -> Iterator[int]:
+    """The indices that Slurm means by 3, or by [0,2-5,8-12:2%4] where elements ended before they started."""
+    for first, last, step in re.findall(r"(\d+)(?:-(\d+))?(?::(\d+))?", text.split("%")[0]):
+        yield from range(int(first), int(last or first) + 1, int(step or 1))
 
 
 def run_on_site(site: Path, *command: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""A real Slurm on this machine: munge (where none runs), a controller and two nodes in network namespaces.
+"""A real Slurm on this machine: munge (where none runs), accounting, a controller and two nodes in network namespaces.
 
 Where namespaces cannot be had, the machine itself is the only node; the last lines of the tests say so.
 """
@@ -17,7 +17,8 @@ from cluster import Cluster
 from network import Host, NoNamespacesError, network
 
 CPUS = 2
-PROGRAMS = ("munge", "munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "sinfo", "squeue", "scancel")
+PROGRAMS = ("munge", "munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db", "sbatch", "srun",
+            "scontrol", "sinfo", "squeue", "scancel", "sacct", "sacctmgr")  # fmt: skip
 WHY = pytest.StashKey[str]()
 
 SLURM_CONF = """\
@@ -44,12 +45,29 @@ StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
 # PMIx makes a folder there for each step, which two nodes cannot share.
 TmpFS={folder}/tmp-%n
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost={login.address}
+AccountingStoragePort={accounting_port}
+AccountingStorageEnforce=limits
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd-%n.log
 {nodes}
 PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+SLURMDBD_CONF = """\
+AuthType=auth/munge
+DbdHost={login.name}
+DbdAddr={login.address}
+DbdPort={accounting_port}
+SlurmUser={user}
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={database_port}
+StorageUser={user}
+LogFile={folder}/slurmdbd.log
+PidFile={folder}/slurmdbd.pid
 """
 
 
@@ -71,12 +89,11 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
         cluster = Cluster(folder, login, nodes, why)
         missing = [name for name in PROGRAMS if shutil.which(name, path=cluster.env["PATH"]) is None]
         if missing:
-            pytest.fail(
-                f"{', '.join(missing)} not found on this machine; `bin/bootstrap --test` installs Slurm and munge"
-            )
-        _configure(cluster)
+            pytest.fail(f"{', '.join(missing)} not found on this machine; `bin/bootstrap --test` installs all of them")
+        database_port = _configure(cluster)
         if cluster.run("munge", "-n").returncode != 0:
             stack.enter_context(_munged(cluster))
+        stack.enter_context(_accounting(cluster, database_port))
         stack.enter_context(cluster.daemon(login, "slurmctld", "-D"))
         cluster.await_success("slurmctld did not answer", "scontrol", "ping", expect="is UP")
         for node in nodes:
@@ -91,18 +108,48 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(f"Slurm had {config.stash[WHY]}")
 
 
-def _configure(cluster: Cluster) -> None:
-    for name in ("state", *(f"{kind}-{node.name}" for node in cluster.nodes for kind in ("spool", "tmp"))):
+def _configure(cluster: Cluster) -> int:
+    """Writes Slurm's files; returns the port of the database."""
+    for name in ("state", "database", *(f"{kind}-{node.name}" for node in cluster.nodes for kind in ("spool", "tmp"))):
         (cluster.folder / name).mkdir()
-    with socket.socket() as first, socket.socket() as second:
-        first.bind(("127.0.0.1", 0))
-        second.bind(("127.0.0.1", 0))
-        ports = {"controller_port": first.getsockname()[1], "node_port": second.getsockname()[1]}
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        controller, node, accounting, database = (one.getsockname()[1] for one in sockets)
     nodes = [f"NodeName={node.name} NodeAddr={node.address} CPUs={CPUS} State=UNKNOWN" for node in cluster.nodes]
-    text = SLURM_CONF.format(
-        login=cluster.login, user=getpass.getuser(), folder=cluster.folder, nodes="\n".join(nodes), **ports
-    )
-    (cluster.folder / "slurm.conf").write_text(text, encoding="utf-8")
+    for name, text in (("slurm.conf", SLURM_CONF), ("slurmdbd.conf", SLURMDBD_CONF)):
+        file = cluster.folder / name
+        file.write_text(
+            text.format(
+                login=cluster.login, user=getpass.getuser(), folder=cluster.folder, nodes="\n".join(nodes),
+                controller_port=controller, node_port=node, accounting_port=accounting, database_port=database,
+            ), encoding="utf-8",
+        )  # fmt: skip
+    file.chmod(0o600)  # slurmdbd insists
+    return int(database)
+
+
+@contextmanager
+def _accounting(cluster: Cluster, port: int) -> Iterator[None]:
+    """What remembers jobs and knows the users' limits: slurmdbd and its database, where this user has an account."""
+    user, database = getpass.getuser(), cluster.folder / "database"
+    options = ("--no-defaults", f"--user={user}", f"--datadir={database}")
+    made = cluster.run("mariadb-install-db", *options, "--skip-test-db")
+    if made.returncode:
+        pytest.fail(f"mariadb-install-db says {made.stdout}{made.stderr}")
+    options += ("--skip-grant-tables", "--bind-address=127.0.0.1", f"--port={port}", f"--socket={database}.sock",
+                f"--pid-file={database}.pid", "--innodb-lock-wait-timeout=900")  # fmt: skip
+    with ExitStack() as stack:
+        stack.enter_context(cluster.daemon(cluster.login, "mariadbd", *options))
+        cluster.await_success("the database did not start", "test", "-S", f"{database}.sock")
+        stack.enter_context(cluster.daemon(cluster.login, "slurmdbd", "-D"))
+        cluster.await_success("slurmdbd did not answer", "sacctmgr", "show", "cluster", "--noheader")
+        for what in ("cluster test", "account physics", f"user {user} account=physics defaultaccount=physics"):
+            done = cluster.run("sacctmgr", "--immediate", "add", *what.split())
+            if done.returncode:
+                pytest.fail(f"sacctmgr add {what} says {done.stdout}{done.stderr}\n{cluster.logs()}")
+        yield
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def test_doctor_looks_at_all_nodes(cluster: "Cluster", tmp_path: Path) -> None:
     assert "nodes reach each other over eth0" in log if nodes > 1 else "one node" in log, log
     assert "shared with its locks by 2 ranks" in log, log
     assert "site.sh: LJ_VAE_LAUNCHER=srun --mpi=pmix" in log, log
-    assert "arrays of up to 1001 elements, at most 10000 jobs in the queue, no sacct" in log, log
+    assert "arrays of up to 1001 elements, at most 10000 jobs in the queue, sacct answers" in log, log
     done = cluster.run(CHECKOUT / "bin" / "lj-vae", "doctor", folder=tmp_path, LJ_VAE_LAUNCHER="srun --mpi=morse")
     assert done.returncode == 2 and "not ready: site file" in done.stderr, done.stderr
     assert "starts ranks by `srun --mpi=morse`, and this srun has pmix, " in done.stdout, done.stdout

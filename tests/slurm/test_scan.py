@@ -1,6 +1,8 @@
 """A campaign as job arrays of a real Slurm."""
 
+import getpass
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,12 @@ class User:
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    def limit(self, *most: str, where: tuple[str, ...] = ()) -> None:
+        """Gives this user other limits."""
+        which = ("where", f"name={getpass.getuser()}", *where)
+        done = self._cluster.run("sacctmgr", "--immediate", "modify", "user", *which, "set", *most)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def wait(self) -> None:
         """Until the queue is empty."""
         while self._cluster.run("squeue", "--noheader").stdout.strip():
@@ -63,7 +71,7 @@ def test_a_campaign_from_submission_to_its_tables(cluster: "Cluster", tmp_path: 
     again = user.scan("submit", MODEL, *SETTINGS, options=options)
     assert "0 are submitted" in again, again
     status = user.scan("status", MODEL, *SETTINGS)
-    assert "1 waiting" in status and "not submitted" not in status, status
+    assert "not submitted" not in status and "failed" not in status, status
     user.wait()
     campaign = user.campaign(MODEL, *SETTINGS)
     assert len(campaign.done()) == 6, user.logs() + user.scan("status", MODEL, *SETTINGS)
@@ -98,3 +106,41 @@ def test_a_failed_element_is_named_and_submitted_again(cluster: "Cluster", tmp_p
     refused = user.scan("submit", *free, "sampling.configurations=70", options=("--", "--partition=none"), status=2)
     assert "sbatch refused" in refused and "Traceback" not in refused, refused
     assert "not submitted" in user.scan("status", *free, "sampling.configurations=70")
+
+
+@pytest.fixture
+def limited(cluster: "Cluster", tmp_path: Path) -> Iterator[User]:
+    """A user whose limits are as before afterwards."""
+    user = User(cluster, tmp_path)
+    yield user
+    cluster.run("scancel", "--me")
+    user.limit("MaxSubmitJobs=-1")
+
+
+@pytest.mark.timeout(200)
+def test_no_more_is_submitted_than_accounting_allows(cluster: "Cluster", limited: User) -> None:
+    """Neither by a limit that sacctmgr tells, nor by one that only sbatch knows: that of one account of two."""
+    held = ("--job-minutes", "0.001", "--", "--ntasks=1", "--hold")
+    limited.limit("MaxSubmitJobs=3")
+    said = limited.scan("submit", MODEL, *SETTINGS, options=held)
+    assert "3 are submitted" in said and "3 tasks do not fit into the queue" in said, said
+    assert "0 are submitted" in limited.scan("submit", MODEL, *SETTINGS, options=held)
+    assert "at most 3 jobs in the queue, sacct answers" in cluster.run(CHECKOUT / "bin/lj-vae", "doctor").stdout
+    cluster.run("scancel", "--me")
+    limited.wait()
+    limited.limit("MaxSubmitJobs=-1", where=("account=root",))
+    limited.limit("MaxSubmitJobs=2", where=("account=physics",))
+    said = limited.scan("submit", MODEL, *SETTINGS, options=held)
+    assert "2 are submitted" in said and "4 tasks do not fit into the queue" in said, said
+
+
+@pytest.mark.timeout(100)
+def test_status_tells_how_slurm_ended_elements(cluster: "Cluster", tmp_path: Path) -> None:
+    """Also those that had not started, which sacct puts on one line."""
+    user = User(cluster, tmp_path)
+    options = ("--job-minutes", "0.001", "--", "--ntasks=1", "--time=5", "--hold")
+    assert "5 are submitted" in user.scan("submit", *SETTINGS, options=options)
+    cluster.run("scancel", "--me")
+    user.wait()
+    status = user.scan("status", *SETTINGS)
+    assert "sample: 4 tasks, 4 failed" in status and status.count("ended as CANCELLED; ") == 5, status
