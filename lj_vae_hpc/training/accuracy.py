@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
+from scipy.linalg import eigh
 from torch import Tensor
 
 from lj_vae_hpc.config.model import recommended_latent_dim
@@ -204,22 +204,24 @@ def small_latent_warning(network: Network, config: RunConfig, training: Configur
     dimensions = network.module.latent_dim
     quantity, half = _quantity(network, config), len(training.gamma) // 2
     linear = Linear.of(quantity, training.part(slice(half, None)), least)
-    if linear.pca is None:
+    if linear.axes is None:
         return said
     errors = [linear.error(training.part(slice(half)), k) for k in (dimensions, least)]
     given, enough = (shown(one, quantity.unit) for one in errors if one is not None)
     return f"{said}: {quantity.quantity} with PCA of {dimensions} dimensions {given}, of {least} dimensions {enough}"
 
 
-def principal_components(samples: NDArray[np.floating[Any]], dimensions: int) -> PCA:
-    """So many, or as many as there are; no randomised decomposition.
+def principal_components(samples: NDArray[np.floating[Any]], dimensions: int) -> NDArray[np.float64]:
+    """(dimensions, D) orthonormal axes, that of the largest variance first; fewer where there are no more.
 
     Args:
         samples: (n, D).
         dimensions: how many.
     """
-    solver = "covariance_eigh" if samples.shape[0] >= samples.shape[1] else "full"
-    return PCA(min(dimensions, *samples.shape), svd_solver=solver).fit(samples)
+    size, wanted = samples.shape[1], min(dimensions, *samples.shape)
+    centred = samples.astype(np.float64) - samples.mean(axis=0, dtype=np.float64)
+    _, axes = eigh(centred.T @ centred, subset_by_index=(size - wanted, size - 1))
+    return np.asarray(axes.T[::-1])
 
 
 @dataclass(frozen=True)
@@ -228,12 +230,12 @@ class Linear:
 
     Attributes:
         mean: (D,) sample.
-        pca: the components; None if the samples have too many entries.
+        axes: (k, D) principal components; None if the samples have too many entries.
         quantity: what is compared.
     """
 
     mean: Tensor
-    pca: PCA | None
+    axes: NDArray[np.float64] | None
     quantity: Entries
 
     @classmethod
@@ -241,13 +243,13 @@ class Linear:
         """From configurations of the training split."""
         samples = torch.cat([quantity.samples(block) for block in _blocks(training)])
         few = samples.shape[1] <= MOST_COLUMNS
-        pca = principal_components(samples.cpu().numpy(), dimensions) if few else None
-        return cls(samples.mean(dim=0), pca, quantity)
+        axes = principal_components(samples.cpu().numpy(), dimensions) if few else None
+        return cls(samples.mean(dim=0), axes, quantity)
 
     @torch.no_grad()
     def error(self, others: Configurations, dimensions: int) -> float | None:
         """What so many components lose of other configurations; None where there are none."""
-        if self.pca is None:
+        if self.axes is None:
             return None
         kept = partial(self._kept, dimensions=dimensions)
         return self.quantity.error(*_mean_squares(self.quantity, others, [kept, self.mean_of]))
@@ -258,8 +260,8 @@ class Linear:
 
     def _kept(self, _: Configurations, samples: Tensor, dimensions: int) -> Tensor:
         """What is compared, of what the first components keep of samples."""
-        assert self.pca is not None
-        axes = torch.from_numpy(self.pca.components_[:dimensions]).to(samples)
+        assert self.axes is not None
+        axes = torch.from_numpy(self.axes[:dimensions].copy()).to(samples)
         return self.quantity.compared(self.mean + (samples - self.mean) @ axes.T @ axes)
 
 
