@@ -1,9 +1,5 @@
 """A campaign: what its tasks are, that it grows, and what is left of it."""
 
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -11,37 +7,20 @@ from pyarrow import csv, parquet
 
 from lj_vae_hpc import open_run
 from lj_vae_hpc.config.load import load
-from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.run.folder import RunDir, link_data
 from lj_vae_hpc.sampling import production
-from lj_vae_hpc.scan.batches import Batches
-from lj_vae_hpc.scan.campaign import Campaign, open_campaign
+from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.collect import collect, potential_name
 from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.page import write_page
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
 from lj_vae_hpc.stages import call, scan
-from tests.conftest import ROOT, TINY
+from tests.campaigns import campaign_in, missing, sample
+from tests.conftest import TINY
 
 MODELS = "scan.models=[{model.latent_dim: 3}, {approach: beta, gammas: [0.1, 1.0], seed: 5}]"
-
-
-def campaign_in(folder: Path, *settings: str) -> Campaign:
-    """A tiny campaign over three γ."""
-    (folder.parent / "tiny.yaml").write_text(TINY)
-    return open_campaign(folder, folder.parent / "tiny.yaml", ("sampling.gammas=[0.1,0.5,1.0]", *settings))
-
-
-def sample(campaign: Campaign) -> None:
-    """Samples and writes data sets, but trains nothing."""
-    Work(World(), campaign, call).run([task for task in campaign.tasks.values() if task.kind != "model"])
-
-
-def missing(campaign: Campaign) -> list[str]:
-    """Titles of what is not done."""
-    return [task.title for task in campaign.tasks.values() if not task.is_done()]
 
 
 def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -186,29 +165,6 @@ def test_a_failure_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not missing(campaign) and "failed:" not in Status(campaign).text()
 
 
-def test_another_process_goes_on_where_one_was_stopped(tmp_path: Path) -> None:
-    """The first is told to stop while the second waits for it; no segment is sampled twice."""
-    settings = ("sampling.protocol=reference", "sampling.sweeps=8000", "sampling.configurations=4000",
-                "sampling.segment_rows=100")  # fmt: skip
-    campaign = campaign_in(tmp_path / "c", *settings)
-    command = [ROOT / "bin/lj-vae", "scan", "run", "-o", tmp_path / "c"]
-    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("c/data/ensembles/*/*-*.h5")):
-        assert first.poll() is None
-        time.sleep(0.01)
-    second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert second.stdout and second.stdout.readline().startswith("scan: 4 tasks")
-    assert "waiting for another lj-vae, which does" in second.stdout.readline()
-    first.send_signal(signal.SIGUSR2)
-    assert "resubmit the same command to continue" in first.communicate(timeout=60)[0] and first.returncode == 75
-    before = {path: path.stat().st_ino for path in tmp_path.glob("c/data/ensembles/*/*-*.h5")}
-    said = second.communicate(timeout=100)[0]
-    assert second.returncode == 0, said
-    after = {path: path.stat().st_ino for path in tmp_path.glob("c/data/ensembles/*/*-*.h5")}
-    assert len(before) < len(after) == 120 and before.items() <= after.items()
-    assert not missing(campaign)
-
-
 def test_what_is_not_in_equilibrium_is_no_thermodynamics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here after one sweep. What nobody has looked at is named."""
     settings = ("sampling.protocol=reference", "sampling.sweeps=1")
@@ -252,66 +208,3 @@ def test_costs_are_those_of_whole_tasks(tmp_path: Path) -> None:
     sample(grown := campaign_in(tmp_path / "c", "sampling.configurations=70"))
     assert {path.name: path.read_text() for path in grown.measured.iterdir()} == sampled
     assert Costs(grown).per_gamma > 0
-
-
-def test_two_processes_share_the_models(tmp_path: Path) -> None:
-    """Each model is trained by one of them, and neither calls a model failed that the other one trains."""
-    settings = ("scan.grid.seed=[1,2,3,4]", "training.epochs=1", "evaluation.fluids={}", "evaluation.unseen_gammas=[]")
-    campaign = campaign_in(tmp_path / "c", *settings)
-    sample(campaign)
-    command = [ROOT / "bin/lj-vae", "scan", "run", "-o", tmp_path / "c"]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=200)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert not missing(campaign) and not list(campaign.state.glob("failed/*"))
-    assert all(sum(out.count(f"scan: {task.title}") for out in said) == 1 for task in campaign.models), said
-    assert all("scan: model" in out for out in said), said
-
-
-def test_a_job_waits_for_another_until_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By hand it says so and ends; as an element of an array it goes back into the queue."""
-    campaign = campaign_in(tmp_path / "c")
-    batch = Batches(campaign).new([[campaign.samples[0].key]])
-    campaign.run.ensembles.mkdir(parents=True)
-    number = campaign.samples[0].ensemble.number
-    holds = f"from lj_vae_hpc.run.lock import Claims; import sys; print(Claims(sys.argv[1]).take({number})); input()"
-    store = campaign.run.ensembles / ".claims"
-    other = subprocess.Popen([sys.executable, "-uc", holds, store], stdin=-1, stdout=-1, text=True, cwd=ROOT)
-    assert other.stdin and other.stdout and other.stdout.readline() == "True\n"
-    monkeypatch.setattr("lj_vae_hpc.stages.scan.SECONDS_TO_WAIT", 0.5)
-    assert list(Status(campaign).states.values()) == ["running", *["not submitted"] * 3]
-
-    def run(path: Path | None) -> None:
-        world = World()
-        world.stop.limit_hours(5 / 3600)
-        scan.run(world, tmp_path / "c", None, (), path, 0, call)
-
-    with pytest.raises(Stopped):
-        run(Batches(campaign).path(batch))
-    with pytest.raises(UserError, match="another lj-vae does it"):
-        run(None)
-    other.communicate("\n")
-    assert not campaign.samples[0].is_done()
-
-
-def test_status_writes_nothing(tmp_path: Path) -> None:
-    """It may be asked by somebody who must not write there."""
-    campaign = campaign_in(tmp_path / "c")
-    campaign.run.ensembles.mkdir(parents=True)
-    before = sorted(tmp_path.rglob("*"))
-    assert set(Status(campaign).states.values()) == {"to do"} and sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_link_stays_until_there_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, first, second = (RunDir(tmp_path / name) for name in ("run", "first", "second"))
-    for one in (first, second):
-        one.data.mkdir(parents=True)
-    run.path.mkdir()
-    link_data(run, first)
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "symlink_to", lambda *_: (_ for _ in ()).throw(OSError("no space")))
-        with pytest.raises(OSError, match="no space"):
-            link_data(run, second)
-    assert str(run.data.readlink()) == "../first/data"
-    link_data(run, second)
-    assert str(run.data.readlink()) == "../second/data" and sorted(run.path.iterdir()) == [run.data]
