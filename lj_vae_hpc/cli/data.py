@@ -7,8 +7,9 @@ from click.core import ParameterSource
 
 from lj_vae_hpc.cli.options import FileName, center, force, options, run_path
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.run.folder import RunDir, load_for
+from lj_vae_hpc.run.folder import RunDir, check_has_data, load_for
 from lj_vae_hpc.stages import call
 
 
@@ -38,8 +39,16 @@ def _data_of(
     if data and source is ParameterSource.ENVIRONMENT:
         config_file = None
     run = RunDir(run_path(output, config_file))
+    world.on_root(lambda: _check_there(data, run))
     wanted = config_file or overrides
     return data or run.dataset, world.on_root(lambda: load_for(run, config_file, overrides)) if wanted else None
+
+
+def _check_there(data: Path | None, run: RunDir) -> None:
+    if data is None:
+        check_has_data(run, writing=False)
+    elif data.is_dir():
+        raise UserError(f"{data} is a folder, not a file; the data set of a run is given as -o {data}")
 
 
 inspect = data_command(

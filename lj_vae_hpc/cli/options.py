@@ -34,11 +34,21 @@ class FileName(click.Path):
         return super().convert(value, param, ctx)
 
 
+def _whole(_: click.Context, __: click.Parameter, overrides: tuple[str, ...]) -> tuple[str, ...]:
+    for override in overrides:
+        if any(override.count(opening) > override.count(closing) for opening, closing in ("[]", "{}")):
+            raise click.BadParameter(
+                f"{override!r:.60} ends inside brackets; quote what has blanks: -s 'KEY=[0.1, 0.4]'"
+            )
+    return overrides
+
+
 def options(command: Callable[..., None]) -> Callable[..., None]:
     """The three options that every command takes."""
     command = click.option(
-        "-s", "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Changes one key; repeatable."
-    )(command)
+        "-s", "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Changes one key; repeatable.",
+        callback=_whole,
+    )(command)  # fmt: skip
     command = click.option(
         "-o", "--output", type=FileName(), envvar="LJ_VAE_OUTPUT", show_envvar=True, metavar="RUN_DIR",
         help="Folder of the run.  [default: runs/NAME-OF-CONFIG; LJ_VAE_RUNS may name another folder than runs]",

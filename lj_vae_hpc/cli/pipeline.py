@@ -8,7 +8,7 @@ import click
 from lj_vae_hpc.cli.options import max_hours, options, other_data, run_path
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.run.folder import RunDir, open_run
+from lj_vae_hpc.run.folder import RunDir, open_run, unchanged_if_refused
 from lj_vae_hpc.stages import call
 
 
@@ -16,10 +16,15 @@ def pipeline_command(*stages: str, name: str, text: str, examples: str) -> click
     """A command that runs one or more stages on a run folder."""
 
     def command(config_file: Path | None, output: Path | None, overrides: tuple[str, ...], **data: Path | None) -> None:
-        world, other = click.get_current_context().obj, data.get("data")
+        world, path = click.get_current_context().obj, run_path(output, config_file)
+        with unchanged_if_refused(world, path):
+            run_stages(world, path, config_file, overrides, data.get("data"))
+
+    def run_stages(
+        world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...], data: Path | None
+    ) -> None:
         run, config = open_run(
-            world, run_path(output, config_file), config_file, overrides, data=other,
-            needs_data="generate" not in stages,
+            world, path, config_file, overrides, data=data, needs_data="generate" not in stages
         )  # fmt: skip
         if stages != ("report",):
             world.stop.watch_signals()

@@ -1,5 +1,6 @@
 """Reads YAML that anybody may have written: bounded in size and depth, without aliases and repeated keys."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ MOST_LEVELS = 16  # the deepest key of the configuration has five
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values, lists and maps. An alias could stand for billions of values; a deep list would fill the stack."""
+    """Plain values, lists and maps. An alias could stand for billions of values; a deep list would fill the stack.
+
+    1e3 is the whole number 1000 and 2.5e-4 a number; PyYAML by itself takes them for texts.
+    """
 
     _level = 0
 
@@ -20,6 +24,10 @@ class _Loader(yaml.SafeLoader):
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        value = float(super().construct_yaml_float(node))  # type: ignore[no-untyped-call]
+        return int(value) if "e" in node.value.lower() and value.is_integer() and abs(value) < 2**53 else value
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -42,6 +50,12 @@ class _Loader(yaml.SafeLoader):
                     raise _fault(f"{key.value!r:.60} is given twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)  # type: ignore[no-untyped-call]
 
 
 def _fault(problem: str, mark: Any) -> yaml.MarkedYAMLError:

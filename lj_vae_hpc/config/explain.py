@@ -1,5 +1,6 @@
 """What pydantic finds wrong, as a user reads it: the key, what is wrong, and what is accepted."""
 
+from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -29,7 +30,9 @@ def _explain(fault: Any, root: type[Section]) -> str:
     key = ".".join(map(plain, location))
     kind, given = fault["type"], fault["input"]
     if kind == "extra_forbidden":
-        return f"unknown key {key}; valid keys {_valid_keys(location[:-1], root)}"
+        meant = _meant(location, root)
+        said = f"unknown key {key}, did you mean {meant}?" if meant else f"unknown key {key};"
+        return f"{said} valid keys {_valid_keys(location[:-1], root)}"
     message: str = fault["msg"].removeprefix("Value error, ")
     if not key:
         return message
@@ -68,6 +71,17 @@ def _valid_keys(path: list[str], root: type[Section]) -> str:
     section = _section_at(path, root)
     keys = ", ".join(section.model_fields) if section else "none"
     return f"{'of ' + '.'.join(map(plain, path)) if path else 'at the top'}: {keys}"
+
+
+def _meant(location: list[str], root: type[Section]) -> str:
+    """The keys that may have been meant: one that is spelled nearly so, or those of this name in a section."""
+    *path, name = location
+    section = _section_at(path, root)
+    close = get_close_matches(name, section.model_fields, 1) if section else []
+    if close or path:
+        return ".".join([*path, *close]) if close else ""
+    places = [(key, _section_at([key], root)) for key in root.model_fields]
+    return " or ".join(f"{key}.{name}" for key, place in places if place and name in place.model_fields)
 
 
 def _section_at(path: list[str], root: type[Section]) -> type[Section] | None:

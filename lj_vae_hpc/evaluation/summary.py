@@ -113,14 +113,17 @@ def ceiling_text(suite: dict[str, Any]) -> str:
 
 
 def table(summary: dict[str, Any]) -> str:
-    """AUROC of every suite as text: the default score, its parts, and two classical scores."""
-    rows = [["AUROC", "ceiling", *map(score_title, TABLE)]]
+    """AUROC of every suite as text: the default score with its interval, its parts, and two classical scores."""
+    rows = [["suite", "ceiling", *map(score_title, TABLE)]]
     for name, suite in summary["suites"].items():
-        found = [suite["scores"][score] for score in TABLE]
-        cells = [f"{s['auroc']:.3f} [{s['auroc_ci'][0]:.3f}, {s['auroc_ci'][1]:.3f}]" for s in found]
+        default, *others = [suite["scores"][score] for score in TABLE]
+        low, high = default["auroc_ci"]
+        cells = [f"{default['auroc']:.3f} [{low:.3f}, {high:.3f}]", *(f"{other['auroc']:.3f}" for other in others)]
         rows.append([name, ceiling_text(suite), *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    lines = ["AUROC of each suite of anomalies: 1, all are told from normal configurations; 0.5, none. The ceiling is "
+             "that of the best possible score"]  # fmt: skip
+    lines += ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
     alarms = summary["false_alarms"]["below"]["0.01"]
     lines.append(
         f"false alarms at p < 0.01: {100 * alarms['share']:.2f} % "

@@ -88,7 +88,8 @@ def _trained_on(trained: dict[str, Any], data: dict[str, Any]) -> Card:
     older = trained["fingerprint"] != data["fingerprint"]
     now = f"; the data set now holds {rows:,} at {values} value{'s' * (values > 1)} of γ" * older
     total = trained["configurations"] * len(trained["gammas"])
-    return Card("trained on", f"{total:,} configurations", f"at {describe_gammas(trained['gammas'])}{now}", older)
+    return Card("trained on", f"{total:,} configurations",
+                f"the training split of them, at {describe_gammas(trained['gammas'])}{now}", older)  # fmt: skip
 
 
 def _scores(summary: dict[str, Any], config: RunConfig) -> Iterator[Card]:

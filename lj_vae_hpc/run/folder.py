@@ -1,6 +1,8 @@
 """The folder of a run: its paths, its configuration, and whose data it uses."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -122,8 +124,8 @@ def _open(
     data: Path | None,
 ) -> RunConfig:  # fmt: skip
     config = load_for(run, config_file, overrides, data)
-    if needs_data and not data and not run.dataset.exists():
-        raise UserError(f"no data set in {run.path}{_what_instead(run, writing)}")
+    if needs_data and not data:
+        check_has_data(run, writing)
     stored = load(run.config) if run.config.exists() else None
     try:
         if writing:
@@ -144,8 +146,46 @@ def _open(
     return config
 
 
+@contextmanager
+def unchanged_if_refused(world: World, path: Path) -> Iterator[None]:
+    """Gives a run's configuration back its content if a command is refused before it has changed data or weights.
+
+    Otherwise a key that is refused would be in the way of all later commands.
+
+    Args:
+        world: the ranks.
+        path: folder of the run.
+    """
+    run = RunDir(path)
+    before = (run.config.read_bytes(), _made(run)) if world.is_root and run.config.is_file() else None
+    try:
+        yield
+    except UserError:
+        if before and before[1] == _made(run) and before[0] != run.config.read_bytes():
+            write_text(run.config, before[0].decode())
+        raise
+
+
+def _made(run: RunDir) -> list[tuple[int, int]]:
+    files = [path for path in (run.dataset, run.model / "checkpoint.safetensors") if path.exists()]
+    return [(status.st_ino, status.st_mtime_ns) for status in map(Path.stat, files)]
+
+
+def check_has_data(run: RunDir, writing: bool) -> None:
+    """Whether a run has a data set.
+
+    Args:
+        run: the run.
+        writing: whether the command writes there; one that only reads wants another run.
+
+    Raises:
+        UserError: it has none; what to do instead.
+    """
+    if not run.dataset.exists():
+        raise UserError(f"no data set in {run.path}{_what_instead(run, writing)}")
+
+
 def _what_instead(run: RunDir, writing: bool) -> str:
-    """What to do where a run has no data set: a command that only reads wants another run."""
     missing = "" if run.path.exists() else f": {run.path} does not exist"
     beside = sorted(path.parents[1] for path in run.path.parent.glob("*/data/dataset.h5"))
     more = len(beside) - RUNS_SHOWN

@@ -34,9 +34,10 @@ def check_unchanged(path: Path, stored: RunConfig, config: RunConfig, has_data: 
     before, after = (one.model_dump(mode="json", include=set(fixed), exclude=FREE) for one in (stored, config))
     lines = differences(before, after)
     if lines:
+        same_data = has_model and not any(line.split(".")[0].split(" ")[0] in DATA for line in lines)
         raise UserError(
             f"{path} was made with another configuration: {'; '.join(lines)}. Choose another output folder with -o"
-            + (f" (`--data {path}` uses the same data there)" if has_model else "")
+            + (f" (`--data {path}` uses the same data there)" if same_data else "")
             + ", or leave out what differs"
         )
 

@@ -8,7 +8,7 @@ from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.ensemble import ensembles_of
-from lj_vae_hpc.sampling.production import assemble, holds, produce
+from lj_vae_hpc.sampling.production import assemble, holds, leaving, produce
 
 
 def generate(world: World, run: RunDir, config: RunConfig) -> None:
@@ -33,6 +33,8 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
     else:
         if world.is_root:
             print(f"sampling: {_density(config.system)}", flush=True)
+            if lost := leaving(run.dataset, ensembles, configurations):
+                print(f"sampling: the data set in {run.path} will no longer have {lost}", flush=True)
         produce(world, ensembles, configurations, run.ensembles, "sampling")
         assemble(world, ensembles, configurations, run.ensembles, run.dataset)
         if world.is_root:

@@ -52,7 +52,12 @@ def test_frozen() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("sampling.swepes=3", ["unknown key sampling.swepes", "sweeps", "configurations"]),
+        (
+            "sampling.swepes=3",
+            ["unknown key sampling.swepes, did you mean sampling.sweeps? valid keys of sampling: protocol"],
+        ),
+        ("n_particles=60", ["unknown key n_particles, did you mean system.n_particles? valid keys at the top: seed"]),
+        ("epochs=3", ["did you mean training.epochs or tuning.epochs?"]),
         ("sampels=3", ["unknown key sampels", "system, sampling"]),
         ("sampling.sweeps=many", ["sampling.sweeps", "integer", "'many'"]),
         ("sampling.sweeps=2.5", ["sampling.sweeps", "integer"]),

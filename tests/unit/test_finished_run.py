@@ -176,6 +176,20 @@ def test_a_folder_belongs_to_its_configuration(finished: Path, lj_vae: Run) -> N
     assert (finished / "config.yaml").read_bytes() == before
 
 
+def test_a_refused_command_leaves_the_configuration(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
+    """Whatever refuses it, so that the next command is not in its way."""
+    before = (finished / "config.yaml").read_bytes()
+    np.save(tmp_path / "five.npy", np.zeros((20, 5, 2)))
+    for arguments, message in (
+        (("train", "-s", "training.epochs=7"), "under a cosine schedule of"),
+        (("run", "-s", "training.epochs=7"), "under a cosine schedule of"),
+        (("evaluate", "-s", f"evaluation.files={{five: {tmp_path / 'five.npy'}}}"), "has 5 particles"),
+    ):
+        done = lj_vae(*arguments, "-o", finished)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert (finished / "config.yaml").read_bytes() == before, arguments
+
+
 def test_a_checkpoint_of_another_architecture(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
     path = sampled_run(tmp_path / "run", "model.latent_dim=6") / "model/checkpoint.safetensors"
     path.parent.mkdir()

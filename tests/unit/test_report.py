@@ -88,9 +88,9 @@ def test_every_stage_adds_to_the_page(stages: tuple[RunDir, list[str]]) -> None:
 
 def test_the_console_has_the_names_and_ceilings_of_the_page(small: RunDir) -> None:
     summary, page = json.loads((small.evaluation / "summary.json").read_text()), small.report.read_text()
-    head, *rows = table(summary).splitlines()
+    _, head, *rows = table(summary).splitlines()
     titles = [cell for cell in re.split(r" {2,}", head) if cell]
-    assert titles[:2] == ["AUROC", "ceiling"] and "latent distance (two-sided)" in titles
+    assert titles[:2] == ["suite", "ceiling"] and "latent distance (two-sided)" in titles
     assert all(re.search(rf"<th[^>]*>(<button[^>]*>)?{re.escape(title)}", page) for title in titles[1:])
     for row, suite in zip(rows, summary["suites"].values(), strict=False):
         assert f"  {'≥ ' * ('at least' in suite['ceiling_kind'])}{suite['ceiling']:.3f}  " in row
