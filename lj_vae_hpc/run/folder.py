@@ -12,7 +12,8 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import point, write_text
-from lj_vae_hpc.run.lock import lock
+from lj_vae_hpc.run.lock import NAME as LOCK
+from lj_vae_hpc.run.lock import is_locked, lock
 from lj_vae_hpc.run.provenance import MODEL, check_same_data, check_unchanged, check_used
 
 RUNS_SHOWN = 8  # beside one that does not exist
@@ -148,7 +149,7 @@ def _open(
 
 @contextmanager
 def unchanged_if_refused(world: World, path: Path) -> Iterator[None]:
-    """Gives a run's configuration back its content if a command is refused before it has changed data or weights.
+    """Leaves a run as it was if a command is refused before it has made anything: its configuration, or no folder.
 
     Otherwise a key that is refused would be in the way of all later commands.
 
@@ -157,18 +158,37 @@ def unchanged_if_refused(world: World, path: Path) -> Iterator[None]:
         path: folder of the run.
     """
     run = RunDir(path)
-    before = (run.config.read_bytes(), _made(run)) if world.is_root and run.config.is_file() else None
+    text, linked, made = _text(run.config), run.data.is_symlink(), _made(run)
     try:
         yield
     except UserError:
-        if before and before[1] == _made(run) and before[0] != run.config.read_bytes():
-            write_text(run.config, before[0].decode())
+        if world.is_root and is_locked(run.path) and made == _made(run):
+            if run.data.is_symlink() and not linked:
+                run.data.unlink()
+            if text is None:
+                _remove_if_empty(run)
+            elif text != _text(run.config):
+                write_text(run.config, text)
         raise
 
 
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() and os.access(path, os.R_OK) else None
+
+
 def _made(run: RunDir) -> list[tuple[int, int]]:
-    files = [path for path in (run.dataset, run.model / "checkpoint.safetensors") if path.exists()]
-    return [(status.st_ino, status.st_mtime_ns) for status in map(Path.stat, files)]
+    """What tells whether the run's own data or weights have changed."""
+    files = [run.model / "checkpoint.safetensors", *([] if run.data.is_symlink() else [run.dataset])]
+    return [(status.st_ino, status.st_mtime_ns) for status in map(Path.stat, filter(Path.exists, files))]
+
+
+def _remove_if_empty(run: RunDir) -> None:
+    """Removes a run that has nothing but its configuration."""
+    own = {run.config, run.path / LOCK}
+    if set(run.path.iterdir()) <= own:
+        for path in own:
+            path.unlink(missing_ok=True)
+        run.path.rmdir()
 
 
 def check_has_data(run: RunDir, writing: bool) -> None:

@@ -68,6 +68,11 @@ def _locks(file: int, folder: Path) -> bool:
     return True
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether this process is the only writer of a folder."""
+    return folder.resolve() / NAME in _held
+
+
 def unlock(folder: Path) -> None:
     """Lets other processes write in a folder that this one has locked."""
     file = _held.pop(folder.resolve() / NAME, None)

@@ -53,7 +53,7 @@ def check_same_data(path: Path, stored: Sampling, sampling: Sampling) -> None:
     Raises:
         UserError: it has other γ, or another number of configurations.
     """
-    both = zip(_extent(stored), _extent(sampling), strict=True)
+    both = zip(extent(stored), extent(sampling), strict=True)
     others = [(kept, new) for kept, new in both if kept != new]
     if others:
         theirs, new = (" and ".join(texts) for texts in zip(*others, strict=True))
@@ -64,7 +64,27 @@ def check_same_data(path: Path, stored: Sampling, sampling: Sampling) -> None:
         )
 
 
-def _extent(sampling: Sampling) -> tuple[str, str]:
+def leaving(stored: Sampling, sampling: Sampling) -> str | None:
+    """What to say if a data set would lose γ or configurations, which are kept beside it; None if it does not.
+
+    Args:
+        stored: the section that it follows from.
+        sampling: the new one.
+    """
+    before, after = set(stored.gamma_values), set(sampling.gamma_values)
+    lost = [f"γ = {', '.join(f'{gamma:.12g}' for gamma in sorted(before - after))}"] if before - after else []
+    if stored.configurations > sampling.configurations:
+        lost.append(
+            f"{stored.configurations - sampling.configurations} of {stored.configurations} configurations of each γ"
+        )
+    if not lost:
+        return None
+    most = max(stored.configurations, sampling.configurations)
+    both = sampling.model_copy(update={"gammas": tuple(before | after), "configurations": most})
+    return f"will no longer have {' and '.join(lost)}; {' '.join(f'-s {key}' for key in extent(both))} brings them back"
+
+
+def extent(sampling: Sampling) -> tuple[str, str]:
     """The keys with which a data set grows."""
     gammas = [f"{gamma:.12g}" for gamma in sorted(sampling.gamma_values)]
     return f"sampling.gammas=[{','.join(gammas)}]", f"sampling.configurations={sampling.configurations}"

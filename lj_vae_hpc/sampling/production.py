@@ -203,26 +203,6 @@ def holds(target: Path, ensembles: Sequence[Ensemble], configurations: int, cont
         return False
 
 
-def leaving(target: Path, ensembles: Sequence[Ensemble], configurations: int) -> str | None:
-    """What of a data set these ensembles do not have, and the settings that bring it back; None if they have all."""
-    try:
-        with Dataset(target) as data:
-            had, gammas = int(data.attributes["configurations"]), data.ensembles()["gamma"]
-    except (UserError, KeyError, OSError):
-        return None
-    gone = [gamma for gamma in gammas if gamma not in {ensemble.gamma for ensemble in ensembles}]
-    told = [f"γ = {', '.join(f'{gamma:.12g}' for gamma in gone)}"] if gone else []
-    if had > configurations:
-        told.append(f"{had - configurations} of {had} configurations of each γ")
-    if not told:
-        return None
-    all_of_them = sorted({*gammas, *(ensemble.gamma for ensemble in ensembles)})
-    return (
-        f"{' and '.join(told)}: kept, and back in it with -s sampling.gammas="
-        f"[{','.join(f'{gamma:.12g}' for gamma in all_of_them)}] -s sampling.configurations={max(had, configurations)}"
-    )
-
-
 def describe(
     ensembles: Sequence[Ensemble], folders: Sequence[Path], configurations: int, content: str
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -85,13 +85,14 @@ class Slurm:
 
     def __init__(self, campaign: Path, options: Sequence[str] = (), at_once: int | None = None) -> None:
         self._campaign, self._options, self._at_once = campaign.resolve(), list(options), at_once
+        self._instead = (
+            "submit from a login node, or do the campaign without Slurm by "
+            f"`mpirun -n RANKS {COMMAND} scan run -o {campaign}`"
+        )
         self._site = jobs_file("site.sh")
         self._scripts = {kind: jobs_file(name) for kind, name in SCRIPTS.items()}
         if self._run("command", "-v", "sbatch").returncode:
-            raise UserError(
-                "no sbatch on this machine: submit from a login node, or do the campaign without Slurm by "
-                f"`mpirun -n RANKS {COMMAND} scan run -o {campaign}`"
-            )
+            raise UserError(f"no sbatch on this machine: {self._instead}")
 
     def limits(self) -> Limits:
         """MaxArraySize and MaxJobCount of the cluster, and the largest MaxSubmitJobs of the user's accounts.
@@ -151,7 +152,8 @@ class Slurm:
     def _answer(self, *command: str) -> str:
         done = self._run(*command)
         if done.returncode:
-            raise UserError(f"{command[0]} does not answer: {' '.join(done.stderr.split()) or 'no message'}")
+            said = " ".join(done.stderr.split()) or "no message"
+            raise UserError(f"{command[0]} does not answer ({said:.200}): {self._instead}")
         return done.stdout
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 """Samples the data set of a run."""
 
+from contextlib import suppress
 from math import isclose
 
 from lj_vae_hpc.config.run import RunConfig
@@ -7,8 +8,10 @@ from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.run.provenance import leaving
 from lj_vae_hpc.sampling.ensemble import ensembles_of
-from lj_vae_hpc.sampling.production import assemble, holds, leaving, produce
+from lj_vae_hpc.sampling.production import assemble, holds, produce
+from lj_vae_hpc.store.reader import Dataset
 
 
 def generate(world: World, run: RunDir, config: RunConfig) -> None:
@@ -33,12 +36,21 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
     else:
         if world.is_root:
             print(f"sampling: {_density(config.system)}", flush=True)
-            if lost := leaving(run.dataset, ensembles, configurations):
-                print(f"sampling: the data set in {run.path} will no longer have {lost}", flush=True)
+            _say_what_changes(run, config)
         produce(world, ensembles, configurations, run.ensembles, "sampling")
         assemble(world, ensembles, configurations, run.ensembles, run.dataset)
         if world.is_root:
             print(f"sampling: {rows} configurations in {run.dataset}", flush=True)
+
+
+def _say_what_changes(run: RunDir, config: RunConfig) -> None:
+    """Prints what leaves the data set, and that a model does not follow."""
+    with suppress(UserError), Dataset(run.dataset) as data:
+        extent = {"gammas": data.layout.gammas, "configurations": data.layout.configurations}
+        if lost := leaving(config.sampling.model_copy(update=extent), config.sampling):
+            print(f"sampling: the data set in {run.path} {lost}", flush=True)
+        if run.has_model:
+            print(f"sampling: the model in {run.path} stays that of the data set as it was", flush=True)
 
 
 def _density(system: System) -> str:

@@ -78,6 +78,7 @@ def _submit(
     job_minutes: float,
 ) -> None:  # fmt: skip
     slurm = Slurm(path, options, at_once)
+    slurm.limits()  # before anything is written: whether there is a Slurm that answers
     resources = resources_of(jobs_file(SCRIPTS["sample"]), options)
     campaign = open_campaign(path, config_file, overrides, writing=False)
     costs = Costs(campaign)

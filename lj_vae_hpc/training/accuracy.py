@@ -4,12 +4,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 from torch import Tensor
 
 from lj_vae_hpc.config.model import recommended_latent_dim
@@ -17,6 +16,9 @@ from lj_vae_hpc.config.run import RunConfig, below_recommended
 from lj_vae_hpc.config.training import Training
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.network import LINEAR_NUMBERS, LINEAR_ROWS, Network
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 CLEARLY = 1.02  # times the error of principal components is worse than them
 KNOWN_OF_LINEAR_PATH = 1.05  # the same beside a linear path: up to 4 % at the recommended dimension, docs/science.md
@@ -204,24 +206,24 @@ def small_latent_warning(network: Network, config: RunConfig, training: Configur
     dimensions = network.module.latent_dim
     quantity, half = _quantity(network, config), len(training.gamma) // 2
     linear = Linear.of(quantity, training.part(slice(half, None)), least)
-    if linear.axes is None:
+    if linear.pca is None:
         return said
     errors = [linear.error(training.part(slice(half)), k) for k in (dimensions, least)]
     given, enough = (shown(one, quantity.unit) for one in errors if one is not None)
     return f"{said}: {quantity.quantity} with PCA of {dimensions} dimensions {given}, of {least} dimensions {enough}"
 
 
-def principal_components(samples: NDArray[np.floating[Any]], dimensions: int) -> NDArray[np.float64]:
-    """(dimensions, D) orthonormal axes, that of the largest variance first; fewer where there are no more.
+def principal_components(samples: NDArray[np.floating[Any]], dimensions: int) -> "PCA":
+    """So many, or as many as there are; no randomised decomposition.
 
     Args:
         samples: (n, D).
         dimensions: how many.
     """
-    size, wanted = samples.shape[1], min(dimensions, *samples.shape)
-    centred = samples.astype(np.float64) - samples.mean(axis=0, dtype=np.float64)
-    _, axes = eigh(centred.T @ centred, subset_by_index=(size - wanted, size - 1))
-    return np.asarray(axes.T[::-1])
+    from sklearn.decomposition import PCA  # late: it takes a third of the time in which training starts
+
+    solver = "covariance_eigh" if samples.shape[0] >= samples.shape[1] else "full"
+    return PCA(min(dimensions, *samples.shape), svd_solver=solver).fit(samples)
 
 
 @dataclass(frozen=True)
@@ -230,12 +232,12 @@ class Linear:
 
     Attributes:
         mean: (D,) sample.
-        axes: (k, D) principal components; None if the samples have too many entries.
+        pca: the components; None if the samples have too many entries.
         quantity: what is compared.
     """
 
     mean: Tensor
-    axes: NDArray[np.float64] | None
+    pca: "PCA | None"
     quantity: Entries
 
     @classmethod
@@ -243,13 +245,13 @@ class Linear:
         """From configurations of the training split."""
         samples = torch.cat([quantity.samples(block) for block in _blocks(training)])
         few = samples.shape[1] <= MOST_COLUMNS
-        axes = principal_components(samples.cpu().numpy(), dimensions) if few else None
-        return cls(samples.mean(dim=0), axes, quantity)
+        pca = principal_components(samples.cpu().numpy(), dimensions) if few else None
+        return cls(samples.mean(dim=0), pca, quantity)
 
     @torch.no_grad()
     def error(self, others: Configurations, dimensions: int) -> float | None:
         """What so many components lose of other configurations; None where there are none."""
-        if self.axes is None:
+        if self.pca is None:
             return None
         kept = partial(self._kept, dimensions=dimensions)
         return self.quantity.error(*_mean_squares(self.quantity, others, [kept, self.mean_of]))
@@ -260,8 +262,8 @@ class Linear:
 
     def _kept(self, _: Configurations, samples: Tensor, dimensions: int) -> Tensor:
         """What is compared, of what the first components keep of samples."""
-        assert self.axes is not None
-        axes = torch.from_numpy(self.axes[:dimensions].copy()).to(samples)
+        assert self.pca is not None
+        axes = torch.from_numpy(self.pca.components_[:dimensions]).to(samples)
         return self.quantity.compared(self.mean + (samples - self.mean) @ axes.T @ axes)
 
 

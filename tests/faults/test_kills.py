@@ -92,7 +92,7 @@ def test_a_campaign_killed_again_and_again(lj_vae: Run, tmp_path: Path) -> None:
         taken += take_semaphores(run)
         check(run, kept)
         kept = finished(run)
-        if number == KILLS and kept:
+        if number in (6, 18) and kept:
             segment = next(run.glob("data/ensembles/*/*-*.h5"))
             assert "checksums and energies agree" in lj_vae("verify", segment).stdout
     process = start(run, 2)

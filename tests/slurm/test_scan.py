@@ -125,6 +125,7 @@ def test_no_more_is_submitted_than_accounting_allows(cluster: "Cluster", limited
     said = limited.scan("submit", MODEL, *SETTINGS, options=held)
     assert "3 are submitted" in said and "3 tasks do not fit into the queue" in said, said
     assert "0 are submitted" in limited.scan("submit", MODEL, *SETTINGS, options=held)
+    assert "sample: 4 tasks, 3 waiting, 1 not submitted" in limited.scan("status", MODEL, *SETTINGS)
     assert "at most 3 jobs in the queue, sacct answers" in cluster.run(CHECKOUT / "bin/lj-vae", "doctor").stdout
     cluster.run("scancel", "--me")
     limited.wait()

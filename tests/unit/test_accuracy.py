@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
 
 from lj_vae_hpc.config.load import changed, load
 from lj_vae_hpc.config.run import RunConfig
@@ -18,7 +17,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.training.accuracy import Accuracy, measure, principal_components, small_latent_warning
+from lj_vae_hpc.training.accuracy import Accuracy, measure, small_latent_warning
 from lj_vae_hpc.training.batches import Configurations, read_rows
 from lj_vae_hpc.training.setup import first_state, new_network
 from lj_vae_hpc.training.splits import Splits
@@ -79,14 +78,6 @@ def test_a_network_that_starts_as_principal_components_has_their_error(data: Pat
     assert "latent_dim 4 is below the 11 recommended for 8 particles: position error with PCA of 4" in warning
     assert untrained(data, "model.latent_dim=11")[1] is None
     assert untrained(data, "model.latent_dim=16")[0].components == pytest.approx(0, abs=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(50, 8), (6, 8)])
-def test_principal_components_are_those_of_scikit_learn(shape: tuple[int, int]) -> None:
-    samples = (np.random.default_rng(1).normal(size=shape) @ np.diag(np.arange(1.0, 9.0)) + 3.0).astype(np.float32)
-    ours, theirs = principal_components(samples, 4), PCA(4, svd_solver="full").fit(samples).components_
-    assert abs((ours * theirs).sum(axis=1)) == pytest.approx(np.ones(4), abs=1e-5)
-    assert len(principal_components(samples, 20)) == min(shape)
 
 
 MATRIX = ("representation.kind=distance_matrix", "model.linear_path=false")

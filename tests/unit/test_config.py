@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lj_vae_hpc.config.document import parse
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
@@ -44,6 +45,12 @@ def test_gamma_range() -> None:
     assert load(CONFIGS / "scan.yaml").sampling.gamma_values[:2] == (0.05, 0.06)
 
 
+def test_numbers_with_an_exponent() -> None:
+    config = load(None, ("sampling.configurations=1e3", "system.box_side=1.2e1", "training.learning_rate=2.5e-4"))
+    assert (config.sampling.configurations, config.system.box_side) == (1000, 12.0)
+    assert config.training.learning_rate == 2.5e-4 and parse("[1e, e1, 1e-2]") == ["1e", "e1", 0.01]
+
+
 def test_frozen() -> None:
     with pytest.raises(ValidationError):
         RunConfig().seed = 4  # type: ignore[misc]
@@ -56,6 +63,7 @@ def test_frozen() -> None:
             "sampling.swepes=3",
             ["unknown key sampling.swepes, did you mean sampling.sweeps? valid keys of sampling: protocol"],
         ),
+        ("sampling.configurations=1.55e1", ["sampling.configurations: input should be a valid integer"]),
         ("n_particles=60", ["unknown key n_particles, did you mean system.n_particles? valid keys at the top: seed"]),
         ("epochs=3", ["did you mean training.epochs or tuning.epochs?"]),
         ("sampels=3", ["unknown key sampels", "system, sampling"]),

@@ -15,7 +15,7 @@ from lj_vae_hpc.cli import cli
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.run.folder import RunDir, unchanged_if_refused
 from lj_vae_hpc.stages.report import report
 from tests.conftest import ROOT, TINY, sampled_run
 
@@ -172,7 +172,9 @@ def test_a_folder_belongs_to_its_configuration(finished: Path, lj_vae: Run) -> N
     before = (finished / "config.yaml").read_bytes()
     done = lj_vae("train", "-o", finished, "-s", "model.latent_dim=5")
     assert done.returncode == 2
-    assert "model.latent_dim is 4 there, 5 here" in done.stderr
+    assert "model.latent_dim is 4 there, 5 here" in done.stderr and "uses the same data there" in done.stderr
+    done = lj_vae("train", "-o", finished, "-s", "system.box_side=6")
+    assert "system.box_side is 5.0 there, 6.0 here" in done.stderr and "--data" not in done.stderr
     assert (finished / "config.yaml").read_bytes() == before
 
 
@@ -188,6 +190,18 @@ def test_a_refused_command_leaves_the_configuration(finished: Path, lj_vae: Run,
         done = lj_vae(*arguments, "-o", finished)
         assert done.returncode == 2 and message in done.stderr, done.stderr
         assert (finished / "config.yaml").read_bytes() == before, arguments
+    done = lj_vae("train", "-o", tmp_path / "new", "--data", finished, "-s", "model.decoder=conv")
+    assert done.returncode == 2 and "conv" in done.stderr and not (tmp_path / "new").exists(), done.stderr
+
+
+def test_what_another_command_has_begun_stays(tmp_path: Path) -> None:
+    """It was not there when this one started, and this one is refused for it."""
+    run = RunDir(tmp_path / "run")
+    with pytest.raises(UserError, match="in use"), unchanged_if_refused(World(None), run.path):
+        run.path.mkdir()
+        run.config.write_text("seed: 1\n")
+        raise UserError("in use")
+    assert run.config.read_text() == "seed: 1\n"
 
 
 def test_a_checkpoint_of_another_architecture(finished: Path, lj_vae: Run, tmp_path: Path) -> None:

@@ -109,8 +109,8 @@ def test_what_is_left_out_comes_back(tmp_path: Path, sampled: Sampled, capsys: p
     assert "no longer" not in capsys.readouterr().out
     make(tmp_path / "a", "sampling.gammas=[1.0]", "sampling.configurations=30")
     said = capsys.readouterr().out
-    assert f"{tmp_path / 'a'} will no longer have γ = 0.1 and 30 of 60 configurations of each γ: kept, and " in said
-    assert "back in it with -s sampling.gammas=[0.1,1] -s sampling.configurations=60\n" in said
+    assert f"{tmp_path / 'a'} will no longer have γ = 0.1 and 30 of 60 configurations of each γ; " in said
+    assert "; -s sampling.gammas=[0.1,1] -s sampling.configurations=60 brings them back\n" in said
     assert len(columns(tmp_path / "a/data/dataset.h5")) == 30
     sampled.take()
     assert make(tmp_path / "a").read_bytes() == whole and not sampled.take()

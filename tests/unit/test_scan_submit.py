@@ -12,7 +12,7 @@ from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.plan import check_time_limit, describe_plan
 from lj_vae_hpc.scan.resources import Resources, resources_of
-from lj_vae_hpc.scan.slurm import Array, Limits, Slurm
+from lj_vae_hpc.scan.slurm import Array, Limits, Slurm, elements
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.submit import Submission, Submitter
 
@@ -25,6 +25,13 @@ def campaign_in(folder: Path, gammas: int = 40, **scan: object) -> Campaign:
     tree = {"sampling": {"protocol": "reference", "sweeps": 1000, "gammas": values, "configurations": 100},
             "evaluation": {"unseen_gammas": []}, "scan": scan}  # fmt: skip
     return Campaign(folder, validated(tree, "test"))
+
+
+@pytest.mark.parametrize(
+    ("text", "indices"), [("3", [3]), ("[0-3]", [0, 1, 2, 3]), ("[0,2-3,8-12:2%4]", [0, 2, 3, 8, 10, 12])]
+)
+def test_indices_as_slurm_writes_them(text: str, indices: list[int]) -> None:
+    assert list(elements(text)) == indices
 
 
 def submitted(campaign: Campaign, slurm: SimulatedSlurm, tasks: int = 3) -> Submission:
