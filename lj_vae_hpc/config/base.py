@@ -1,13 +1,14 @@
 """What every section of the configuration is made of."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WrapValidator
 
 
 def _no_bool(value: Any) -> Any:
-    """Refuses true and false where a number is meant; text like 1e-4, which YAML reads as such, is a number."""
+    """Refuses true and false where a number is meant."""
     if isinstance(value, bool):
         raise ValueError(f"{value} is not a number")
     return value
@@ -24,6 +25,16 @@ def between(least: float, most: float, reason: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _number_or_auto(value: Any, check: Callable[[Any], int]) -> Any:
+    if value == AUTO:
+        return value
+    if isinstance(value, str):
+        raise ValueError(f"must be a positive integer or auto, not {value!r}")
+    return check(value)
+
+
+AUTO: Any = "auto"  # until RunConfig has made a number of it
+OR_AUTO = WrapValidator(_number_or_auto)
 Number = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]

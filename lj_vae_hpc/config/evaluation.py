@@ -8,6 +8,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, model_validator
 
 from lj_vae_hpc.config.base import (
+    AUTO,
+    OR_AUTO,
     Count,
     Displacement,
     Gamma,
@@ -101,8 +103,9 @@ def _ladder() -> dict[str, Corruption]:
 class Evaluation(Section):
     """The anomaly suites. Normal is the test split; nothing here influences training or any score."""
 
-    configurations: Annotated[int, Field(ge=2, lt=2**31, strict=True)] = 4_000
-    """Configurations per anomaly suite."""
+    configurations: Annotated[int, Field(ge=2, lt=2**31, strict=True), OR_AUTO] = AUTO
+    """Configurations per anomaly suite; auto, which a run resolves to a number, is about as many as the test split has,
+    at most 4000."""
     unseen_gammas: tuple[Gamma, ...] = (3.0, 0.55, 0.25, 1.3)
     """Values of γ the network was not trained on, one suite each."""
     claims: tuple[Claim, ...] = (

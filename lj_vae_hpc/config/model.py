@@ -3,15 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, StrictBool, WrapValidator
+from pydantic import AfterValidator, Field, StrictBool
 
-from lj_vae_hpc.config.base import Count, Section, between
+from lj_vae_hpc.config.base import AUTO, OR_AUTO, Count, Section, between
 
 HUGE = "no computer holds the weights"
 Channels = Annotated[Count, between(1, 4096, HUGE)]
-AUTO: Any = "auto"  # latent_dim until RunConfig has made a number of it
 
 
 def network_names(folder: str) -> list[str]:
@@ -39,14 +38,6 @@ def recommended_latent_dim(n_particles: int, representation: str) -> int:
     return 40 if representation == "local_environment" else -(-4 * n_particles // 3)
 
 
-def _number_or_auto(value: Any, check: Callable[[Any], int]) -> Any:
-    if value == AUTO:
-        return value
-    if isinstance(value, str):
-        raise ValueError(f"must be a positive integer or auto, not {value!r}")
-    return check(value)
-
-
 class Model(Section):
     """The variational auto-encoder: q(z|x) is a normal distribution with diagonal covariance, p(z) the standard one."""
 
@@ -57,7 +48,7 @@ class Model(Section):
     """A file of model/decoders. mlp, conv and conv_strided give the entries of the representation. positions (fully
     connected) and attention give coordinates of ordered particles inside the box and form the representation from
     them, so that every output is a possible one."""
-    latent_dim: Annotated[Count, between(1, 200_000, HUGE), WrapValidator(_number_or_auto)] = AUTO
+    latent_dim: Annotated[Count, between(1, 200_000, HUGE), OR_AUTO] = AUTO
     """Dimension of the latent space; auto, which a run resolves to a number, is 4/3 of the number of particles, rounded
     up, and 40 for a local_environment."""
     channels: tuple[Channels, Channels] = (60, 50)

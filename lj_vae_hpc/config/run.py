@@ -5,9 +5,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from lj_vae_hpc.config.base import Section, to_yaml
+from lj_vae_hpc.config.base import AUTO, Section, to_yaml
 from lj_vae_hpc.config.evaluation import Evaluation
-from lj_vae_hpc.config.model import AUTO, Model, recommended_latent_dim
+from lj_vae_hpc.config.model import Model, recommended_latent_dim
 from lj_vae_hpc.config.objective import Objective
 from lj_vae_hpc.config.representation import CLOSEST, Representation
 from lj_vae_hpc.config.sampling import Sampling, listed, repeated_gammas
@@ -15,6 +15,8 @@ from lj_vae_hpc.config.scan import Scan
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.config.training import Training
 from lj_vae_hpc.config.tuning import LATENT_DIM, Span, Tuning
+
+FEWEST_OF_A_SUITE, MOST_OF_A_SUITE = 10, 4000  # configurations, unless evaluation.configurations is given
 
 
 class RunConfig(Section):
@@ -28,7 +30,7 @@ class RunConfig(Section):
     model: Model = Field(default=Model(), validate_default=True)
     objective: Objective = Objective()
     training: Training = Training()
-    evaluation: Evaluation = Evaluation()
+    evaluation: Evaluation = Field(default=Evaluation(), validate_default=True)
     tuning: Tuning = Field(default=Tuning(), validate_default=True)
     scan: Scan = Scan()
 
@@ -39,6 +41,17 @@ class RunConfig(Section):
             return model
         number = recommended_latent_dim(info.data["system"].n_particles, info.data["representation"].kind)
         return model.model_copy(update={"latent_dim": number})
+
+    @field_validator("evaluation")
+    @classmethod
+    def _resolve_configurations(cls, evaluation: Evaluation, info: ValidationInfo) -> Evaluation:
+        if evaluation.configurations != AUTO or not {"sampling", "training"} <= info.data.keys():
+            return evaluation
+        sampling, gammas = info.data["sampling"], len(info.data["sampling"].gamma_values)
+        tested = round(info.data["training"].test_fraction * gammas * sampling.configurations)
+        return evaluation.model_copy(
+            update={"configurations": min(MOST_OF_A_SUITE, max(FEWEST_OF_A_SUITE, gammas, tested))}
+        )
 
     @field_validator("tuning")
     @classmethod

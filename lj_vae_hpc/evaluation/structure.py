@@ -68,7 +68,15 @@ def pair_distribution(positions: Positions) -> Floats:
 
     In a box with walls and gravity the density is not uniform, so that an ideal gas of uniform density is no
     reference.
+
+    Args:
+        positions: (n, N, 2) in σ, of at least two configurations of at least two particles.
+
+    Raises:
+        ValueError: they have another shape.
     """
+    if positions.ndim != 3 or positions.shape[2] != 2 or min(positions.shape) < 2:
+        raise ValueError(f"expected positions (n, N, 2) with n and N of at least 2, not {positions.shape}")
     count, bins = positions.shape[1], len(PAIR_DISTANCES)
     within, between = np.zeros(bins), np.zeros(bins)
     i, j = np.triu_indices(count, 1)

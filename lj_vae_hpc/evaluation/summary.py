@@ -1,11 +1,12 @@
 """From the columns of every suite to summary.json."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, kstest
+from scipy.stats import betabinom, binomtest, kstest
 
 from lj_vae_hpc.evaluation.calibration import CLAIM, DEFAULT_SCORE, MOST
 from lj_vae_hpc.evaluation.ceilings import NormalMixture
@@ -51,6 +52,7 @@ def _detection(suite: Suite, normal: Columns, own: Columns, mixture: NormalMixtu
     if suite.claims:
         scores[DEFAULT_SCORE] = CLAIM
     found = {
+        "meaning": suite.meaning,
         "configurations": len(own["row"]),
         "ceiling": ceiling.value,
         "ceiling_ci": list(ceiling.interval),
@@ -74,6 +76,9 @@ def is_score(name: str) -> bool:
 def false_alarms(p_value: NDArray[np.float64], calibrated: int) -> dict[str, Any]:
     """How the p-values of the test split are distributed: shares below two bounds with intervals, and a KS test.
 
+    `expected` is where the share of a calibrated score lies with probability 0.95, as the configurations of both splits
+    are random: p falls below the bound at a rate that has a beta distribution.
+
     The test is that of two samples, the test and the calibration split, since both are random. Its statistic depends on
     ranks alone, and the p-values are ranks among the calibration split.
 
@@ -84,8 +89,12 @@ def false_alarms(p_value: NDArray[np.float64], calibrated: int) -> dict[str, Any
     shares = {}
     for bound in (0.01, 0.05):
         test = binomtest(int((p_value < bound).sum()), len(p_value), bound)
-        interval = test.proportion_ci()
-        shares[f"{bound:g}"] = {"share": float(test.statistic), "ci": [float(interval.low), float(interval.high)]}
+        interval, fewer = test.proportion_ci(), math.ceil(bound * (calibrated + 1)) - 1
+        expected = betabinom(len(p_value), fewer, calibrated + 1 - fewer).interval(0.95) if fewer else (0, 0)
+        shares[f"{bound:g}"] = {
+            "share": float(test.statistic), "ci": [float(interval.low), float(interval.high)],
+            "expected": [float(count / len(p_value)) for count in expected],
+        }  # fmt: skip
     ranks = np.arange(1, calibrated + 1) / (calibrated + 1)
     return {"below": shares, "uniform_ks_p": float(kstest(p_value, ranks).pvalue)}
 
@@ -112,6 +121,12 @@ def ceiling_text(suite: dict[str, Any]) -> str:
     return ("≥ " if suite["ceiling_kind"].startswith("at least") else "") + f"{suite['ceiling']:.3f}"
 
 
+def expected_alarms(alarms: dict[str, Any]) -> str:
+    """What share of false alarms a calibrated score has."""
+    low, high = alarms["expected"]
+    return f"a calibrated score has {100 * low:.2f} to {100 * high:.2f} % (95 of 100 times)"
+
+
 def table(summary: dict[str, Any]) -> str:
     """AUROC of every suite as text: the default score with its interval, its parts, and two classical scores."""
     rows = [["suite", "ceiling", *map(score_title, TABLE)]]
@@ -126,8 +141,7 @@ def table(summary: dict[str, Any]) -> str:
     lines += ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
     alarms = summary["false_alarms"]["below"]["0.01"]
     lines.append(
-        f"false alarms at p < 0.01: {100 * alarms['share']:.2f} % "
-        f"[{100 * alarms['ci'][0]:.2f}, {100 * alarms['ci'][1]:.2f}] of {summary['normal_configurations']} normal "
-        "configurations"
+        f"false alarms at p < 0.01: {100 * alarms['share']:.2f} % of {summary['normal_configurations']} normal "
+        f"configurations; {expected_alarms(alarms)}"
     )
     return "\n".join(lines)

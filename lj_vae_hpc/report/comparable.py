@@ -116,7 +116,8 @@ def conclusion(found: Mapping[str, Sequence[Verdict]], evaluated: Runs) -> str:
     apart = dict.fromkeys((own[0].names[0], other.names[0]) for own in found.values() for other in own[1:])
     for first, other in apart:
         why = _what_differs(evaluated[first], evaluated[other])
-        said.append(f"{first} and {other} are not comparable, as their {why}: no winner.")
+        count = sum(any({first, other} == {a.names[0], b.names[0]} for a in own for b in own) for own in found.values())
+        said.append(f"{first} and {other}: {count} suite{'s' * (count > 1)} not compared, as their {why}.")
     return " ".join(said)
 
 
@@ -124,5 +125,8 @@ def _what_differs(one: Results, other: Results) -> str:
     if one.config.system != other.config.system:
         return "systems differ"
     first, second = (run.normal("height_sum")["height_sum"] for run in (one, other))
-    same = len(first) == len(second) and np.allclose(first, second, rtol=1e-4)
-    return "anomalies differ" if same else "normal configurations differ"
+    if len(first) != len(second) or not np.allclose(first, second, rtol=1e-4):
+        return "normal configurations differ"
+    counts = [run.config.evaluation.configurations for run in (one, other)]
+    few = f" (evaluation.configurations {counts[0]} and {counts[1]}; evaluate both with the same)"
+    return "anomalies differ" + few * (counts[0] != counts[1])

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from lj_vae_hpc.evaluation.summary import score_title
 from lj_vae_hpc.report.comparable import Runs, conclusion, differences, verdicts
-from lj_vae_hpc.report.detection import FALSE_POSITIVES, auroc_cell, ceiling_cell, roc
+from lj_vae_hpc.report.detection import FALSE_POSITIVES, OF_PARTICLES, auroc_cell, ceiling_cell, roc
 from lj_vae_hpc.report.page import MISSING, Card, Cell, Page, Section, Table, command
 from lj_vae_hpc.report.panels import COLOURS, GREY, Panel, literal, panel
 from lj_vae_hpc.report.results import Results
@@ -89,12 +89,9 @@ def _detection(runs: Runs, evaluated: Runs) -> Section:
         rows.append([Cell(suite), ceiling, *cells, Cell(verdict)])
     return Section(
         "Anomaly detection",
-        "AUROC of the default score of each run with its 95 % interval. This score rests mostly on a model of particles"
-        " fitted to the data; the network enters through one of the three parts, latent distance, and in the other two"
-        " only by the order parameter of its code, which tells γ; suites claimed_… are told by the code alone. So two"
-        " networks on the same data may look equal here; what depends on the network is in the next table. Runs are"
-        " compared where normal configurations and anomalies are the same; a bold AUROC has its interval above all"
-        " others.",
+        f"AUROC of the default score of each run with its 95 % interval. {OF_PARTICLES} So two networks on the same"
+        " data may look equal here; what depends on the network is in the next table. Runs are compared where normal"
+        " configurations and anomalies are the same; a bold AUROC has its interval above all others.",
         conclusion(found, evaluated) if len(evaluated) > 1 else "",
         table=Table(["suite", "ceiling", *runs, "verdict"], rows),
     )  # fmt: skip

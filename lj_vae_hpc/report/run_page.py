@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.evaluation.summary import expected_alarms
 from lj_vae_hpc.report import data, detection, learned, studies, training
 from lj_vae_hpc.report.explorer import distribution_figures, explorer, figures
 from lj_vae_hpc.report.page import Card, Page, Section
@@ -103,11 +104,13 @@ def _scores(summary: dict[str, Any], config: RunConfig) -> Iterator[Card]:
     )  # fmt: skip
     if best in summary["mean_auroc"]:
         yield Card(
-            "default score", f"mean AUROC {summary['mean_auroc'][best]:.3f}", f"over {len(summary['suites'])} suites"
+            "default score",
+            f"mean AUROC {summary['mean_auroc'][best]:.3f}",
+            f"over {len(summary['suites'])} suites; mostly of a model of particles, not of the network",
         )
     alarms = summary["false_alarms"]["below"]["0.01"]
     yield Card("false alarms at p < 0.01", f"{100 * alarms['share']:.2f} %",
-               f"95 % interval {100 * alarms['ci'][0]:.2f} to {100 * alarms['ci'][1]:.2f} %; 1 % is right")  # fmt: skip
+               expected_alarms(alarms))  # fmt: skip
 
 
 def _explorer(results: Results) -> Section:

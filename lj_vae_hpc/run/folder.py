@@ -205,6 +205,14 @@ def check_has_data(run: RunDir, writing: bool) -> None:
         raise UserError(f"no data set in {run.path}{_what_instead(run, writing)}")
 
 
+def _whose(path: Path) -> str:
+    """What was meant by --data: the run that a file or folder is of, or another run beside it."""
+    for folder in (path.parent, path.parent.parent):
+        if path.exists() and RunDir(folder).dataset.exists():
+            return f"; name the run's folder, --data {folder}"
+    return _what_instead(RunDir(path), writing=True)
+
+
 def _what_instead(run: RunDir, writing: bool) -> str:
     missing = "" if run.path.exists() else f": {run.path} does not exist"
     beside = sorted(path.parents[1] for path in run.path.parent.glob("*/data/dataset.h5"))
@@ -229,9 +237,7 @@ def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], 
     if owner is None:
         return config
     if not owner.dataset.exists():
-        raise UserError(
-            f"--data {owner.path}: no data set there ({owner.dataset}); run `{COMMAND} generate -o {owner.path}`"
-        )
+        raise UserError(f"--data {owner.path}: no data set there{_whose(owner.path)}")
     for override in overrides:
         if override.startswith(("system.", "sampling.")):
             raise UserError(

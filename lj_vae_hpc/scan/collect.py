@@ -47,8 +47,9 @@ ENSEMBLE_COLUMNS = {
     "gamma": pa.float64(), "ensemble": pa.string(), "seed": pa.uint64(), "n_particles": pa.int64(),
     "box_side": pa.float64(), "temperature": pa.float64(), "potential": pa.string(), "protocol": pa.string(),
     "configurations": pa.int64(), "energy_mean": pa.float64(), "energy_error": pa.float64(), "energy_sd": pa.float64(),
-    "height_mean": pa.float64(), "height_error": pa.float64(), "height_sd": pa.float64(), "acceptance": pa.float64(),
-    "step": pa.float64(), "sweeps": pa.int64(), "converged": pa.bool_(), "rhat": pa.float64(), "tau": pa.float64(),
+    "height_sum_mean": pa.float64(), "height_sum_error": pa.float64(), "height_sum_sd": pa.float64(),
+    "acceptance": pa.float64(), "step": pa.float64(), "sweeps": pa.int64(), "converged": pa.bool_(),
+    "rhat": pa.float64(), "tau": pa.float64(),
     "verdict": pa.string(),
 }  # fmt: skip
 MODEL_COLUMNS = {
@@ -172,8 +173,8 @@ def read_ensemble(task: SampleTask) -> tuple[Row, Columns, NDArray[np.float32]]:
         "gamma": ensemble.gamma, "ensemble": ensemble.key, "seed": ensemble.seed, "n_particles": system.n_particles,
         "box_side": system.box_side, "temperature": system.temperature, "potential": potential_name(system),
         "protocol": ensemble.sampling.protocol, "configurations": found.count, "energy_mean": found.mean[0],
-        "energy_error": found.error[0], "energy_sd": found.deviation, "height_mean": found.mean[1],
-        "height_error": found.error[1], "height_sd": columns["height"].std(), "acceptance": found.acceptance,
+        "energy_error": found.error[0], "energy_sd": found.deviation, "height_sum_mean": found.mean[1],
+        "height_sum_error": found.error[1], "height_sum_sd": columns["height"].std(), "acceptance": found.acceptance,
         "step": found.step, "sweeps": found.sweeps, "verdict": found.verdict,
     }  # fmt: skip
     if "pilot/converged" in table:

@@ -65,17 +65,19 @@ def campaign_page(campaign: Campaign, collected: Collected) -> Page:
 
 def _thermodynamics(found: Thermodynamics, ensembles: Rows) -> Section:
     own = {"energy": {row["gamma"]: row["energy_mean"] for row in ensembles},
-           "height": {row["gamma"]: row["height_mean"] / row["n_particles"] for row in ensembles}}  # fmt: skip
+           "height": {row["gamma"]: row["height_sum_mean"] / row["n_particles"] for row in ensembles}}  # fmt: skip
     panels = [_curve(name, label, found.rows, own.get(name, {})) for name, label in CURVES.items()]
     checks = [
         [check.name, float(len(check.gamma)), float((check.pulls**2).mean()), float(np.abs(check.pulls).max()),
          check.p_value, "FAILS" if check.fails else "holds"]
         for check in found.checks if len(check.gamma)
     ]  # fmt: skip
+    used, total = found.configurations
     return Section(
         "Thermodynamics",
-        "Every configuration counts at every γ (MBAR). Bands are two standard errors; dots are plain means of one γ. "
-        "All of it is configurational. The table checks two laws between independent halves of the chains.",
+        f"{used:,} of {total:,} configurations, each of which counts at every γ (MBAR). Bands are two standard "
+        "errors; dots are plain means of one γ. All of it is configurational. The table checks two laws between "
+        "independent halves of the chains.",
         " ".join(f"{line}." for line in found.overlap),
         panels,
         Table.of(("check", "γ checked", "χ² per γ", "largest pull", "p (Bonferroni)", "verdict"), checks)
@@ -134,7 +136,7 @@ def _profile(name: str, title: str, place: str, rows: Rows) -> Panel:
 
 
 def _models(scores: Rows) -> list[dict[str, Any]]:
-    """A row per model with its mean AUROC of the default score over its suites, in order of latent dimension and λ."""
+    """A row per model with its mean AUROC of the default score over its suites, by latent dimension and KL weight."""
     found: dict[str, dict[str, Any]] = {}
     for row in scores:
         if row["is_default"]:
@@ -157,7 +159,7 @@ def _detection(models: Rows, order: Rows) -> Section:
     return Section(
         "Models", "AUROC is averaged over all suites of a model. RMSE is in units of L√2. The order parameter is "
         "that of the latent space, on the test split; bars are one standard deviation.", panels=panels,
-        table=Table.of(("model", "latent dimension", "λ", "γ", "RMSE", "KL", "mean AUROC"), rows),
+        table=Table.of(("model", "latent dimension", "KL weight", "γ", "RMSE", "KL", "mean AUROC"), rows),
     )  # fmt: skip
 
 
@@ -171,7 +173,12 @@ def _by_latent_dimension(models: Rows, key: str, title: str) -> Panel:
             means = [np.mean([row[key] for row in own if row["latent_dim"] == d]) for d in dimensions]
             axes.plot(dimensions, means, lw=1, color=colour)
             axes.plot(
-                [r["latent_dim"] for r in own], [r[key] for r in own], "o", ms=3, color=colour, label=f"λ = {weight:g}"
+                [r["latent_dim"] for r in own],
+                [r[key] for r in own],
+                "o",
+                ms=3,
+                color=colour,
+                label=f"KL weight {weight:g}",
             )
         axes.set(xlabel="latent dimension", title=title)
         axes.legend(fontsize=6)

@@ -99,8 +99,8 @@ class Thermodynamics:
         if len(self.shared):
             k = int(self.shared.argmin())
             lines.append(
-                f"overlap: at least {self.shared[k]:.0f} configurations are shared by the γ up to "
-                f"{self.gammas[k]:g} and those from {self.gammas[k + 1]:g}"
+                f"overlap: weakest between γ = {self.gammas[k]:g} and {self.gammas[k + 1]:g}, worth "
+                f"{self.shared[k]:.0f} configurations; {FEWEST} are needed"
             )
         for low, high in self.gaps:
             lines.append(f"gap: γ = {low:g} and {high:g} share fewer than {FEWEST}; F starts anew at {high:g}, and "

@@ -52,6 +52,8 @@ class Accuracy:
         text = f"{self.quantity} {shown(self.network, self.unit)}"
         if self.components is not None:
             text += f"; with PCA of as many dimensions ({self.dimensions}) {shown(self.components, self.unit)}"
+            if (percent := round(100 * (1 - self.components / self.network)) if self.network else 0) > 0:
+                text += f", {percent} % less"
         return text
 
     def warning(self, config: RunConfig) -> str | None:

@@ -42,6 +42,20 @@ def test_the_latent_dimension_may_be_given() -> None:
     assert load(None, local).model.latent_dim == 40
 
 
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [((), 4000), (("sampling.configurations=1000",), 400), (("evaluation.configurations=7",), 7),
+     (("sampling.configurations=10", "sampling.gammas={start: 0.1, stop: 2, num: 200}"), 200)],
+)  # fmt: skip
+def test_suites_are_as_large_as_the_test_split(settings: tuple[str, ...], count: int) -> None:
+    assert load(None, settings).evaluation.configurations == count
+
+
+def test_pca_beside_the_network() -> None:
+    assert str(Accuracy("error", "σ", 0.0771, 0.0746, 80)).endswith("(80) 0.0746 σ, 3 % less")
+    assert str(Accuracy("error", "σ", 0.07, 0.08, 80)).endswith("(80) 0.08 σ")
+
+
 def test_the_latent_dimension_is_that_of_the_data(tmp_path: Path) -> None:
     sampled_run(tmp_path / "data", "sampling.protocol=reference", "system.n_particles=9")
     (tmp_path / "other.yaml").write_text("model: {width: 8}\n")

@@ -83,7 +83,7 @@ def test_other_normal_configurations_are_not_compared(folders: list[Path], copy:
     with h5py.File(copy / "evaluation/scores.h5", "r+") as file:
         file["normal/height_sum"][0] += 1.0
     runs = read(folders[0], copy)
-    assert said(runs) == "one and copy are not comparable, as their normal configurations differ: no winner."
+    assert said(runs) == "one and copy: 5 suites not compared, as their normal configurations differ."
     page = comparison(list(runs.values())).render()
     assert "one: not comparable; copy: not comparable" in page and " / " in page
 
@@ -95,7 +95,7 @@ def test_other_anomalies_are_not_compared(folders: list[Path], copy: Path) -> No
     assert said(runs) == (
         "one, other, copy: no difference beyond the intervals on 4 of 4 suites."
         " one, other: no difference beyond the intervals on 1 of 1 suites."
-        " one and copy are not comparable, as their anomalies differ: no winner."
+        " one and copy: 1 suite not compared, as their anomalies differ."
     )
 
 
@@ -105,7 +105,7 @@ def test_other_systems_are_not_compared(folders: list[Path], tmp_path: Path) -> 
     train(World(), run, config)
     evaluate(World(), run, config)
     runs = read(folders[0], larger)
-    assert said(runs) == "one and larger are not comparable, as their systems differ: no winner."
+    assert said(runs) == "one and larger: 5 suites not compared, as their systems differ."
     assert "system.n_particles 9" in differences(runs)["larger"]
 
 

@@ -157,6 +157,9 @@ def test_a_second_model_on_the_same_data(finished: Path, lj_vae: Run, tmp_path: 
         (("train", "-o", wide, "-s", "system.n_particles=9"), "the data are those of"),
         (("train", "-o", wide, "--data", tmp_path), "no data set there"),
         (("train", "-o", tmp_path / "new", "--data", tmp_path / "none"), "no data set there"),
+        (("train", "-o", tmp_path / "new", "--data", finished / "data"), f"the run's folder, --data {finished}\n"),
+        (("train", "-o", tmp_path / "new", "--data", finished / "data/dataset.h5"), f"--data {finished}\n"),
+        (("train", "-o", tmp_path / "new", "--data", f"{finished}x"), f"; here are {finished}"),
     ):
         done = lj_vae(*arguments)
         assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr

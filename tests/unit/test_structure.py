@@ -43,6 +43,12 @@ def test_independent_particles_have_no_structure_whatever_their_density() -> Non
     np.testing.assert_allclose(g[3:], np.ones(len(g) - 3), atol=0.06)  # 6,000 pairs and more in each bin
 
 
+def test_pair_distribution_of_another_shape() -> None:
+    for shape in ((3, 2), (5, 6), (1, 3, 2)):
+        with pytest.raises(ValueError, match="expected positions"):
+            pair_distribution(np.ones(shape, np.float32))
+
+
 def test_pair_distribution_of_a_fixed_distance() -> None:
     positions = uniform(500, 0, count=2)
     angle = np.random.default_rng(2).uniform(0, 2 * np.pi, 500)

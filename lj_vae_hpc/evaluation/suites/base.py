@@ -46,6 +46,11 @@ class Suite(ABC):
         """As in summary.json."""
 
     @property
+    def meaning(self) -> str:
+        """What its configurations are, in a few words for the page."""
+        return self.name
+
+    @property
     @abstractmethod
     def identity(self) -> dict[str, Any]:
         """What its configurations follow from, by value; those that are made from the test split depend on it, too."""

@@ -36,6 +36,11 @@ class WrongClaim(SampledSuite):
         return f"claimed_{self.claim.claimed:g}_true_{self.claim.true:g}"
 
     @property
+    def meaning(self) -> str:
+        """Both γ."""
+        return f"of γ = {self.claim.true:g}, said to be of {self.claim.claimed:g}; told by the score claim"
+
+    @property
     def identity(self) -> dict[str, Any]:
         """With the claimed γ."""
         return super().identity | {"claimed": self.claim.claimed}

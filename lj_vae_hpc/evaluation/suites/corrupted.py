@@ -41,6 +41,13 @@ class Corrupted(Suite):
         return self.label
 
     @property
+    def meaning(self) -> str:
+        """How many particles are moved, and how far."""
+        c = self.corruption
+        particles = "1 particle" if c.particles == 1 else f"{c.particles} particles"
+        return f"{particles} " + ("put anywhere" if c.amplitude is None else f"moved by up to {c.amplitude:g} σ")
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The values of the corruption; not its key."""
         c = self.corruption

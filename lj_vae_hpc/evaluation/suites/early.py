@@ -24,6 +24,11 @@ class Early(SampledSuite):
         return "early"
 
     @property
+    def meaning(self) -> str:
+        """How early."""
+        return f"{self.config.evaluation.early_sweeps} sweeps after a random start"
+
+    @property
     def ensembles(self) -> Sequence[Ensemble]:
         """One for each γ."""
         gammas, sweeps = sorted(self.config.sampling.gamma_values), self.config.evaluation.early_sweeps

@@ -29,6 +29,11 @@ class OwnFile(Suite):
         return self.label
 
     @property
+    def meaning(self) -> str:
+        """The file."""
+        return f"from {self.path.name}"
+
+    @property
     def file(self) -> Path:
         """The file."""
         return self.path

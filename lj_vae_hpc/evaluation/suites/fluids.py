@@ -39,6 +39,13 @@ class OtherFluid(SampledSuite):
         return self.label
 
     @property
+    def meaning(self) -> str:
+        """What the fluid has instead."""
+        changes = self.fluid.model_dump(exclude={"gamma"}, exclude_none=True)
+        said = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in changes.items())
+        return f"another fluid at γ = {self.fluid.gamma:g}: {said}"
+
+    @property
     def system(self) -> System:
         """The run's system with the changes."""
         given = self.fluid.model_dump(exclude={"gamma"}, exclude_none=True)

@@ -41,6 +41,11 @@ class TwoSizes(Suite):
         return "two_sizes"
 
     @property
+    def meaning(self) -> str:
+        """The ratio."""
+        return f"particles of two sizes, one {self.ratio:g} times the other"
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Seed, ratio and number."""
         return {

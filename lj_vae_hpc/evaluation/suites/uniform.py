@@ -26,6 +26,11 @@ class Uniform(SampledSuite):
         return "uniform"
 
     @property
+    def meaning(self) -> str:
+        """No sweeps."""
+        return "uniformly random points"
+
+    @property
     def ensembles(self) -> Sequence[Ensemble]:
         """No sweeps."""
         return [self.sample(self.config.system, 0.0, protocol="reference", sweeps=0)]

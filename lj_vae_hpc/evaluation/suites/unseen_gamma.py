@@ -30,6 +30,11 @@ class UnseenGamma(SampledSuite):
         return f"gamma_{self.gamma:g}"
 
     @property
+    def meaning(self) -> str:
+        """The γ."""
+        return f"γ = {self.gamma:g}, which was not trained"
+
+    @property
     def ensembles(self) -> Sequence[Ensemble]:
         """The run's system at this γ."""
         return [self.sample(self.config.system, self.gamma)]
