@@ -62,7 +62,7 @@ class Check:
         return (
             f"{self.name}: {verdict} at {len(self.gamma)} γ; χ²/{len(self.gamma)} = {(self.pulls**2).mean():.2f}, "
             f"largest pull {self.pulls[worst]:+.2f} at γ = {self.gamma[worst]:g}, p = {self.p_value:.2g} "
-            f"(false alarms {FALSE_ALARMS:g})"
+            f"({FALSE_ALARMS:g} or less would fail)"
         )
 
 
