@@ -277,7 +277,7 @@ def test_the_python_that_is_shown_works(folder: Path, page: str) -> None:
     shown = shown.replace("runs/demo", str(folder)).replace("gamma == 0.4", "gamma == 0.1")  # the tiny run has no 0.4
     names: dict[str, np.ndarray] = {}
     exec(shown, names)
-    assert names["cold"].shape == (60, N, 2) and names["mean"].shape == (60, 4)
+    assert names["some"].shape == (60, N, 2) and names["mean"].shape == (60, 4)
     assert names["new"].shape == (1000, N, 2) and names["odd"].dtype == bool
 
 
