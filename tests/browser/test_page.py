@@ -144,8 +144,9 @@ def test_the_table_is_sorted_by_a_click(wide: Visit) -> None:
     assert falling == sorted(falling, reverse=True) and rising == sorted(rising) and rising != falling
     assert table.locator("thead th").nth(2).get_attribute("aria-sort") == "ascending"
     table.locator("thead button").first.click()  # names
-    names = table.locator("tbody th").all_inner_texts()
-    assert set(names) == {"gamma_3", "soft", "uniform", "corrupted_mild", HOSTILE}
+    meanings = dict(text.split("\n", 1) for text in table.locator("tbody th").all_inner_texts())
+    assert set(meanings) == {"gamma_3", "soft", "uniform", "corrupted_mild", HOSTILE}
+    assert meanings["gamma_3"] == "γ = 3, which was not trained"
 
 
 def test_means_are_sorted_by_their_numbers_and_what_is_missing_comes_last(wide: Visit) -> None:
