@@ -160,7 +160,7 @@ def test_a_disturbed_campaign_loses_nothing(cluster: "Cluster", disk: Path, tmp_
     assert " none.0 " in campaign.record.read_text(encoding="utf-8")
     assert "CLASH" not in campaign.record.read_text(encoding="utf-8")
     if disk.is_mount():  # the first element of the second submission met its time limit and went on by itself
-        assert "stopped early; back in the queue (1 of at most 20 times)" in campaign.logs()
+        assert "stopped early; back in the queue" in campaign.logs()
     submissions = 1
     while campaign.submit():
         campaign.drain()

@@ -1,7 +1,7 @@
 """Loaded by every Python that works on a campaign: writes down which job, or none, samples which segment, and when.
 
-Each segment takes a little longer, so that a test can disturb it, and much longer in the first element of an array if
-RECORD_SLOWLY is set. A CLASH is a segment that another job is sampling.
+Each segment takes a little longer, so that a test can disturb it. If RECORD_SLOWLY is set, the first element of an array
+waits with its segment until it is asked to stop, once. A CLASH is a segment that another job is sampling.
 """
 
 import os
@@ -16,7 +16,6 @@ def record() -> None:
     log = Path(os.environ["RECORD"])
     job = f"{os.environ.get('SLURM_JOB_ID', 'none')}.{os.environ.get('SLURM_RESTART_COUNT', 0)}"
     slowly = "RECORD_SLOWLY" in os.environ and os.environ.get("SLURM_ARRAY_TASK_ID") == "0"
-    pause = 9.0 if slowly else 0.4  # seconds
     sample = Production._sample
 
     def note(*words: object) -> None:
@@ -35,7 +34,11 @@ def record() -> None:
         for other in running:
             if other[0] == segment and other[1] != job and Path(f"/proc/{other[2]}").exists():
                 note("CLASH", segment, job, os.getpid(), *other[1:])
-        time.sleep(pause)
+        time.sleep(0.4)
+        if slowly and "STOP" not in log.read_text():
+            while not self._world.stop.due():
+                time.sleep(0.1)
+            note("STOP", segment, job, os.getpid())
         columns = sample(self, task, *rest)
         note("END", segment, job, os.getpid())
         return columns
