@@ -64,8 +64,11 @@ class Scheduler(Protocol):
     def queue(self) -> list[Queued]:
         """The user's elements that wait or run."""
 
-    def ended(self, jobs: Sequence[int]) -> dict[tuple[int, int], str]:
-        """Slurm's word for how elements of some jobs ended, by job and index, as far as it is known."""
+    def ended(self, jobs: Sequence[int]) -> dict[tuple[int, int | None], str]:
+        """Slurm's word for how elements of some jobs ended, as far as it is known, by job and index.
+
+        An index of None stands for all elements of the job that have none of their own.
+        """
 
     def submit(self, array: Array) -> int:
         """Puts an array into the queue; the job's number."""
@@ -121,14 +124,14 @@ class Slurm:
             for name, job, index, state, cpus in words
         ]
 
-    def ended(self, jobs: Sequence[int]) -> dict[tuple[int, int], str]:
-        """From sacct; nothing where there is no accounting."""
+    def ended(self, jobs: Sequence[int]) -> dict[tuple[int, int | None], str]:
+        """From sacct, which knows an array only as a whole if that ended soon; nothing where there is no accounting."""
         if not jobs:
             return {}
         asked = self._run("env", "SLURM_BITSTR_LEN=0", "sacct", "--noheader", "--parsable2", "--allocations",
                           "--format=JobID,State", f"--jobs={','.join(map(str, jobs))}")  # fmt: skip
-        found = re.findall(r"^(\d+)_(\S+)\|(\w+)", asked.stdout, re.M)
-        return {(int(job), index): state for job, text, state in found for index in elements(text)}
+        found = re.findall(r"^(\d+)(?:_(\S+))?\|(\w+)", asked.stdout, re.M)
+        return {(int(job), one): state for job, text, state in found for one in (elements(text) if text else [None])}
 
     def submit(self, array: Array) -> int:
         """By sbatch.

@@ -44,7 +44,8 @@ class Status:
         log = self.campaign.state / "logs" / f"{self._batches.name(batch)}-{index}.out"
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
         last = next((line for line in reversed(lines) if line.strip()), "it left no log")
-        ended = self._ended.get((batch.job or 0, index))
+        job = batch.job or 0
+        ended = self._ended.get((job, index)) or self._ended.get((job, None))
         return f"job {batch.job}_{index}{f' ended as {ended}' if ended else ' has ended'}; {log.name}: {last.strip()}"
 
     def text(self) -> str:
@@ -108,7 +109,7 @@ class Status:
         return self._batches.in_queue(self._own)
 
     @cached_property
-    def _ended(self) -> dict[tuple[int, int], str]:
+    def _ended(self) -> dict[tuple[int, int | None], str]:
         jobs = [batch.job for batch in self._batches.all if batch.job]
         return self.scheduler.ended(jobs) if self.scheduler else {}
 

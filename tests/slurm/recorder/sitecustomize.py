@@ -1,7 +1,7 @@
 """Loaded by every Python that works on a campaign: writes down which job, or none, samples which segment, and when.
 
-Each segment takes a little longer, so that a test can disturb it. If RECORD_SLOWLY is set, the first element of an array
-waits with its segment until it is asked to stop, once. A CLASH is a segment that another job is sampling.
+Each segment takes a little longer, so that a test can disturb it. If RECORD_SLOWLY is set, the first element of an
+array waits with its segment until it is asked to stop, once. A CLASH is a segment that another job is sampling.
 """
 
 import os
