@@ -25,6 +25,7 @@ class Cell:
         note: below it, smaller.
         shade: of its background, from -1 (below chance) over 0 to 1.
         best: whether it is the best of its row.
+        link: what its text leads to, from the page's folder.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Cell:
     note: str = ""
     shade: float = 0.0
     best: bool = False
+    link: str = ""
 
     @property
     def style(self) -> str:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from lj_vae_hpc.config.system import System
+from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.files import publish, unfinished
 from lj_vae_hpc.sampling.equilibration import NOT_EQUILIBRATED, NOT_PROVED, TOO_FEW_CHAINS
 from lj_vae_hpc.sampling.production import describe
@@ -131,18 +132,22 @@ def collect(campaign: Campaign) -> Collected:
     profiles: list[Row] = []
     left_out: list[float] = []
     unchecked: list[float] = []
-    for task in samples:
-        row, columns, positions = read_ensemble(task)
-        ensembles.append(row)
-        profiles += profile_rows(row["gamma"], positions, task.ensemble.system)
-        if row["verdict"] in ("", TOO_FEW_CHAINS):
-            unchecked.append(row["gamma"])
-        if row["verdict"] != NOT_PROVED and not row["verdict"].startswith(NOT_EQUILIBRATED):
-            own = observed_of(columns, row["temperature"])
-            observed.append(own.thinned(len(samples)))  # memory does not grow with the number of configurations
-        else:
-            left_out.append(row["gamma"])
+    with Progress("reading", len(samples), "γ", True) as progress:
+        for task in samples:
+            row, columns, positions = read_ensemble(task)
+            ensembles.append(row)
+            profiles += profile_rows(row["gamma"], positions, task.ensemble.system)
+            if row["verdict"] in ("", TOO_FEW_CHAINS):
+                unchecked.append(row["gamma"])
+            if row["verdict"] != NOT_PROVED and not row["verdict"].startswith(NOT_EQUILIBRATED):
+                own = observed_of(columns, row["temperature"])
+                observed.append(own.thinned(len(samples)))  # memory does not grow with the number of configurations
+            else:
+                left_out.append(row["gamma"])
+            progress.advance(1.0)
     total = sum(row["configurations"] for row in ensembles if row["gamma"] not in left_out)
+    if observed:
+        print(f"thermodynamics: reweighting between {len(observed)} γ (MBAR)", flush=True)
     found = thermodynamics(merged(observed), campaign.config.system.n_particles, total) if observed else None
     order = [row for task in models for row in order_rows(task)]
     scores = [row for task in models for row in score_rows(task)]

@@ -49,7 +49,9 @@ def campaign_page(campaign: Campaign, collected: Collected) -> Page:
     if collected.profiles:
         sections.append(_structure(collected.profiles))
     if models:
-        sections.append(_detection(models, collected.order))
+        pages = {task.name: task.run.report for task in campaign.models}
+        links = {name: str(page.relative_to(campaign.path)) for name, page in pages.items() if page.exists()}
+        sections.append(_detection(models, collected.order, links))
     warnings = []
     if collected.left_out:
         gammas = ", ".join(f"{gamma:g}" for gamma in collected.left_out)
@@ -145,15 +147,15 @@ def _models(scores: Rows) -> list[dict[str, Any]]:
     return sorted(models, key=lambda row: (row["latent_dim"], row["kl_weight"], row["label"]))
 
 
-def _detection(models: Rows, order: Rows) -> Section:
+def _detection(models: Rows, order: Rows, links: dict[str, str]) -> Section:
     panels = [
         _by_latent_dimension(models, "mean_auroc", "mean AUROC of the default score"),
         _by_latent_dimension(models, "rmse", "RMSE of the validation split"),
         _order(models, order),
     ]
     rows = [
-        [Cell(row["label"], None, row["model"]), float(row["latent_dim"]), float(row["kl_weight"]),
-         float(row["gammas"]), row["rmse"], row["kl"], row["mean_auroc"]]
+        [Cell(row["label"], None, row["model"], link=links.get(row["model"], "")), float(row["latent_dim"]),
+         float(row["kl_weight"]), float(row["gammas"]), row["rmse"], row["kl"], row["mean_auroc"]]
         for row in models
     ]  # fmt: skip
     return Section(

@@ -94,8 +94,8 @@ def files_and_sizes(campaign: Campaign) -> list[str]:
     size = row_bytes(config.system.n_particles)
     ensembles = len(campaign.samples) * sampling.configurations * size
     lines = [
-        f"files: {segments:,} segments and {len(campaign.samples):,} pilots, {ensembles / 1e9:.2f} GB; "
-        f"{len(sets)} data sets, {rows * size / 1e9:.2f} GB"
+        f"files: {segments:,} segments and {len(campaign.samples):,} pilots, {ensembles / 1e6:,.0f} MB; "
+        f"data sets: {len(sets)}, {rows * size / 1e6:,.0f} MB"
     ]
     finished = [task.run.path for task in campaign.models if task.is_done()]
     if finished:

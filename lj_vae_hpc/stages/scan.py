@@ -127,6 +127,8 @@ def run(
     if world.is_root:
         print(f"scan: all {len(tasks)} tasks are done", flush=True)
         if batch is None:
+            if not campaign.models:
+                print("scan: no models are asked for; scan.grid adds some, as in configs/scan.yaml", flush=True)
             print(f"next: {COMMAND} scan collect -o {path}", flush=True)
 
 

@@ -53,7 +53,7 @@ def score(
     world.on_root(lambda: _check(run, config, target))
     network, weights = load_network(world, run, config)
     at_once = BATCHES * batch_size(config.system.n_particles)
-    given, found = Given(files, config, center, at_once * world.size), Findings(files, at_once)
+    given, found = Given(files, config, center, at_once * world.size), Findings(files, at_once, config.system.box_side)
     with Dataset(run.dataset) as data, folder_to_keep_in(world, run) as folder, ExitStack() as closing:
         some = world.on_root(given.next)  # before anything is learned: a file may be none
         detector = Detector.of(world, folder, config, network, weights, RunData.of(data, config, weights.gammas))
@@ -129,13 +129,15 @@ class Findings:
     Args:
         files: of configurations.
         at_once: how many are written at once, whatever the number of ranks.
+        box_side: L of the model's system, in σ.
     """
 
-    def __init__(self, files: Sequence[Path], at_once: int) -> None:
-        self._files, self._at_once = files, at_once
+    def __init__(self, files: Sequence[Path], at_once: int, box_side: float) -> None:
+        self._files, self._at_once, self._box_side = files, at_once, box_side
         self._write: Write | None = None
         self._rows, self._below = 0, dict.fromkeys(LEVELS, 0)
         self._oddest: list[tuple[float, float, int, int, list[int]]] = []
+        self._extent = np.array([[np.inf], [-np.inf]]) * np.ones(len(files))  # least and largest x of each file
 
     def open(self, target: Path | None, overwrite: bool, closing: ExitStack) -> None:
         """Opens the table, which `closing` closes; it gets its name if no error ends it."""
@@ -150,6 +152,8 @@ class Findings:
             for part in pieces(len(some.row), self._at_once):
                 self._write(scored.part(slice(part.start, part.stop)))
         self._rows += len(some.row)
+        np.minimum.at(self._extent[0], some.file, some.positions[:, :, 0].min(axis=1))
+        np.maximum.at(self._extent[1], some.file, some.positions[:, :, 0].max(axis=1))
         for level in LEVELS:
             self._below[level] += int((columns["p_value"] < level).sum())
         for k in np.argsort(-columns["score"], kind="stable")[:ODDEST]:
@@ -175,6 +179,12 @@ class Findings:
             print(
                 "odd particles are more likely out of place than not; the neighbours of a moved one may be among them"
             )
+        for path, (least, largest) in zip(self._files, self._extent.T, strict=True):
+            if largest - least < self._box_side / 2:  # of N particles at random 1 in 2^N
+                print(
+                    f"warning: {path}: every x is between {least:.3g} and {largest:.3g} σ, and the box is "
+                    f"{self._box_side:g} σ wide; if the unit is another, such as the box side, convert them to σ"
+                )
         if target is not None:
             print(f"every configuration: {target}")
 

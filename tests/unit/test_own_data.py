@@ -83,6 +83,17 @@ def test_what_is_odd_is_found(trained: Path, mine: np.ndarray, tmp_path: Path, c
     assert first.split()[2] == str(ROWS - 1) and "3" in first.split()[5:]
 
 
+def test_another_unit_is_noticed(
+    trained: Path, mine: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Of the one file that has it."""
+    np.save(tmp_path / "sigma.npy", mine)
+    np.save(tmp_path / "box.npy", mine / SIDE)
+    scored(trained, tmp_path / "sigma.npy", tmp_path / "box.npy", to=tmp_path / "scores.csv")
+    warnings = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 1 and "box.npy: every x is between" in warnings[0] and "convert them to σ" in warnings[0]
+
+
 def test_p_values_count_normal_configurations(trained: Path, tmp_path: Path) -> None:
     """Of the calibration split itself: the k-th oddest of m has p = k / (m + 1) + 1 / (m + 1)."""
     from lj_vae_hpc.training.splits import Splits

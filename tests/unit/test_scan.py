@@ -1,5 +1,6 @@
 """A campaign: what its tasks are, that it grows, and what is left of it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert sorted(file.name for file in files) == [f"{name}.{s}" for name in names for s in ("csv", "parquet")]
     html, figures = write_page(campaign, collected)
     assert all(f"<h2>{title}" in html.read_text() for title in ("Thermodynamics", "Structure", "Models"))
+    pages = re.findall('<a href="(models/.*?)">', html.read_text())
+    assert {campaign.path / page for page in pages} == {task.run.report for task in campaign.models}
     assert len(list(figures.glob("*.svg"))) == 10
     assert {"over_gamma_free_energy.svg", "psi6.csv", "models_mean_auroc.csv"} < {f.name for f in figures.iterdir()}
     curves, profiles, order = (

@@ -10,6 +10,8 @@ import numpy as np
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.store.foreign.configuration import Configuration
 
+COLUMNS = "without `Properties=` in the second line of a frame, its columns are species, x, y and z"
+
 
 def read_extxyz(file: Path, path: Path, box_side: float) -> Iterator[Configuration]:
     """The frames, with `gamma` and a lattice where they have them."""
@@ -20,7 +22,8 @@ def read_extxyz(file: Path, path: Path, box_side: float) -> Iterator[Configurati
         try:
             frame = next(frames, None)
         except Exception as error:
-            raise UserError(f"{path}, {place}: not extended XYZ: {' '.join(str(error).split()):.200}") from None
+            said = " ".join(str(error).split())
+            raise UserError(f"{path}, {place}: not extended XYZ: {said:.200}; {COLUMNS}") from None
         if frame is None:
             return
         positions = np.asarray(frame.arrays.get("pos", []), np.float64)
