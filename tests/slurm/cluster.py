@@ -127,9 +127,9 @@ class Cluster:
             time.sleep(0.1)
 
     @contextmanager
-    def daemon(self, host: Host, name: str, *options: str, **identity: str) -> Iterator[None]:
+    def daemon(self, host: Host, name: str, *options: str) -> Iterator[None]:
         """A daemon in the foreground, as a child of this process, so that it can be stopped without looking for it."""
-        self._daemons[host.name, name] = self._start(host, name, *options, **identity)
+        self._daemons[host.name, name] = self._start(host, name, *options)
         try:
             yield
         finally:
@@ -141,13 +141,10 @@ class Cluster:
                 process.kill()
                 process.wait()
 
-    def _start(self, host: Host, name: str, *options: str, **identity: str) -> "subprocess.Popen[bytes]":
+    def _start(self, host: Host, name: str, *options: str) -> "subprocess.Popen[bytes]":
         # slurmctld and slurmd also have a log file of their own; this one holds what munged says, and early errors.
         with (self.folder / f"{name}-{host.name}-output.log").open("ab") as log:
-            return subprocess.Popen(
-                [*host.prefix, name, *options], cwd="/", env=self.env, stdout=log, stderr=log,
-                extra_groups=[] if identity else None, **identity,  # type: ignore[arg-type]
-            )  # fmt: skip
+            return subprocess.Popen([*host.prefix, name, *options], cwd="/", env=self.env, stdout=log, stderr=log)
 
     def start_node(self, node: Host) -> None:
         """Starts the node's daemon again."""

@@ -1,6 +1,7 @@
-"""A real Slurm on this machine: munge (where none runs), accounting, a controller and two nodes in network namespaces.
+"""A real Slurm on this machine: munge, accounting, a controller and two nodes in network namespaces, all of its own.
 
-Where namespaces cannot be had, the machine itself is the only node; the last lines of the tests say so.
+Several processes of pytest have one each. Where namespaces cannot be had, the machine itself is the only node; the last
+lines of the tests say so.
 """
 
 import getpass
@@ -11,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster import Cluster
@@ -30,7 +32,7 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 # A job that is requeued waits for as long as a credential lives.
-AuthInfo=cred_expire=5
+AuthInfo=cred_expire=5,socket={folder}/munge.socket
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -58,6 +60,7 @@ PartitionName=test Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 SLURMDBD_CONF = """\
 AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
 DbdHost={login.name}
 DbdAddr={login.address}
 DbdPort={accounting_port}
@@ -86,13 +89,16 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
             login = Host(socket.gethostname().split(".")[0], "127.0.0.1")
             nodes, why = [login], f"one node, since network namespaces cannot be had here: {error}"
         pytestconfig.stash[WHY] = why
+        getattr(pytestconfig, "workeroutput", {})["slurm"] = why
         cluster = Cluster(folder, login, nodes, why)
         missing = [name for name in PROGRAMS if shutil.which(name, path=cluster.env["PATH"]) is None]
         if missing:
             pytest.fail(f"{', '.join(missing)} not found on this machine; `bin/bootstrap --test` installs all of them")
         database_port = _configure(cluster)
-        if cluster.run("munge", "-n").returncode != 0:
-            stack.enter_context(_munged(cluster))
+        names = {"socket": "socket", "key-file": "key", "seed-file": "seed", "pid-file": "pid", "log-file": "log"}
+        files = [f"--{option}={folder}/munge.{name}" for option, name in names.items()]
+        stack.enter_context(cluster.daemon(login, "munged", "--foreground", *files))
+        cluster.await_success("munged did not answer", "munge", "-n", f"--socket={folder}/munge.socket")
         stack.enter_context(_accounting(cluster, database_port))
         stack.enter_context(cluster.daemon(login, "slurmctld", "-D"))
         cluster.await_success("slurmctld did not answer", "scontrol", "ping", expect="is UP")
@@ -101,6 +107,13 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
         cluster.await_success("the nodes did not become idle", "sinfo", "-hN", "-o", "%T", expect="idle")
         stack.callback(cluster.cancel_all)
         yield cluster
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker of xdist had."""
+    if "slurm" in (output := getattr(node, "workeroutput", {})):
+        node.config.stash[WHY] = output["slurm"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -127,6 +140,9 @@ def _configure(cluster: Cluster) -> int:
             ), encoding="utf-8",
         )  # fmt: skip
     file.chmod(0o600)  # slurmdbd insists
+    key = cluster.folder / "munge.key"
+    key.write_bytes(secrets.token_bytes(128))
+    key.chmod(0o400)
     return int(database)
 
 
@@ -149,23 +165,4 @@ def _accounting(cluster: Cluster, port: int) -> Iterator[None]:
             done = cluster.run("sacctmgr", "--immediate", "add", *what.split())
             if done.returncode:
                 pytest.fail(f"sacctmgr add {what} says {done.stdout}{done.stderr}\n{cluster.logs()}")
-        yield
-
-
-@contextmanager
-def _munged(cluster: Cluster) -> Iterator[None]:
-    """munged as user munge, with this machine's key, made if there is none; its socket serves all nodes."""
-    key, socket_folder = Path("/etc/munge/munge.key"), Path("/run/munge")
-    try:
-        socket_folder.mkdir(exist_ok=True)
-        shutil.chown(socket_folder, "munge", "munge")
-        if not key.exists():
-            key.write_bytes(secrets.token_bytes(128))
-            shutil.chown(key, "munge", "munge")
-            key.chmod(0o400)
-    except PermissionError as error:
-        pytest.fail(f"munge does not run here, and starting it needs root: {error}")
-    here = Host(socket.gethostname(), "127.0.0.1")
-    with cluster.daemon(here, "munged", "--foreground", user="munge", group="munge"):
-        cluster.await_success("munged did not answer", "munge", "-n")
         yield
