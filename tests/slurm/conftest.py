@@ -50,6 +50,7 @@ TmpFS={folder}/tmp-%n
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost={login.address}
 AccountingStoragePort={accounting_port}
+AccountingStoragePass={folder}/munge.socket
 AccountingStorageEnforce=limits
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd-%n.pid
@@ -150,7 +151,7 @@ def _configure(cluster: Cluster) -> int:
 def _accounting(cluster: Cluster, port: int) -> Iterator[None]:
     """What remembers jobs and knows the users' limits: slurmdbd and its database, where this user has an account."""
     user, database = getpass.getuser(), cluster.folder / "database"
-    options = ("--no-defaults", f"--user={user}", f"--datadir={database}")
+    options = ("--no-defaults", f"--user={user}", f"--datadir={database}", f"--tmpdir={cluster.folder}")
     made = cluster.run("mariadb-install-db", *options, "--skip-test-db")
     if made.returncode:
         pytest.fail(f"mariadb-install-db says {made.stdout}{made.stderr}")
