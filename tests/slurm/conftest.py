@@ -1,7 +1,6 @@
 """A real Slurm on this machine: munge, accounting, a controller and two nodes in network namespaces, all of its own.
 
-Several processes of pytest have one each. Where namespaces cannot be had, the machine itself is the only node; the last
-lines of the tests say so.
+Where namespaces cannot be had, the machine itself is the only node; the last lines of the tests say so.
 """
 
 import getpass
@@ -12,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cluster import Cluster
@@ -90,7 +88,6 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
             login = Host(socket.gethostname().split(".")[0], "127.0.0.1")
             nodes, why = [login], f"one node, since network namespaces cannot be had here: {error}"
         pytestconfig.stash[WHY] = why
-        getattr(pytestconfig, "workeroutput", {})["slurm"] = why
         cluster = Cluster(folder, login, nodes, why)
         missing = [name for name in PROGRAMS if shutil.which(name, path=cluster.env["PATH"]) is None]
         if missing:
@@ -108,13 +105,6 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
         cluster.await_success("the nodes did not become idle", "sinfo", "-hN", "-o", "%T", expect="idle")
         stack.callback(cluster.cancel_all)
         yield cluster
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """What a worker of xdist had."""
-    if "slurm" in (output := getattr(node, "workeroutput", {})):
-        node.config.stash[WHY] = output["slurm"]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
