@@ -27,11 +27,14 @@ def process_group(world: World, backend: str) -> Iterator[None]:
         )  # fmt: skip
     if backend == "gloo" and "GLOO_SOCKET_IFNAME" not in os.environ:
         os.environ["GLOO_SOCKET_IFNAME"] = _interface_towards(address)  # gloo would guess from the host's name
-    with socket.socket() as probe:
-        probe.bind((address if world.is_root else "", 0))
-        port = world.broadcast(probe.getsockname()[1])
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    dist.init_process_group(backend, init_method=f"tcp://{address}:{port}", rank=world.rank, world_size=world.size)
+    # It listens before others are told where, so that no other program can have taken the port.
+    open_store = dist.TCPStore  # type: ignore[attr-defined]
+    store = open_store(address, 0, world.size, True, wait_for_workers=False) if world.is_root else None
+    port = world.broadcast(store.port if world.is_root else None)
+    if not world.is_root:
+        store = open_store(address, port, world.size, False)
+    dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size)
     yield
     dist.destroy_process_group()  # not after an error: it would wait for ranks that do not come
 
