@@ -31,8 +31,8 @@ def process_group(world: World, backend: str) -> Iterator[None]:
     # It listens before others are told where, so that no other program can have taken the port.
     open_store = dist.TCPStore  # type: ignore[attr-defined]
     store = open_store(address, 0, world.size, True, wait_for_workers=False) if world.is_root else None
-    port = world.broadcast(store.port if world.is_root else None)
-    if not world.is_root:
+    port = world.broadcast(0 if store is None else store.port)
+    if store is None:
         store = open_store(address, port, world.size, False)
     dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size)
     yield
