@@ -49,6 +49,12 @@ class Model:
         self.latent_dim = self._network.module.latent_dim
         self.n_particles, self.box_side = config.system.n_particles, config.system.box_side
 
+    def __repr__(self) -> str:
+        gammas = (
+            f"γ from {self.gammas[0]:g} to {self.gammas[-1]:g}" if len(self.gammas) > 1 else f"γ = {self.gammas[0]:g}"
+        )
+        return f"<model of {self.n_particles} particles, latent dimension {self.latent_dim}, trained on {gammas}>"
+
     def encode(self, positions: ArrayLike, gamma: ArrayLike | None = None) -> tuple[Floats, Floats]:
         """Mean and logarithm of the variance of q(z|x), each (n, d) float32.
 

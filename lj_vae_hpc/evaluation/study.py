@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.errors import Stopped
 from lj_vae_hpc.evaluation.studies.base import Context, Study
 from lj_vae_hpc.evaluation.studies.registry import study_classes
 from lj_vae_hpc.progress import Steps
@@ -36,6 +37,9 @@ def run_studies(
         prepare: makes what they use, the same on every rank; called only if something is missing.
         config: the run's configuration.
         facts: what every study follows from, by value.
+
+    Raises:
+        Stopped: a signal or deadline came; the studies that were complete are kept.
     """
     stored = world.on_root(lambda: _stored(path))
     right = {
@@ -54,25 +58,33 @@ def run_studies(
     found = {name: kept[name] | {"facts": right[name]} for name in ordered}
     if found != stored:
         world.on_root(lambda: write_text(path, json.dumps(found)))
+    if (done := sum(study.name in kept for study in studies)) < len(studies):
+        raise Stopped(f"{done} of {len(studies)} studies are in {path}")
     return found
 
 
 def _results(world: "World", studies: Sequence[Study], context: Context) -> dict[str, Any]:
-    """The results of some studies by name, on every rank."""
+    """The results of some studies by name, on every rank; those that a stop left incomplete are not there."""
     reasons = {study.name: study.objection(context) for study in studies}
     tasks = [(study, part) for study in studies if not reasons[study.name] for part in study.parts(context)]
     longest_first = sorted(tasks, key=lambda task: -task[0].weight)
     own_tasks, mine = longest_first[world.rank :: world.size], {}
     steps = Steps("studies", [study.weight for study, _ in own_tasks], world.is_root)
+    world.stop.start_piece()
     for study, part in own_tasks:
         steps.begin(study.part_title(part))
         mine[study.name, part] = plain(study.run(context, part))
+        if world.stop.due():
+            break
     done = {key: result for rank in world.gather(mine) for key, result in rank.items()}
     found: dict[str, Any] = {}
     for study in studies:
-        own = {part: done[study.name, part] for one, part in tasks if one is study}
-        reason = reasons[study.name]
-        found[study.name] = {"left_out": reason} if reason else own.pop("", own)
+        parts = [part for one, part in tasks if one is study]
+        own = {part: done[study.name, part] for part in parts if (study.name, part) in done}
+        if reason := reasons[study.name]:
+            found[study.name] = {"left_out": reason}
+        elif len(own) == len(parts):
+            found[study.name] = own.pop("", own)
     return found
 
 

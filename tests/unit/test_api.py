@@ -137,6 +137,7 @@ def test_encoding_ignores_the_order_of_particles_and_reconstructions_keep_it(run
 
 
 def test_samples_follow_seed_and_gamma(run: Run) -> None:
+    assert repr(run.model).startswith("<model of ") and "trained on γ from" in repr(run.model)
     low, high = (run.model.sample(300, gamma=gamma) for gamma in (0.1, 1.0))
     between = run.model.sample(300, gamma=0.5)
     assert low.shape == (300, N, 2) and low.min() >= 0 and low.max() <= SIDE

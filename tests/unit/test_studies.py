@@ -1,6 +1,8 @@
 """Studies: geometry against exact cases, and every study on a small trained run."""
 
 import json
+from contextlib import suppress
+from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from lj_vae_hpc.config.load import load
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.evaluation.studies.completion import _masks, complete
 from lj_vae_hpc.evaluation.studies.reconstruction import (
     aligned_error,
@@ -153,6 +155,26 @@ def test_only_missing_studies_are_run(results: tuple[Path, dict], capsys: pytest
     assert after["generation"] == before["generation"] and after["latent"]["facts"]["version"] == 2
     after["latent"]["facts"] = before["latent"]["facts"]
     assert after["latent"] == before["latent"]
+
+
+def test_studies_that_are_complete_stay_when_a_stop_comes(
+    results: tuple[Path, dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, _ = results
+    run, config, world = RunDir(path), load(path / "config.yaml"), World(None)
+    evaluate(world, run, config)
+    file, kept = path / "evaluation/studies.json", []
+    whole = file.read_bytes()
+    file.unlink()
+    for parts in count():
+        calls = iter(range(parts))
+        monkeypatch.setattr(world.stop, "due", lambda calls=calls: next(calls, None) is None)
+        with suppress(Stopped):
+            evaluate(world, run, config)
+            break
+        kept.append(set(json.loads(file.read_text())))
+    assert file.read_bytes() == whole
+    assert len(kept[-1]) > 1 and all(before <= after for before, after in pairwise(kept))
 
 
 def test_studies_that_are_not_asked_for_stay_while_they_are_right(results: tuple[Path, dict]) -> None:
