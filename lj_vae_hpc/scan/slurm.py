@@ -130,8 +130,7 @@ class Slurm:
             return {}
         asked = self._run("env", "SLURM_BITSTR_LEN=0", "sacct", "--noheader", "--parsable2", "--allocations",
                           "--format=JobID,State", f"--jobs={','.join(map(str, jobs))}")  # fmt: skip
-        found = re.findall(r"^(\d+)(?:_(\S+))?\|(\w+)", asked.stdout, re.M)
-        return {(int(job), one): state for job, text, state in found for one in (elements(text) if text else [None])}
+        return states(asked.stdout)
 
     def submit(self, array: Array) -> int:
         """By sbatch.
@@ -161,6 +160,12 @@ class Slurm:
 
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return run_on_site(self._site, *command)
+
+
+def states(text: str) -> dict[tuple[int, int | None], str]:
+    """How elements ended, as of Scheduler.ended, by lines JobID|State of sacct."""
+    found = re.findall(r"^(\d+)(?:_(\S+))?\|(\w+)", text, re.M)
+    return {(int(job), one): state for job, which, state in found for one in (elements(which) if which else [None])}
 
 
 def elements(text: str) -> Iterator[int]:

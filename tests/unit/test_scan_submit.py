@@ -12,7 +12,7 @@ from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.plan import check_time_limit, describe_plan
 from lj_vae_hpc.scan.resources import Resources, resources_of
-from lj_vae_hpc.scan.slurm import Array, Limits, Slurm, elements
+from lj_vae_hpc.scan.slurm import Array, Limits, Slurm, elements, states
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.submit import Submission, Submitter
 
@@ -32,6 +32,13 @@ def campaign_in(folder: Path, gammas: int = 40, **scan: object) -> Campaign:
 )
 def test_indices_as_slurm_writes_them(text: str, indices: list[int]) -> None:
     assert list(elements(text)) == indices
+
+
+def test_ends_as_sacct_writes_them() -> None:
+    """An array that was cancelled before accounting knew its elements has one line, without an index."""
+    lines = "36|CANCELLED by 0\n5_1|COMPLETED\n5_[0,2-3]|CANCELLED by 0\n"
+    early, late = {(36, None): "CANCELLED"}, {(5, k): "COMPLETED" if k == 1 else "CANCELLED" for k in range(4)}
+    assert states(lines) == early | late
 
 
 def submitted(campaign: Campaign, slurm: SimulatedSlurm, tasks: int = 3) -> Submission:
