@@ -18,12 +18,12 @@ from numba import float32
 
 from lj_vae_hpc.physics.potentials import base
 from lj_vae_hpc.physics.potentials.base import Potential
-from lj_vae_hpc.sampling import vectors
+from lj_vae_hpc.sampling import streams, vectors
 from lj_vae_hpc.sampling.vectors import fma, maximum, minimum
 
 Compile = Callable[[Any], Any]
 
-SHARED = (__name__, vectors.__name__, base.__name__)  # modules whose source is part of every compiled formula
+SHARED = (__name__, streams.__name__, vectors.__name__, base.__name__)  # modules whose source is part of every kernel
 
 
 def _polynomial(degree: int, low: float, high: float) -> tuple[np.float32, ...]:
@@ -94,17 +94,24 @@ def for_potential(potential: Potential, operations: Mapping[str, Any]) -> Callab
     A compiled function that a kernel closed over would be part of the key of numba's cache and differ in every process.
     Instead the kernel's own name, by which the cache finds it, tells the potential, its parameters and its source.
     """
-    own = [inspect.getfile(type(potential)), *(str(sys.modules[name].__file__) for name in SHARED)]
-    text = repr(potential).encode() + b"".join(Path(file).read_bytes() for file in own)
-    identity = f"{type(potential).__name__}_{hashlib.sha256(text).hexdigest()[:16]}"
+    own = repr(potential).encode() + Path(inspect.getfile(type(potential))).read_bytes()
+    identity = f"{type(potential).__name__}_{hashlib.sha256(own + _shared_source()).hexdigest()[:16]}"
+    return lambda function: _named(function, function.__globals__ | operations, identity)
 
-    def decorate(function: Any) -> Any:
-        names = function.__globals__ | operations
-        kernel = FunctionType(function.__code__, names, function.__name__, None, function.__closure__)
-        kernel.__qualname__, kernel.__module__ = f"{function.__qualname__}.{identity}", function.__module__
-        return kernel
 
-    return decorate
+def for_any_potential(function: Any) -> Any:
+    """Decorator of a kernel without pair energies: its name in numba's cache tells the source of what it calls."""
+    return _named(function, function.__globals__, hashlib.sha256(_shared_source()).hexdigest()[:16])
+
+
+def _shared_source() -> bytes:
+    return b"".join(Path(str(sys.modules[name].__file__)).read_bytes() for name in SHARED)
+
+
+def _named(function: Any, names: dict[str, Any], identity: str) -> Any:
+    kernel = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    kernel.__qualname__, kernel.__module__ = f"{function.__qualname__}.{identity}", function.__module__
+    return kernel
 
 
 inline = numba.njit(inline="always")

@@ -17,21 +17,24 @@ from lj_vae_hpc.physics.potentials.base import Potential
 from lj_vae_hpc.sampling.arithmetic import (
     distance_squared,
     exp_negative,
+    for_any_potential,
     for_potential,
     inline,
     on_vectors,
     pair_energy,
 )  # fmt: skip
 from lj_vae_hpc.sampling.streams import philox, trial_numbers
-from lj_vae_hpc.sampling.vectors import LANES, load, maximum, store, words
+from lj_vae_hpc.sampling.vectors import LANES, PLACES, load_places, maximum, place_words, store
 
 FAR = np.float32(1e9)
 
 
 @numba.njit(cache=True)
+@for_any_potential
 def _draw(numbers, counter, chain, sweep, pair, key0, key1, key2):  # type: ignore[no-untyped-def]
-    """Fills numbers (6, LANES) with those of the trial moves of LANES consecutive pairs of particles."""
-    a, b, c, d = philox(words(chain), words(key2), words(sweep), load(counter, 0) + uint32(pair), key0, key1)
+    """Fills numbers (6, PLACES) with those of the trial moves of PLACES consecutive pairs of particles."""
+    particles = load_places(counter, 0) + uint32(pair)
+    a, b, c, d = philox(place_words(chain), place_words(key2), place_words(sweep), particles, key0, key1)
     right, up, threshold = trial_numbers(a, b)
     store(numbers, 0, right)
     store(numbers, 1, up)
@@ -49,15 +52,16 @@ def _cell(x, y, per_length, per_side):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
+@for_any_potential
 def _fill_cells(x, y, per_length, per_side):  # type: ignore[no-untyped-def]
     """Positions by cell and place, (cells, places) each, which particle has a place, and each particle's place.
 
-    A cell has a multiple of LANES places, enough for the fullest one to take in another particle.
+    A cell has a multiple of PLACES places, enough for the fullest one to take in another particle.
     """
     occupied = np.zeros(per_side * per_side, np.int64)
     for i in range(len(x)):
         occupied[_cell(x[i], y[i], per_length, per_side)] += 1
-    places = (occupied.max() // LANES + 1) * LANES
+    places = (occupied.max() // PLACES + 1) * PLACES
     cell_x, cell_y = np.full((len(occupied), places), FAR), np.full((len(occupied), places), FAR)
     owner, place = np.zeros((len(occupied), places), np.int64), np.zeros(len(x), np.int64)
     occupied[:] = 0
@@ -73,12 +77,12 @@ def _pair_sums(x, y, vectors_x, vectors_y, scratch, per_length, per_side, r2_min
     """A vector whose sum is Σ_j u / C of a particle at a point; the particle must not itself be in the cells."""
     column, row = min(int(x * per_length), per_side - 1), min(int(y * per_length), per_side - 1)
     rows_per_cell = len(vectors_x) // (per_side * per_side)
-    store(scratch, 0, float32(0.0))
-    total = load(scratch, 0)
+    scratch[0, :] = float32(0.0)
+    total = load_places(scratch, 0)
     for r in range(max(0, row - 1), min(per_side, row + 2)):
         first, last = r * per_side + max(0, column - 1), r * per_side + min(per_side, column + 2)
         for k in range(first * rows_per_cell, last * rows_per_cell):
-            r2 = maximum(distance_squared(load(vectors_x, k), load(vectors_y, k), x, y), r2_min)
+            r2 = maximum(distance_squared(load_places(vectors_x, k), load_places(vectors_y, k), x, y), r2_min)
             total = total + pair_energy(r2)
     return total
 
@@ -89,7 +93,7 @@ def _fill(x, y, pairs, scratch, per_length, per_side, r2_min):  # type: ignore[n
         for lane in range(LANES):
             px, py = x[block, :, lane].copy(), y[block, :, lane].copy()
             cell_x, cell_y, _, place, _ = _fill_cells(px, py, per_length, per_side)
-            vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
+            vectors_x, vectors_y = cell_x.reshape(-1, PLACES), cell_y.reshape(-1, PLACES)
             total = 0.0
             for i in range(len(px)):
                 cell = _cell(px[i], py[i], per_length, per_side)
@@ -124,7 +128,7 @@ def make_cells(
     @numba.njit(cache=True, error_model="numpy")
     @its
     def fill(x, y, pairs):  # type: ignore[no-untyped-def]
-        scratch = np.empty((1, LANES), np.float32)
+        scratch = np.empty((1, PLACES), np.float32)
         _fill(x, y, pairs, scratch, per_length, per_side, r2_min)
 
     @numba.njit(cache=True, error_model="numpy")
@@ -133,8 +137,8 @@ def make_cells(
         x, y, pairs, accepted, gamma, steps, every, chain, key0, key1, key2, first, count, box_side,
         inverse_temperature, trial, drawn,
     ):  # fmt: skip
-        numbers, scratch = np.empty((6, LANES), np.float32), np.empty((1, LANES), np.float32)
-        drawn[0] = np.arange(LANES).astype(np.uint32)
+        numbers, scratch = np.empty((6, PLACES), np.float32), np.empty((1, PLACES), np.float32)
+        counter = np.arange(PLACES).astype(np.uint32).reshape(1, -1)
         for block in range(x.shape[0]):
             for lane in range(LANES):
                 px, py = x[block, :, lane].copy(), y[block, :, lane].copy()
@@ -145,11 +149,11 @@ def make_cells(
                     most_up = steps[2 if long else 0, block, lane]
                     # Anew for every sweep: the order of sums then depends on positions alone, not on the calls before.
                     cell_x, cell_y, owner, place, occupied = _fill_cells(px, py, per_length, per_side)
-                    vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
+                    vectors_x, vectors_y = cell_x.reshape(-1, PLACES), cell_y.reshape(-1, PLACES)
                     for i in range(len(px)):
-                        k = i % (2 * LANES)
+                        k = i % (2 * PLACES)
                         if k == 0:
-                            _draw(numbers, drawn, chain[block, lane], uint32(sweep), uint32(i // 2), key0, key1, key2)
+                            _draw(numbers, counter, chain[block, lane], uint32(sweep), uint32(i // 2), key0, key1, key2)
                         word = 3 * (k % 2)
                         old_x, old_y = px[i], py[i]
                         new_x = float32(old_x + numbers[word, k // 2] * most_right)
@@ -161,12 +165,12 @@ def make_cells(
                         new = _pair_sums(new_x, new_y, vectors_x, vectors_y, scratch, per_length, per_side, r2_min)
                         old = _pair_sums(old_x, old_y, vectors_x, vectors_y, scratch, per_length, per_side, r2_min)
                         store(scratch, 0, new - old)
-                        for half in (8, 4, 2, 1):  # LANES is 16
+                        for half in (8, 4, 2, 1):  # PLACES is 16
                             for w in range(half):
                                 scratch[0, w] += scratch[0, w + half]
                         du = prefactor * scratch[0, 0] + g * (new_y - old_y)
-                        store(scratch, 0, -du * inverse_temperature)
-                        store(scratch, 0, exp_negative(load(scratch, 0)))
+                        scratch[0, :] = -du * inverse_temperature
+                        store(scratch, 0, exp_negative(load_places(scratch, 0)))
                         if not numbers[word + 2, k // 2] < scratch[0, 0]:
                             cell_x[here, place[i]] = old_x
                             continue
@@ -182,7 +186,7 @@ def make_cells(
                             cell_x[here, last] = FAR
                             if occupied[there] == cell_x.shape[1]:
                                 cell_x, cell_y, owner, place, occupied = _fill_cells(px, py, per_length, per_side)
-                                vectors_x, vectors_y = cell_x.reshape(-1, LANES), cell_y.reshape(-1, LANES)
+                                vectors_x, vectors_y = cell_x.reshape(-1, PLACES), cell_y.reshape(-1, PLACES)
                                 continue
                             place[i] = occupied[there]
                             owner[there, place[i]] = i

@@ -13,12 +13,20 @@ import numpy as np
 from numba import float32, uint32
 
 from lj_vae_hpc.physics.potentials.base import Potential
-from lj_vae_hpc.sampling.arithmetic import distance_squared, exp_negative, for_potential, on_vectors, pair_energy
+from lj_vae_hpc.sampling.arithmetic import (
+    distance_squared,
+    exp_negative,
+    for_any_potential,
+    for_potential,
+    on_vectors,
+    pair_energy,
+)  # fmt: skip
 from lj_vae_hpc.sampling.streams import START, philox, trial_numbers
 from lj_vae_hpc.sampling.vectors import fma, load, maximum, select, store, to_float, words
 
 
 @numba.njit(cache=True)
+@for_any_potential
 def uniform_start(x, y, chain, key0, key1, key2, box_side):  # type: ignore[no-untyped-def]
     """Fills x and y, each (blocks, N, LANES) float32, with independent uniform positions in the box (σ)."""
     to_box = float32(box_side * float32(2.0**-24))
@@ -72,10 +80,10 @@ def make_sweeps(potential: Potential) -> tuple[Callable[..., None], Callable[...
         for block in range(x.shape[0]):
             xb, yb, ub = x[block], y[block], pairs[block]
             chains, ensemble = load(chain, block), words(key2)
-            gammas = load(gamma, block)
+            gammas, phase = load(gamma, block), load(first, block) % every
             for sweep in range(count[block].max()):
                 index, active = load(first, block) + uint32(sweep), words(uint32(sweep)) < load(count, block)
-                long = (index + uint32(1)) % every < uint32(1)
+                long = ((phase + uint32(sweep % every + 1)) ^ every) < uint32(1)
                 most_right = select(long, load(steps[1], block), load(steps[0], block))
                 most_up = select(long, load(steps[2], block), load(steps[0], block))
                 for i in range(n_particles):

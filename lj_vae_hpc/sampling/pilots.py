@@ -20,7 +20,7 @@ from lj_vae_hpc.store.segments import finished_segments
 from lj_vae_hpc.store.structure import Damaged
 from lj_vae_hpc.store.writer import read_small_hdf5, write_small_hdf5
 
-TEAM_SIZES = (1, 2, 4, 8, 16, 32)  # ranks that share a pilot's chains, so that every rank has full blocks of them
+TEAM_SIZES = (1, 2, 4, 8, 16)  # ranks that share a pilot's chains; 16 have full blocks of them where LANES is 16
 CHAINS_KEPT = ("positions", "accepted")  # of a pilot's state, beside what it found out
 SECONDS_BETWEEN_QUESTIONS, SECONDS_LOST_AT_MOST = 1.0, 60.0  # whether to stop; when a pilot is killed
 

@@ -7,13 +7,14 @@ import pytest
 from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.physics.energies import total_energy
+from lj_vae_hpc.sampling import arithmetic
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling.arithmetic import ON_VECTORS
 from lj_vae_hpc.sampling.chains import Chains, Schedule, sample_rows
 from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of, fingerprint
 from lj_vae_hpc.sampling.pilot import tuned_step
 from lj_vae_hpc.sampling.streams import stream
-from lj_vae_hpc.sampling.vectors import LANES, load, store
+from lj_vae_hpc.sampling.vectors import LANES, PLACES, load, store
 
 
 def test_exponential() -> None:
@@ -118,7 +119,7 @@ def test_a_cell_takes_in_more_particles_than_a_vector_holds(monkeypatch: pytest.
     chains.run(2000)
     r = chains.positions
     assert r.min() >= 0 and r.max() <= 9
-    assert max(((r[..., 1] < 4.5) & (r[..., 0] < 4.5)).sum(axis=1)) > LANES
+    assert max(((r[..., 1] < 4.5) & (r[..., 0] < 4.5)).sum(axis=1)) > PLACES
     np.testing.assert_allclose(chains.energy, total_energy(r, gamma, system.pair_potential), rtol=1e-5)
 
 
@@ -231,3 +232,16 @@ def test_tuning_reaches_its_target() -> None:
         rows = sample_rows(e, range(300), Schedule(step, 200, 200), "cpu", nothing)
         acceptance.append(rows["acceptance"].mean())
     assert np.mean(acceptance) == pytest.approx(0.3, abs=0.06)
+
+
+def test_a_kernel_is_compiled_anew_when_what_it_calls_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numba looks for changes in the file of a kernel alone, and finds what it kept by the kernel's name."""
+
+    def names() -> set[str]:
+        decorators = (arithmetic.for_any_potential, arithmetic.for_potential(System().pair_potential, {}))
+        return {decorate(arithmetic.distance_squared).__qualname__ for decorate in decorators}
+
+    before = names()
+    assert names() == before and len(before) == 2
+    monkeypatch.setattr(arithmetic, "_shared_source", lambda: b"changed")
+    assert not names() & before
