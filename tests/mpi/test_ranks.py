@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -181,3 +182,10 @@ def test_a_batch_smaller_than_the_ranks(world: World, runs: tuple[RunDir, RunDir
     small = config.model_copy(update={"training": config.training.model_copy(update={"batch_size": 1})})
     with pytest.raises(UserError, match=r"training\.batch_size 1 is smaller"):
         train(world, run, small)
+
+
+def test_several_ranks_need_an_hdf5_with_mpi(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("h5py.get_config", lambda: SimpleNamespace(mpi=False))
+    assert World(None).hdf5() == {}
+    with pytest.raises(UserError, match="h5py was built without MPI.* run bin/bootstrap"):
+        world.hdf5()
