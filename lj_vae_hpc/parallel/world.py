@@ -146,17 +146,19 @@ class World:
         Raises:
             UserError: there are several ranks, and h5py cannot do that.
         """
-        if self.size == 1:
+        if not self._comm:
             return {}
         import h5py  # late: commands that read no data start without it
 
-        if not h5py.get_config().mpi:
+        if h5py.get_config().mpi:
+            return {"driver": "mpio", "comm": self._comm}
+        if self.size > 1:
             raise UserError(
                 "h5py was built without MPI, so that several ranks cannot write one file: run bin/bootstrap, which "
                 "builds it anew, or start one rank",
                 everywhere=True,
             )
-        return {"driver": "mpio", "comm": self._comm}
+        return {}
 
     def node_by_node(self, action: Callable[[], None]) -> None:
         """Runs the action on rank 0, then on one rank of each other node, then on the rest: for filling caches."""
