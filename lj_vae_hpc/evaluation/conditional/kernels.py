@@ -31,10 +31,14 @@ def _add_pair(out, xs, ys, x, y, values, slopes, inverse):  # type: ignore[no-un
 
 @numba.njit(fastmath=FAST, cache=True)
 def _boltzmann(energies, least, weights):  # type: ignore[no-untyped-def]
-    """Σ exp(least - e); overwrites `weights` with the terms. No energy may be below `least`."""
-    total = float32(0.0)
+    """Σ exp(least - e); overwrites `weights` with the terms. No energy may be below `least`.
+
+    A loop that stored and summed would sum one by one, with another rounding, where both arrays happen to lie close by.
+    """
     for k in range(len(energies)):
         weights[k] = _exponential(least - energies[k])
+    total = float32(0.0)
+    for k in range(len(energies)):
         total += weights[k]
     return float64(total)
 
