@@ -99,8 +99,11 @@ def for_potential(potential: Potential, operations: Mapping[str, Any]) -> Callab
     return lambda function: _named(function, function.__globals__ | operations, identity)
 
 
-def for_any_potential(function: Any) -> Any:
-    """Decorator of a kernel without pair energies: its name in numba's cache tells the source of what it calls."""
+def named_by_source(function: Any) -> Any:
+    """Decorator of a kernel for any potential: its name, too, tells the source of what it calls.
+
+    Numba looks for changes only in the file of the kernel itself.
+    """
     return _named(function, function.__globals__, hashlib.sha256(_shared_source()).hexdigest()[:16])
 
 

@@ -17,9 +17,9 @@ from lj_vae_hpc.physics.potentials.base import Potential
 from lj_vae_hpc.sampling.arithmetic import (
     distance_squared,
     exp_negative,
-    for_any_potential,
     for_potential,
     inline,
+    named_by_source,
     on_vectors,
     pair_energy,
 )  # fmt: skip
@@ -30,7 +30,7 @@ FAR = np.float32(1e9)
 
 
 @numba.njit(cache=True)
-@for_any_potential
+@named_by_source
 def _draw(numbers, counter, chain, sweep, pair, key0, key1, key2):  # type: ignore[no-untyped-def]
     """Fills numbers (6, PLACES) with those of the trial moves of PLACES consecutive pairs of particles."""
     particles = load_places(counter, 0) + uint32(pair)
@@ -52,7 +52,7 @@ def _cell(x, y, per_length, per_side):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True)
-@for_any_potential
+@named_by_source
 def _fill_cells(x, y, per_length, per_side):  # type: ignore[no-untyped-def]
     """Positions by cell and place, (cells, places) each, which particle has a place, and each particle's place.
 

@@ -16,8 +16,8 @@ from lj_vae_hpc.physics.potentials.base import Potential
 from lj_vae_hpc.sampling.arithmetic import (
     distance_squared,
     exp_negative,
-    for_any_potential,
     for_potential,
+    named_by_source,
     on_vectors,
     pair_energy,
 )  # fmt: skip
@@ -26,7 +26,7 @@ from lj_vae_hpc.sampling.vectors import fma, load, maximum, select, store, to_fl
 
 
 @numba.njit(cache=True)
-@for_any_potential
+@named_by_source
 def uniform_start(x, y, chain, key0, key1, key2, box_side):  # type: ignore[no-untyped-def]
     """Fills x and y, each (blocks, N, LANES) float32, with independent uniform positions in the box (σ)."""
     to_box = float32(box_side * float32(2.0**-24))
@@ -83,6 +83,7 @@ def make_sweeps(potential: Potential) -> tuple[Callable[..., None], Callable[...
             gammas, phase = load(gamma, block), load(first, block) % every
             for sweep in range(count[block].max()):
                 index, active = load(first, block) + uint32(sweep), words(uint32(sweep)) < load(count, block)
+                # (index + 1) % every is 0; in vectors of words a remainder is slow.
                 long = ((phase + uint32(sweep % every + 1)) ^ every) < uint32(1)
                 most_right = select(long, load(steps[1], block), load(steps[0], block))
                 most_up = select(long, load(steps[2], block), load(steps[0], block))

@@ -63,7 +63,7 @@ def lacks(ensemble: Ensemble, configurations: int, folder: Path) -> bool:
 def _produce(world: World, ensembles: Sequence[Ensemble], configurations: int, store: Path, label: str) -> bool:
     folders = [store / ensemble.key for ensemble in ensembles]
     missing = world.on_root(lambda: _prepare(store, folders, ensembles, configurations))
-    device = sampling_device(world, ensembles, configurations)
+    writer, device = SegmentWriter(together(world)), sampling_device(world, ensembles, configurations)
     wanted = [k for k, ensemble in enumerate(ensembles) if has_pilot(ensemble)]
     if not any(missing) and not world.on_root(lambda: any(needs_pilot(ensembles[k], folders[k]) for k in wanted)):
         return False
@@ -79,7 +79,7 @@ def _produce(world: World, ensembles: Sequence[Ensemble], configurations: int, s
         for gap in gaps
         for rows in divide(gap, ensembles[k].sampling.segment_rows, ensembles[k].samples_per_chain)
     ]
-    Production(world, device, label, tasks, configurations * len(ensembles)).run()
+    Production(world, device, label, tasks, configurations * len(ensembles), writer).run()
     return True
 
 
@@ -92,13 +92,16 @@ class Production:
         label: of messages.
         tasks: the segments.
         total: configurations in all, also those that are there already.
+        writer: of the segments.
     """
 
-    def __init__(self, world: World, device: str, label: str, tasks: list[Task], total: int) -> None:
+    def __init__(
+        self, world: World, device: str, label: str, tasks: list[Task], total: int, writer: SegmentWriter
+    ) -> None:  # fmt: skip
         self._world, self._device, self._label, self._total = world, device, label, total
         self._batches = batches(tasks)
         self._left, self._moves = sum(len(task.rows) for task in tasks), sum(int(task.work.sum()) for task in tasks)
-        self._writer = SegmentWriter(together(world))
+        self._writer = writer
 
     def run(self) -> None:
         """Samples and writes every segment; asks after each batch whether to stop."""

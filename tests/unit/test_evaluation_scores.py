@@ -8,7 +8,6 @@ from torch import nn
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.calibration import PARTS
-from lj_vae_hpc.evaluation.conditional.kernels import _boltzmann
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
 from lj_vae_hpc.evaluation.learned import Learned
 from lj_vae_hpc.evaluation.order import OrderParameter
@@ -286,18 +285,3 @@ def test_batches_do_not_depend_on_the_ranks(ranks: int) -> None:
 
 def test_batches_of_large_systems_are_small() -> None:
     assert (batch_size(30), batch_size(1000), batch_size(9000)) == (512, 33, 1)
-
-
-@pytest.mark.parametrize("count", [13, 21, 48, 169])
-def test_sums_do_not_depend_on_where_arrays_lie(count: int) -> None:
-    """Compilers choose between loops by the distance of two arrays; all of them must give the same bits."""
-    energies = np.random.default_rng(0).uniform(0, 9, count).astype(np.float32)
-    found = set()
-    for gap in range(200):
-        memory = np.zeros(2 * count + gap, np.float32)
-        first, last = memory[:count], memory[-count:]
-        for given, weights in ((first, last), (last, first)):
-            given[:] = energies
-            found.add(_boltzmann(given, np.float32(0.0), weights))
-    assert len(found) == 1
-    assert found.pop() == pytest.approx(np.exp(-energies.astype(np.float64)).sum(), rel=1e-5)

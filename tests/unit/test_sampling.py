@@ -6,8 +6,9 @@ import pytest
 
 from lj_vae_hpc.config.sampling import Sampling
 from lj_vae_hpc.config.system import System
+from lj_vae_hpc.evaluation.conditional import kernels
 from lj_vae_hpc.physics.energies import total_energy
-from lj_vae_hpc.sampling import arithmetic
+from lj_vae_hpc.sampling import arithmetic, cells, metropolis
 from lj_vae_hpc.sampling import chains as chains_module
 from lj_vae_hpc.sampling.arithmetic import ON_VECTORS
 from lj_vae_hpc.sampling.chains import Chains, Schedule, sample_rows
@@ -237,11 +238,14 @@ def test_tuning_reaches_its_target() -> None:
 def test_a_kernel_is_compiled_anew_when_what_it_calls_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numba looks for changes in the file of a kernel alone, and finds what it kept by the kernel's name."""
 
-    def names() -> set[str]:
-        decorators = (arithmetic.for_any_potential, arithmetic.for_potential(System().pair_potential, {}))
-        return {decorate(arithmetic.distance_squared).__qualname__ for decorate in decorators}
+    kept = (metropolis.uniform_start, cells._draw, cells._fill_cells, kernels._boltzmann, kernels.local_energies)
 
-    before = names()
-    assert names() == before and len(before) == 2
+    def name(kernel: object) -> str:
+        return arithmetic.named_by_source(kernel).__qualname__.rpartition(".")[2]
+
+    now = name(metropolis.uniform_start.py_func)
+    assert {kernel.py_func.__qualname__.rpartition(".")[2] for kernel in kept} == {now}
+    of_potential = arithmetic.for_potential(System().pair_potential, {})(name).__qualname__
     monkeypatch.setattr(arithmetic, "_shared_source", lambda: b"changed")
-    assert not names() & before
+    assert name(metropolis.uniform_start.py_func) != now
+    assert arithmetic.for_potential(System().pair_potential, {})(name).__qualname__ != of_potential

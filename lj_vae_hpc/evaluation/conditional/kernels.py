@@ -4,7 +4,7 @@ import numba
 import numpy as np
 from numba import float32, float64, int32
 
-from lj_vae_hpc.sampling.arithmetic import exp_negative, specialise
+from lj_vae_hpc.sampling.arithmetic import exp_negative, named_by_source, specialise
 
 FAST = {"contract", "reassoc", "nsz", "arcp", "nnan", "ninf"}  # lets loops become vector instructions
 OUTSIDE = np.float32(1e4)  # energy in k_B T of a place outside the box
@@ -30,6 +30,7 @@ def _add_pair(out, xs, ys, x, y, values, slopes, inverse):  # type: ignore[no-un
 
 
 @numba.njit(fastmath=FAST, cache=True)
+@named_by_source
 def _boltzmann(energies, least, weights):  # type: ignore[no-untyped-def]
     """Σ exp(least - e); overwrites `weights` with the terms. No energy may be below `least`.
 
@@ -74,6 +75,7 @@ def field(xs, ys, slope, side, cells, reach, values, slopes, inverse, total, nea
 
 
 @numba.njit(cache=True)
+@named_by_source
 def local_energies(  # type: ignore[no-untyped-def]
     x, y, slope, side, cells, reach, values, slopes, inverse, offset_x, offset_y, range_of_offsets, pair, free, moved
 ):  # fmt: skip
