@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from network import Host
+
+from tests.slurm.network import Host
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SECONDS_TO_START = 40.0

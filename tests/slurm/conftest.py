@@ -13,8 +13,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from cluster import Cluster
-from network import Host, NoNamespacesError, network
+
+from tests.slurm.cluster import Cluster
+from tests.slurm.network import Host, NoNamespacesError, network
 
 CPUS = 2
 PROGRAMS = ("munge", "munged", "slurmctld", "slurmd", "slurmdbd", "mariadbd", "mariadb-install-db", "sbatch", "srun",

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
-from cluster import CHECKOUT
 from pyarrow import parquet
 
+from tests.slurm.cluster import CHECKOUT
+
 if TYPE_CHECKING:
-    from cluster import Cluster
+    from tests.slurm.cluster import Cluster
 
 pytestmark = pytest.mark.slurm
 T = TypeVar("T")

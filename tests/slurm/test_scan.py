@@ -12,7 +12,7 @@ from lj_vae_hpc.scan.campaign import Campaign, open_campaign
 from tests.conftest import TINY
 
 if TYPE_CHECKING:
-    from cluster import Cluster
+    from tests.slurm.cluster import Cluster
 
 pytestmark = pytest.mark.slurm
 

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import trials, workers
 
 if TYPE_CHECKING:
-    from cluster import Cluster
+    from tests.slurm.cluster import Cluster
 
 pytestmark = pytest.mark.slurm
 
