@@ -68,15 +68,6 @@ def test_importing_loads_nothing_and_opening_no_torch(folder: Path) -> None:
     assert set(lj_vae_hpc.__all__) == {"open_run", "__version__"}
 
 
-def test_it_is_found_from_the_folder_that_holds_the_clone(tmp_path: Path) -> None:
-    """A clone's folder has the package's name, and Python looks first where it starts."""
-    (tmp_path / "lj_vae_hpc").mkdir()
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    code = "import lj_vae_hpc; lj_vae_hpc.open_run"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
 def test_columns_are_those_of_the_file_and_are_mapped(run: Run, folder: Path) -> None:
     with h5py.File(folder / "data/dataset.h5") as file:
         for name in ("positions", "energy", "gamma"):

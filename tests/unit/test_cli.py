@@ -165,6 +165,15 @@ def test_generate_never_loads_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
 
 
+def test_the_package_is_found_from_the_folder_that_holds_the_clone(tmp_path: Path) -> None:
+    """A clone's folder has the package's name, and Python looks first where it starts."""
+    (tmp_path / "lj_vae_hpc").mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    code = "import lj_vae_hpc; lj_vae_hpc.open_run"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_help_has_examples(lj_vae: Run) -> None:
     assert "Examples:" in lj_vae("train", "--help").stdout
     for name, command in cli.commands.items():
