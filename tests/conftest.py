@@ -25,7 +25,6 @@ ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 SHIPPED = [*sorted((CONFIGS / "approaches").glob("*.yaml")), CONFIGS / "reference.yaml", CONFIGS / "equilibrated.yaml"]
 KILLS = int(os.environ.get("TEST_KILLS", "10"))  # in each test that kills a command again and again
-os.environ["OMPI_MCA_mpi_yield_when_idle"] = "1"  # ranks that wait for others leave the cores to other tests
 PATIENCE = ("--mca", "odls_base_sigkill_timeout", "0")  # seconds for which mpirun lets the other ranks live
 
 TINY = """

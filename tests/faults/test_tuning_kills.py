@@ -21,7 +21,7 @@ from lj_vae_hpc.tuning.summary import SearchSummary
 from tests.conftest import ROOT, alive, children, sampled_run, trials, workers
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-EPOCHS = 100  # so many that no trial ends before the other rank has begun its own and both are stopped
+EPOCHS = 60  # so many that no trial ends before the other rank has begun its own and both are stopped
 
 
 def states(run: Path) -> list[str]:
