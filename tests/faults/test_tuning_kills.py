@@ -21,7 +21,7 @@ from lj_vae_hpc.tuning.summary import SearchSummary
 from tests.conftest import ROOT, alive, children, sampled_run, trials, workers
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-EPOCHS = 60  # so many that no trial ends before the other rank has begun its own and both are stopped
+EPOCHS = 100  # a rank may be 25 epochs ahead when the other begins; no trial may end before both are stopped
 
 
 def states(run: Path) -> list[str]:
