@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import wraps
+from itertools import product
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -254,11 +255,13 @@ def gpu() -> None:
     peak = 2 * len(a) ** 3 / min(seconds)
     with tempfile.TemporaryDirectory() as folder:
         arguments = data_set(folder, 100_000)
-        for batch in (BATCH, 2048):
-            found = rate(1, arguments, "-s training.device=cuda", f"-s training.batch_size={batch}")
+        for precision, batch in product(("fp32", "bf16"), (BATCH, 2048)):
+            keys = [f"training.precision={precision}", f"training.batch_size={batch}", "training.device=cuda"]
+            found = rate(1, arguments, *(f"-s {key}" for key in keys))
             print(
-                f"{torch.cuda.get_device_name()}, bf16, batch {batch}: {found:.0f} samples/s, "
-                f"{100 * found * OPERATIONS / peak:.1f} % of the {peak / 1e12:.0f} TFLOP/s of a large matrix product"
+                f"{torch.cuda.get_device_name()}, {precision}, batch {batch}: {found:.0f} samples/s, "
+                f"{100 * found * OPERATIONS / peak:.1f} % of the {peak / 1e12:.0f} TFLOP/s of a large matrix product "
+                "in bf16"
             )
 
 
