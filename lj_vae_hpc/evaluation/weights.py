@@ -64,7 +64,7 @@ def load_network(world: "World", run: RunDir, config: RunConfig) -> tuple[Networ
     world.on_root(lambda: checkpoint.check_facts(facts, model_facts(config), path))
     weights = Weights(world.on_root(lambda: digest(path)), facts["epoch"], facts["data"])
     network = Network.of(config, weights.gammas)
-    world.node_by_node(lambda: warm_up(network.module))
+    world.node_by_node(lambda: warm_up(network.module, device))
     world.on_root(lambda: checkpoint.restore(tensors, network.module, None, path))
     checkpoint.restore(tensors, network.module, None, path)
     network.module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

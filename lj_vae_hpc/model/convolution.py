@@ -75,9 +75,10 @@ def halved(side: int) -> int:
     return (side + 1) // 2
 
 
-def warm_up(module: nn.Module) -> None:
-    """Compiles the faster algorithm, or loads it from numba's cache, for a network that uses it."""
-    if not any(isinstance(part, ConvReLU | TransposedConvReLU) for part in module.modules()):
+def warm_up(module: nn.Module, device: torch.device) -> None:
+    """Compiles the faster algorithm, or loads it from numba's cache, for a network that uses it on a device."""
+    convolves = any(isinstance(part, ConvReLU | TransposedConvReLU) for part in module.modules())
+    if not convolves or device.type != "cpu":
         return
     x = torch.zeros(1, 2, 6, 6, requires_grad=True)
     ConvReLU(2, 2)(x).sum().backward()

@@ -49,7 +49,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     dtype = world.broadcast(choose_dtype(config.training, device))
     network, optimizer = new_network(config, device)
     module = network.module
-    world.node_by_node(lambda: warm_up(module))
+    world.node_by_node(lambda: warm_up(module, device))
     arithmetic = {
         "ranks": world.size, "threads per rank": threads, "device": device.type,
         "precision": str(dtype).removeprefix("torch."), "torch": torch.__version__,

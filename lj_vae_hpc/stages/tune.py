@@ -46,7 +46,7 @@ def tune(
     torch.set_num_threads(world.threads_per_rank())
     torch.set_flush_denormal(True)
     device = choose_device(config.training, world)
-    world.node_by_node(lambda: warm_up(Network.of(config).module))
+    world.node_by_node(lambda: warm_up(Network.of(config).module, device))
     claims, alone = Claims(run.tuning / CLAIMS), world.alone()
     world.on_root(lambda: Study(run.tuning, claims, config))  # a new study is created by one rank
     study = Study(run.tuning, claims, config)

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 import torch
 from numba import cuda
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.model import convolution
 from lj_vae_hpc.sampling import gpu
 from lj_vae_hpc.sampling.chains import CELLS_FROM, GPU_FROM, choose_device, warm_up
 from lj_vae_hpc.sampling.metropolis import make_sweeps
@@ -109,6 +111,16 @@ def test_a_gpu_that_computes_otherwise_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(gpu, "make_gpu", lambda potential: make_sweeps(replace(potential, cutoff=1.2)))
     with pytest.raises(UserError, match=r"this GPU does not give .* set sampling\.device=cpu"):
         warm_up(system, "cuda")
+
+
+def test_kernels_for_cpus_are_compiled_for_cpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = []
+    monkeypatch.setattr(convolution, "_winograd", lambda x, *_: used.append(x) or x)
+    network = nn.Sequential(convolution.ConvReLU(2, 2))
+    convolution.warm_up(network, torch.device("cuda"))
+    assert not used
+    convolution.warm_up(network, torch.device("cpu"))
+    assert used
 
 
 class OneDevice(TorchDispatchMode):
