@@ -12,7 +12,7 @@ from scipy.stats import norm
 from lj_vae_hpc.scan.reweighting import AT_ONCE, Floats, Observed, Reweighting
 
 FEWEST = 25  # configurations that the γ below and above a gap share, and that count at a point of a curve
-ENOUGH = 50  # configurations of one γ in a half for a check of it
+ENOUGH = 100  # configurations of one γ in a half for a check of it
 BETWEEN = 4  # points of a curve between one sampled γ and the next
 FALSE_ALARMS = 1e-3  # of each check
 
@@ -27,7 +27,7 @@ class Check:
         name: what is compared.
         gamma: (K,) γ.
         left, left_error: (K,) by reweighting one half of the chains of all γ.
-        right, right_error: (K,) from the other half of the chains of this γ alone.
+        right, right_error: (K,) from the other half of the chains of this γ alone; cube roots of C in the second check.
     """
 
     name: str
@@ -203,7 +203,7 @@ def checks(observed: Observed, shared: Floats) -> list[Check]:
     """
     _, order = np.unique(observed.chain, return_inverse=True)
     left, right = observed.take(order % 2 == 0), observed.take(order % 2 == 1)
-    rows = []
+    rows, kurtosis = [], []
     for gammas in connected(observed.gammas, shared):
         here = left.take(np.isin(left.gamma, gammas))
         testable = [g for g in gammas if min(len(here.at(g)), len(right.at(g))) >= ENOUGH]
@@ -214,11 +214,36 @@ def checks(observed: Observed, shared: Floats) -> list[Check]:
         for k, gamma in enumerate(testable):
             own = right.at(gamma)
             inflation = np.sqrt(reweighting.inefficiency / len(own))
-            squares = (own.energy - own.energy.mean()) ** 2
+            variance = own.energy.var(ddof=1)
+            kurtosis.append((((own.energy - own.energy.mean()) ** 2).std() / variance) ** 2)
             rows.append((
                 gamma, slopes[0][k], slopes[1][k], own.height_sum.mean(), own.height_sum.std(ddof=1) * inflation,
-                capacities[0][k], capacities[1][k], squares.sum() / (len(own) - 1) / own.temperature**2,
-                squares.std() * inflation / own.temperature**2,
+                capacities[0][k], capacities[1][k], variance / own.temperature**2, inflation,
             ))  # fmt: skip
     table = np.array(rows).reshape(-1, 9).T
-    return [Check("dF/dγ = ⟨Σy⟩", table[0], *table[1:5]), Check("C = var U / T²", table[0], *table[5:9])]
+    capacity = capacity_check(
+        table[0], table[5], table[6], table[7], table[8], float(np.mean(kurtosis)) if kurtosis else 0.0
+    )
+    return [Check("dF/dγ = ⟨Σy⟩", table[0], *table[1:5]), capacity]
+
+
+def capacity_check(
+    gamma: Floats, left: Floats, left_error: Floats, variance: Floats, inflation: Floats, kurtosis: float
+) -> Check:
+    """C against var U / T², by their cube roots.
+
+    The cube root of a variance is close to normal even if it comes from few configurations (Wilson and Hilferty, PNAS
+    17, 684, 1931). Its error is what the left side and the kurtosis of all γ predict: an error from the same few
+    energies would be small just where their variance is small.
+
+    Args:
+        gamma: (K,) γ.
+        left: (K,) C by reweighting, in k_B.
+        left_error: (K,) its standard error.
+        variance: (K,) var U / T² of the other half.
+        inflation: (K,) standard error of a mean over that half, in standard deviations.
+        kurtosis: ⟨(U − ⟨U⟩)⁴⟩ / var² U − 1, the mean over all γ.
+    """
+    root = np.cbrt(left)
+    right_error = root / 3 * np.sqrt(kurtosis) * inflation
+    return Check("C = var U / T²", gamma, root, root / 3 * left_error / left, np.cbrt(variance), right_error)
