@@ -9,7 +9,7 @@ try:
     import click
 
     from lj_vae_hpc.cli import cli
-    from lj_vae_hpc.errors import COMMAND, Stopped, UserError
+    from lj_vae_hpc.errors import COMMAND, Stopped, UserError, out_of_memory
     from lj_vae_hpc.parallel.stop import stop_at_once
     from lj_vae_hpc.parallel.world import World
 except ModuleNotFoundError as missing:
@@ -56,12 +56,7 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         world.fail(UserError(f"the Python package {missing.name} is missing; run bin/bootstrap first"))
     except Exception as error:
-        if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
-            error = UserError(
-                f"not enough memory ({' '.join(str(error).split())[:120]}); choose smaller batches "
-                "(training.batch_size), segments (sampling.segment_rows) or networks, or fewer ranks per node"
-            )
-        world.fail(error)
+        world.fail(out_of_memory(error) or error)
 
 
 if __name__ == "__main__":

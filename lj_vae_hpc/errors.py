@@ -24,6 +24,16 @@ class Diverged(UserError):
     """The loss or the weights of a training are not finite, or it became worse than an untrained network."""
 
 
+def out_of_memory(error: Exception) -> UserError | None:
+    """What to tell the user where memory was lacking; None for any other error. torch has no class of its own."""
+    if not (isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)):
+        return None
+    return UserError(
+        f"not enough memory ({' '.join(str(error).split())[:120]}); choose smaller batches (training.batch_size), "
+        "segments (sampling.segment_rows) or networks, or fewer ranks per node"
+    )
+
+
 class Stopped(BaseException):
     """The run was told to stop and has saved what it did; the same command continues. Exit status 75.
 

@@ -35,8 +35,13 @@ def process_group(world: World, backend: str) -> Iterator[None]:
     if store is None:
         store = open_store(address, port, world.size, False)
     dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size)
-    yield
-    dist.destroy_process_group()  # not after an error: it would wait for ranks that do not come
+    try:
+        yield
+    except UserError as error:
+        if error.everywhere:  # otherwise it would wait for ranks that do not come
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def data_parallel(world: World, module: Any) -> Any:

@@ -29,7 +29,7 @@ class World:
     """
 
     def __init__(self, comm: Any = None) -> None:
-        self._comm = comm
+        self._comm = _pickling(comm)
         self.stop = StopRequests()
         self.rank = comm.rank if comm else 0
         self.size = comm.size if comm else 1
@@ -70,7 +70,7 @@ class World:
         """The world of this rank and those beside it, `size` of them; the last may be fewer. All ranks call this."""
         own = self.alone()
         if self._comm:
-            own._comm = self._comm.Split(self.rank // size)
+            own._comm = _pickling(self._comm.Split(self.rank // size))
             own.rank, own.size = own._comm.rank, own._comm.size
         return own
 
@@ -198,6 +198,15 @@ class World:
         if not everywhere and self._comm and self.size > 1:
             self._comm.Abort(status)
         os._exit(status)  # without closing what is open: files that MPI-IO could not write crash when they are closed
+
+
+def _pickling(comm: Any) -> Any:
+    """A communicator that sends objects of more than 2 GiB, too; None without MPI."""
+    if not comm:
+        return None
+    from mpi4py.util import pkl5
+
+    return pkl5.Intracomm(comm)
 
 
 def _mpi() -> Any:

@@ -38,15 +38,26 @@ def remove_unfinished(folder: Path, below: bool = True, seconds: float = 0.0) ->
 
 def publish(partial: Path, path: Path) -> None:
     """Gives a finished file its name, once its bytes are on disk."""
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
+    flush(partial)
     partial.replace(path)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a small text file."""
+def flush(path: Path) -> None:
+    """Waits until what this node has written to a file is on disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, text: str, shared: bool = False) -> None:
+    """Writes a small text file.
+
+    Args:
+        path: the file.
+        text: its content.
+        shared: whether other processes may write the same file at this time.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = unfinished(path) if shared else path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     publish(partial, path)
 

@@ -47,9 +47,16 @@ def run_pilots(world: World, ensembles: Sequence[Ensemble], folders: Sequence[Pa
             team.stop.start_piece()
             turn = todo[done : done + -(-world.size // size)]
             finished = True
+            problem: str | None = None
             for k in turn[world.rank // size : world.rank // size + 1]:
                 where = f"γ = {ensembles[k].gamma:g} ({done + 1} of {len(todo)})"
-                finished = PilotRun(team, progress, where, ensembles[k], folders[k]).run()
+                try:
+                    finished = PilotRun(team, progress, where, ensembles[k], folders[k]).run()
+                except UserError as error:
+                    if team.size > 1 and not error.everywhere:
+                        raise  # the others of the team do not know
+                    problem = str(error)
+            world.agree(problem)
             answers = world.gather((finished, team.should_stop()))
             done += len(turn)
             progress.advance(len(turn))

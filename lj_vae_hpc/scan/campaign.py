@@ -160,7 +160,7 @@ def open_campaign(
     _ = campaign.tasks  # finds faults of the models before anything is written
     if writing and config != stored:
         try:
-            write_text(run.config, config.to_yaml())
+            write_text(run.config, config.to_yaml(), shared=True)
         except OSError as error:
             raise UserError(f"cannot write the output folder {path}: {error.strerror}") from None
     return campaign

@@ -118,7 +118,7 @@ class Slurm:
         lines = self._answer(
             "squeue", "--me", "--noheader", "--array", "--format=%j|%F|%K|%T|%C"
         ).splitlines()  # fmt: skip
-        words = [line.strip().split("|") for line in lines if line.strip()]
+        words = [line.strip().rsplit("|", 4) for line in lines if line.strip()]
         return [
             Queued(name, int(job), int(index) if index.isdigit() else 0, state != "PENDING", int(cpus))
             for name, job, index, state, cpus in words

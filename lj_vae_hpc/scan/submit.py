@@ -22,6 +22,7 @@ class Submission(NamedTuple):
         queued: tasks that were in the queue before.
         left: tasks that must wait for another call, as the user may not have more jobs.
         done: tasks that were done before.
+        refusal: what sbatch said when it took no more, if it was asked.
     """
 
     arrays: list[Batch]
@@ -29,6 +30,7 @@ class Submission(NamedTuple):
     queued: int
     left: int
     done: int
+    refusal: str = ""
 
 
 class Submitter:
@@ -46,6 +48,7 @@ class Submitter:
         queue, limits = scheduler.queue(), scheduler.limits()
         self._most = limits.array
         self._room = max(0, limits.jobs - len(queue)) if limits.jobs is not None else None
+        self._refusal = ""
         self._done = campaign.done()
         # Where each task that is in the queue is done: job, element, and whether the array is new.
         waiting = self._batches.in_queue(queue)
@@ -61,7 +64,7 @@ class Submitter:
         arrays = [batch for kind in KINDS for batch in self._submit_kind(kind)]
         tasks = sum(len(keys) for batch in arrays for keys in batch.elements)
         left = len(self._campaign.tasks) - len(self._done) - queued - tasks
-        return Submission(arrays, tasks, queued, left, len(self._done))
+        return Submission(arrays, tasks, queued, left, len(self._done), self._refusal)
 
     def _submit_kind(self, kind: str) -> Iterator[Batch]:
         tasks = [task for key, task in self._campaign.tasks.items()
@@ -75,8 +78,10 @@ class Submitter:
                 try:
                     batch = self._submit(kind, part, after)
                 except UserError as error:
-                    if "limit" not in str(error).lower() or (len(part) == 1 and not self._where):
+                    said = str(error).lower()
+                    if "limit" not in said or "time limit is invalid" in said or (len(part) == 1 and not self._where):
                         raise
+                    self._refusal = str(error)
                     # A limit that was not told, such as that of a quality of service: as many as it lets in.
                     self._most, self._room = max(1, len(part) // 2), 0 if len(part) == 1 else self._room
                     continue

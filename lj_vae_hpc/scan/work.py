@@ -7,7 +7,7 @@ from functools import partial as bind
 from pathlib import Path
 
 from lj_vae_hpc.config.load import load
-from lj_vae_hpc.errors import COMMAND, Stopped, UserError
+from lj_vae_hpc.errors import COMMAND, Stopped, UserError, out_of_memory
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import point, write_text
 from lj_vae_hpc.run.folder import open_run
@@ -81,9 +81,11 @@ class Work:
     def _divide(self, tasks: Sequence[Task]) -> tuple[list[int], list[int]]:
         """Numbers of the tasks that are claimed to be done here, and of those that another process does.
 
-        Ensembles are claimed all at once. Of data sets and models one is, as it may take long.
+        Ensembles are claimed all at once. Of data sets and models one is, as it may take long; those that have failed
+        before come last, as they may end this run.
         """
         todo = [k for k, task in enumerate(tasks) if task.key not in self._failures and not task.is_done()]
+        todo.sort(key=lambda k: failure_file(self._campaign, tasks[k]).exists())
         samples = [task for k in todo if isinstance(task := tasks[k], SampleTask)]
         if samples:
             divided = list(zip(todo, claim_free([task.ensemble for task in samples], samples[0].store), strict=True))
@@ -117,6 +119,10 @@ class Work:
                 self._train(task)
         except UserError as error:
             self._fail(task, error)
+        except Exception as error:
+            if not (lack := out_of_memory(error)):
+                raise
+            self._fail(task, lack)
         finally:
             if self._world.is_root:
                 release(task)
@@ -134,7 +140,9 @@ class Work:
                 self._fail(samples[0], error)
                 return
             for task in samples:
-                self._sample([task])
+                (free,) = self._world.on_root(bind(claim_free, [task.ensemble], store))
+                if free:  # otherwise another process has taken it, for which the caller waits
+                    self._sample([task])
             return
         if label != "sampling" or not is_new:  # the time of the rest says nothing of the whole
             return
@@ -162,10 +170,12 @@ class Work:
 
     def _fail(self, task: Task, error: UserError) -> None:
         """Records a failure that all ranks know of; one that only this rank knows of ends all of them."""
+        note = bind(write_text, failure_file(self._campaign, task), f"{error}\n")
         if self._world.size > 1 and not error.everywhere:
+            note()
             raise error
         self._failures[task.key] = (task, str(error))
-        self._world.on_root(lambda: write_text(failure_file(self._campaign, task), f"{error}\n"))
+        self._world.on_root(note)
         if self._world.is_root:
             print(f"scan: {task.title} failed: {error}", flush=True)
 

@@ -126,7 +126,9 @@ def _write(run: RunDir, config: RunConfig, scratch: Path) -> None:
         for rows in divide(range(configurations), config.sampling.segment_rows, 1):
             columns = _columns(ensemble, rows, records)
             writer.write(folder / "ensembles" / ensemble.key, rows, rows, columns, {})
-        content.update(records.read_bytes())
+        with records.open("rb") as file:
+            while piece := file.read(1 << 24):
+                content.update(piece)
     assemble(world, ensembles, configurations, folder / "ensembles", folder / "dataset.h5", content.hexdigest())
     shutil.rmtree(folder / "ensembles")  # nothing will be sampled from here on
     folder.rename(run.data)

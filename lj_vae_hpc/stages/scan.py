@@ -95,8 +95,8 @@ def _submit(
     print(f"scan: {done.done} tasks are done, {done.queued} were in the queue, {done.tasks} are submitted", flush=True)
     if done.left:
         print(
-            f"scan: {done.left} tasks do not fit into the queue, or need some that do not; run the same command when "
-            "jobs have ended", flush=True,
+            f"scan: {done.left} tasks do not fit into the queue, or need some that do not"
+            f"{f' ({done.refusal})' if done.refusal else ''}; run the same command when jobs have ended", flush=True,
         )  # fmt: skip
     print(f"watch: {COMMAND} scan status -o {path}", flush=True)
 
@@ -114,6 +114,8 @@ def run(
     if batch is None:
         ranks = world.size, world.local_size
         world.on_root(lambda: _check_models(open_campaign(path, config_file, overrides, writing=False), ranks))
+    else:
+        config_file, overrides = None, ()  # those of the campaign as it was submitted; LJ_VAE_CONFIG may name others
     campaign = world.on_root(lambda: open_campaign(path, config_file, overrides, writing=batch is None))
     keys = world.on_root(lambda: _keys(campaign, batch, element))
     tasks = campaign.chosen(keys)

@@ -33,6 +33,7 @@ from lj_vae_hpc.store.structure import Damaged
 
 ROWS_AT_ONCE = 16_384
 BYTES_AT_ONCE = 1 << 27  # of positions, where there are many particles
+BYTES_PER_ENSEMBLE, MOST_ENSEMBLES = 1 << 14, 100_000  # of what a file may say of its ensembles
 MOST_PARTICLES = 1 << 22
 ENSEMBLES = "ensembles/"
 
@@ -194,13 +195,14 @@ class Dataset:
         arrays = {name.removeprefix(ENSEMBLES): array for name, array in self._file.arrays.items()
                   if name.startswith(ENSEMBLES)}  # fmt: skip
         size = sum(array.dtype.itemsize * int(np.prod(array.shape)) for array in arrays.values())
-        count = arrays["gamma"].shape[:1] if "gamma" in arrays else None
+        count = arrays["gamma"].shape[:1] if "gamma" in arrays else (0,)
+        most = max(BYTES_AT_ONCE, BYTES_PER_ENSEMBLE * min(count[0], MOST_ENSEMBLES)) if count else 0
         for name, array in arrays.items():
             wanted, rest = PER_ENSEMBLE.get(name, (array.dtype.kind, array.shape[1:]))
             fits = len(array.shape) == 1 + len(rest) and all(
                 r in (None, s) for r, s in zip(rest, array.shape[1:], strict=True)
             )
-            if array.shape[:1] != count or array.dtype.kind != wanted or not fits or size > BYTES_AT_ONCE:
+            if array.shape[:1] != count or array.dtype.kind != wanted or not fits or size > most:
                 raise UserError(f"cannot read {self.path}: {ENSEMBLES}{name} has a wrong shape or type")
         if self.attributes.get("metadata_checksum") != metadata_checksum(self.attributes, self.ensembles()):
             raise UserError(f"cannot read {self.path}: damaged, its attributes or ensembles differ from their checksum")

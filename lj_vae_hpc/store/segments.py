@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
+from lj_vae_hpc.run.files import flush, publish, unfinished, why_unwritable
 from lj_vae_hpc.store.schema import CHECKSUM, COLUMNS, SCHEMA_VERSION, Columns, metadata_checksum, row_checksums, shape
 
 NAME = re.compile(r"(\d{10})-(\d{10})\.h5")
@@ -56,6 +56,7 @@ class SegmentWriter:
     """Writes segments; every rank makes the same calls with its own rows."""
 
     def __init__(self, together: Together) -> None:
+        self._together = together
         self._hdf5, self._agree, self._on_root = together
 
     def write(self, folder: Path, rows: range, mine: range, columns: Columns, attributes: dict[str, Any]) -> None:
@@ -87,6 +88,7 @@ class SegmentWriter:
         for name, values in with_checksums(columns).items():
             self._step(partial, bind(self._write_rows, file[name], rows, mine, values))
         self._step(partial, file.close)  # not after an error: MPI-IO can crash closing a file that it could not write
+        flush_everywhere(partial, self._together)
         self._on_root(bind(finish, partial, path))
 
     def _step(self, partial: Path, action: Callable[[], Any]) -> Any:
@@ -139,6 +141,20 @@ def reserve(path: Path, size: int) -> None:
     """Takes the space of a file that is about to be written."""
     with path.open("rb+") as file:
         os.posix_fallocate(file.fileno(), 0, size)
+
+
+def flush_everywhere(partial: Path, together: Together) -> None:
+    """Waits until what any rank has written to a file is on disk: one that flushes knows only what its node wrote.
+
+    Raises:
+        UserError: a disk is full, or fails.
+    """
+    problem = None
+    try:
+        flush(partial)
+    except OSError as error:
+        problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
+    together.agree(problem)
 
 
 def finish(partial: Path, path: Path) -> None:

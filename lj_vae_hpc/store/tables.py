@@ -15,7 +15,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
 from lj_vae_hpc.store.plain import PlainFile
 from lj_vae_hpc.store.schema import SCHEMA_VERSION, metadata_checksum
-from lj_vae_hpc.store.segments import Together, reserve, row_plan
+from lj_vae_hpc.store.segments import Together, flush_everywhere, reserve, row_plan
 from lj_vae_hpc.store.structure import Damaged
 
 CHECKSUM = "metadata_checksum"
@@ -89,7 +89,7 @@ def write_table(
             problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
         together.agree(problem)
         file.close()  # not after an error: MPI-IO can crash closing a file that it could not write
-        together.agree(None)
+        flush_everywhere(partial, together)
         together.on_root(bind(_finish, partial, path))
     except UserError:
         partial.unlink(missing_ok=True)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
-from lj_vae_hpc.store.reader import ROWS_AT_ONCE, Dataset
+from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import (
     Together,
     create_columns,
     finish,
     finished_segments,
+    flush_everywhere,
     missing_rows,
     reserve,
     segment_path,
@@ -67,7 +68,7 @@ def write_dataset(
         problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
     together.agree(problem)
     file.close()
-    together.agree(None)
+    flush_everywhere(partial, together)
     together.on_root(bind(finish, partial, target))
 
 
@@ -105,10 +106,10 @@ def _copy(folder: Path, rows: range, file: h5py.File, first: int) -> None:
         with Dataset(segment_path(folder, held)) as segment:
             if segment.rows != len(held):
                 raise UserError(f"{segment.path} holds {segment.rows} configurations, not the {len(held)} of its name")
-            for start in range(part.start, part.stop, ROWS_AT_ONCE):
-                stop = min(start + ROWS_AT_ONCE, part.stop)
-                for name, block in segment.read(range(start - held.start, stop - held.start), COPIED).items():
-                    file[name][first + start : first + stop] = block
+            to = first + held.start
+            for block, columns in segment.blocks(range(part.start - held.start, part.stop - held.start), COPIED):
+                for name, values in columns.items():
+                    file[name][to + block.start : to + block.stop] = values
 
 
 def read_small_hdf5(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -75,7 +76,7 @@ class Batches:
         width = max(1, WINDOW_ROWS // self.batch_size) * self.batch_size
         return [range(start, min(start + width, len(self.rows))) for start in range(0, len(self.rows), width)]
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Optimizer steps in an epoch."""
         return sum(-(-len(w) // self.batch_size) for w in self._windows())

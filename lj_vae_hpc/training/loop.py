@@ -258,8 +258,9 @@ class Trainer:
         module, criterion = self.network.module.eval(), self.network.criterion.analytic
         share = self.world.shard(len(self.validation))
         sums = np.zeros(4)
-        for start in share[::WINDOW_ROWS]:
-            window = self.read(self.validation[start : min(start + WINDOW_ROWS, share.stop)])
+        at_once = max(1, WINDOW_ROWS // self.world.size)
+        for start in share[::at_once]:
+            window = self.read(self.validation[start : min(start + at_once, share.stop)])
             for at in range(0, len(window.gamma), self.batches.batch_size):
                 part = window.part(slice(at, at + self.batches.batch_size))
                 noise = torch.zeros(len(part.gamma), *self._latent_shape)

@@ -168,7 +168,7 @@ def test_checks_hold_and_tell_wrong_data() -> None:
 
 
 def test_variances_of_few_configurations_rarely_fail_by_chance() -> None:
-    """Skew energies of 64 γ, of which C is known: with the fewest configurations 0.1 % fail, 15 % by plain variances."""
+    """Skew energies of 64 γ, of which C is known, at the fewest configurations: 0.1 % fail, 15 % by plain variances."""
     random, failed = np.random.default_rng(0), 0
     for _ in range(300):
         energy = random.gamma(30, size=(64, ENOUGH))
