@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lj_vae_hpc.config.load import load
+from lj_vae_hpc.sampling.ensemble import ensembles_of
 from tests.conftest import ROOT
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -44,6 +46,13 @@ def test_a_failing_rank_ends_all(error: str, status: int, tracebacks: int, rank:
     assert done.stderr.count("it went wrong") == 1
     assert done.stderr.count("Traceback") == tracebacks
     assert time.monotonic() - started < 30
+
+
+def test_more_than_2_gib_are_sent_at_once() -> None:
+    """As a checkpoint of 200 million weights is; one rank takes the same path as several."""
+    code = "import numpy as np; from lj_vae_hpc.parallel.world import World; n = 2**31 + 8"
+    code += "; assert len(World.connect().broadcast(np.zeros(n, np.uint8))) == n"
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -99,3 +108,22 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path) -> None:
     assert done.stdout.count("status 2") == done.stderr.count("the disk is full; free some space") == 4, done
     assert "verified: 3000 configurations" in done.stdout and "then 0" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_model_that_fails_on_all_ranks_does_not_stop_the_next(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
+    rates = ("-s", "scan.grid={training.learning_rate: [1e6, 1e-3]}", "-s", "sampling.gammas=[0.1]")
+    done = lj_vae("scan", "run", "-c", tiny, "-o", tmp_path / "c", *rates, ranks=2)
+    assert done.returncode == 2 and "1 of 4 tasks are not done: model" in done.stderr, done.stderr
+    assert "the loss is not finite" in done.stderr and "Traceback" not in done.stderr
+    assert len(list(tmp_path.glob("c/models/*/finished.json"))) == 1
+
+
+def test_a_pilot_that_cannot_be_kept_ends_all_teams(lj_vae: Run, tiny: Path, tmp_path: Path) -> None:
+    """Two ranks for each of two γ, and what one of the two teams found out cannot be written."""
+    tiny.write_text(tiny.read_text().replace("sweeps: 40", "protocol: equilibrated"))
+    config = load(tiny)
+    for ensemble in ensembles_of(config.seed, config.system, config.sampling):
+        run = tmp_path / f"{ensemble.gamma:g}"
+        (run / "data/ensembles" / ensemble.key / "pilot.h5").mkdir(parents=True)
+        done = lj_vae("generate", "-c", tiny, "-o", run, ranks=4, timeout=100)
+        assert done.returncode == 2 and done.stderr.count("cannot write") == 1, done.stderr

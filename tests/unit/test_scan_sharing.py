@@ -11,6 +11,9 @@ import pytest
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, link_data
+from lj_vae_hpc.sampling import production
+from lj_vae_hpc.sampling.claims import release
+from lj_vae_hpc.scan import work
 from lj_vae_hpc.scan.batches import Batches
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.stages import call, scan
@@ -102,3 +105,60 @@ def test_a_link_stays_until_there_is_another(tmp_path: Path, monkeypatch: pytest
     assert str(run.data.readlink()) == "../first/data"
     link_data(run, second)
     assert str(run.data.readlink()) == "../second/data" and sorted(run.path.iterdir()) == [run.data]
+
+
+def test_what_another_process_has_taken_after_a_failure_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three γ are sampled together and one fails; before each is tried by itself, another process has one of them."""
+    campaign = campaign_in(tmp_path / "c")
+    number = campaign.samples[2].ensemble.number
+    takes = f"from lj_vae_hpc.run.lock import Claims; import sys; print(Claims(sys.argv[1]).take({number})); input()"
+    others = []
+
+    def failing(world, ensembles, count, store, label):
+        if len(ensembles) > 1:
+            release(ensembles, store)
+            others.append(
+                subprocess.Popen(
+                    [sys.executable, "-uc", takes, store / ".claims"], stdin=-1, stdout=-1, text=True, cwd=ROOT
+                )
+            )
+            assert others[0].stdout and others[0].stdout.readline() == "True\n"
+        if ensembles[0].gamma == 0.1:
+            raise UserError("equilibrium was not proved")
+        production.produce(world, ensembles, count, store, label)
+
+    monkeypatch.setattr(work, "produce", failing)
+    with pytest.raises(UserError, match=r"γ = 0.1: equilibrium .* γ = 1: another lj-vae does it"):
+        work.Work(World(), campaign, call, patience=0.5).run(campaign.samples)
+    others[0].communicate("\n")
+    assert missing(campaign)[:2] == ["γ = 0.1", "γ = 1"]
+    assert [path.stem for path in campaign.state.glob("failed/*")] == [campaign.samples[0].key]
+
+
+def test_a_model_too_large_for_the_memory_does_not_stop_the_next(tmp_path: Path) -> None:
+    campaign = campaign_in(tmp_path / "c", "scan.grid.seed=[1,2]", "evaluation.fluids={}")
+    sample(campaign)
+    tried = []
+
+    def stage(name, world, run, config):
+        tried.append(config.seed)
+        if config.seed == tried[0]:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
+        call(name, world, run, config)
+
+    with pytest.raises(UserError, match=r"1 of 6 tasks are not done: model .* not enough memory"):
+        work.Work(World(), campaign, stage).run(list(campaign.tasks.values()))
+    assert len(missing(campaign)) == 1 and len(list(campaign.state.glob("failed/*"))) == 1
+
+
+def test_a_job_takes_the_configuration_of_its_campaign(tmp_path: Path) -> None:
+    """Also where LJ_VAE_CONFIG names another, which sbatch hands on."""
+    campaign = campaign_in(tmp_path / "c")
+    batches = Batches(campaign)
+    batch = batches.path(batches.new([[campaign.samples[0].key]]))
+    other = tmp_path / "other.yaml"
+    other.write_text((tmp_path / "tiny.yaml").read_text().replace("sweeps: 40", "sweeps: 41"))
+    scan.run(World(), tmp_path / "c", other, (), batch, 0, call)
+    assert campaign.samples[0].is_done()

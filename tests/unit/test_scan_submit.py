@@ -99,6 +99,7 @@ def test_a_limit_that_slurm_does_not_tell(tmp_path: Path) -> None:
     slurm = SimulatedSlurm(campaign, slots=50, allowed=Limits(1001, None), failing=0, stopping=0, hidden=13)
     first = submitted(campaign, slurm, tasks=1)
     assert sum(len(batch.elements) for batch in first.arrays) == 13 and first.left == 28
+    assert "QOSMaxSubmitJobPerUserLimit" in first.refusal
     while campaign.tasks.keys() - campaign.done():
         submitted(campaign, slurm, tasks=1)
         drained(slurm)
@@ -263,3 +264,28 @@ def test_the_users_options_leave_name_array_output_and_dependency(
     }  # fmt: skip
     assert (script, o, b) == (str(CHECKOUT / "jobs/scan.slurm"), "-o", "--batch")
     assert (folder, batch) == (f"{tmp_path}/c", f"{tmp_path}/c/scan/batches/000000.json")
+
+
+def test_a_time_limit_that_is_refused_is_no_full_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = campaign_in(tmp_path, 40, models=[{}])
+    slurm = SimulatedSlurm(campaign, slots=5, allowed=Limits(1001, None), failing=0, stopping=0)
+    accepted = slurm.submit
+
+    def submit(array: Array) -> int:
+        if array.kind == "model":
+            raise UserError("sbatch refused: Requested time limit is invalid (missing or exceeds some limit)")
+        return accepted(array)
+
+    monkeypatch.setattr(slurm, "submit", submit)
+    with pytest.raises(UserError, match="time limit is invalid"):
+        submitted(campaign, slurm)
+
+
+def test_jobs_of_any_name_in_the_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stubs, as a real Slurm shows only jobs that were really submitted."""
+    for name, said in (("sbatch", ""), ("squeue", "fit|all|4711|N/A|RUNNING|8")):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{said}'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (job,) = Slurm(tmp_path).queue()
+    assert (job.name, job.job, job.element, job.running, job.cpus) == ("fit|all", 4711, 0, True, 8)

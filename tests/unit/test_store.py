@@ -249,3 +249,13 @@ def test_a_small_file_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert not list(tmp_path.iterdir())
+
+
+def test_data_of_very_many_ensembles(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the file says of its ensembles may be as large as they are many."""
+    monkeypatch.setattr("lj_vae_hpc.store.reader.BYTES_AT_ONCE", 8)
+    with Dataset(path) as data:
+        assert list(data.ensembles()["gamma"]) == [0.1, 0.2, 0.3]
+    monkeypatch.setattr("lj_vae_hpc.store.reader.BYTES_PER_ENSEMBLE", 4)
+    with pytest.raises(UserError, match="ensembles/gamma has a wrong shape or type"):
+        Dataset(path)
