@@ -38,7 +38,7 @@ def summarize(suites: Sequence[Suite], results: Mapping[str, Columns], mixture: 
         "best_score_rule": "largest AUROC averaged over the suites that have it; descriptive, chosen after the fact",
         "mean_auroc": mean,
         "normal_configurations": len(normal["row"]),
-        "false_alarms": false_alarms(normal["p_value"], min(len(results["calibration"]["row"]), MOST)),
+        "false_alarms": false_alarms(normal["p_value"], normal["gamma"], min(len(results["calibration"]["row"]), MOST)),
         "log_z": {
             f"{gamma:g}": float(z - mixture.log_z[0]) for gamma, z in zip(mixture.gammas, mixture.log_z, strict=True)
         },
@@ -73,8 +73,10 @@ def is_score(name: str) -> bool:
     return name.startswith(DEFAULT_SCORE) or name.removesuffix("_two_sided") in score_classes()
 
 
-def false_alarms(p_value: NDArray[np.float64], calibrated: int) -> dict[str, Any]:
+def false_alarms(p_value: NDArray[np.float64], gamma: NDArray[np.float64], calibrated: int) -> dict[str, Any]:
     """How the p-values of the test split are distributed: shares below two bounds with intervals, and a KS test.
+
+    They are calibrated for all γ together. `by_gamma` has the shares of each γ alone, which differ from each other.
 
     `expected` is where the share of a calibrated score lies with probability 0.95, as the configurations of both splits
     are random: p falls below the bound at a rate that has a beta distribution.
@@ -84,6 +86,7 @@ def false_alarms(p_value: NDArray[np.float64], calibrated: int) -> dict[str, Any
 
     Args:
         p_value: (n,).
+        gamma: (n,).
         calibrated: configurations that the p-values are counted among.
     """
     shares = {}
@@ -94,6 +97,7 @@ def false_alarms(p_value: NDArray[np.float64], calibrated: int) -> dict[str, Any
         shares[f"{bound:g}"] = {
             "share": float(test.statistic), "ci": [float(interval.low), float(interval.high)],
             "expected": [float(count / len(p_value)) for count in expected],
+            "by_gamma": {f"{g:g}": float((p_value[gamma == g] < bound).mean()) for g in np.unique(gamma)},
         }  # fmt: skip
     ranks = np.arange(1, calibrated + 1) / (calibrated + 1)
     return {"below": shares, "uniform_ks_p": float(kstest(p_value, ranks).pvalue)}
@@ -122,9 +126,15 @@ def ceiling_text(suite: dict[str, Any]) -> str:
 
 
 def expected_alarms(alarms: dict[str, Any]) -> str:
-    """What share of false alarms a calibrated score has."""
+    """What share of false alarms a calibrated score has, and what shares there are of single γ."""
     low, high = alarms["expected"]
-    return f"a calibrated score has {100 * low:.2f} to {100 * high:.2f} % (95 of 100 times)"
+    text = f"a calibrated score has {100 * low:.2f} to {100 * high:.2f} % (95 of 100 times)"
+    shares = alarms["by_gamma"]
+    if len(shares) > 1:
+        fewest, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+        text += f"; of one γ alone it is {100 * shares[fewest]:.2f} (γ = {fewest}) to {100 * shares[most]:.2f} % "
+        text += f"(γ = {most}), as p-values are calibrated for all γ together"
+    return text
 
 
 def table(summary: dict[str, Any]) -> str:

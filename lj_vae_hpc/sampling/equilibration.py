@@ -19,7 +19,7 @@ TRACE_POINTS = 128
 RHAT_MAX = 1.01  # Vehtari, Gelman, Simpson, Carpenter and Bürkner, Bayesian Analysis 16, 667 (2021)
 ERRORS_APART = 4.0  # the two starts' means may differ by this many standard errors
 FEWEST_CHAINS = 30  # for a verdict on data
-RELAXATIONS = 5.0  # least burn-in in autocorrelation times: a start's memory has decayed to exp(-2 * 5)
+RELAXATIONS = 5.0  # least burn-in in autocorrelation times: one exponential decays to exp(-2 * 5) over them
 WINDOW = 5.0  # autocorrelation times over which correlations are summed
 
 
@@ -46,7 +46,7 @@ class Pilot(Stored):
         converged: whether equilibrium was proved within the budget.
         burn_in: proved sweeps to equilibrium; all that were tried where it was not.
         length: sweeps of each pilot chain.
-        interval: sweeps between samples of one chain: 2 tau, over which a memory has decayed to exp(-4).
+        interval: sweeps between samples of one chain: 2 tau; one exponential decays to exp(-4) over it.
         rhat: rank-normalised split nested R-hat of all chains after the burn-in.
         tau: integrated autocorrelation time 1 + 2 Σ ρ(t), in sweeps.
         ess: effective sample size of the pilot's second half.

@@ -168,7 +168,7 @@ class Findings:
         rows, normal = self._rows, detector.calibration.count
         print(f"scored: {rows} configurations with the model in {run.path}; score `{DEFAULT_SCORE}`, larger is odder")
         for level, below in self._below.items():
-            print(f"p < {level}: {below} configurations; {level * rows:.4g} expected by chance")
+            print(f"p < {level}: {below} configurations; {level * rows:.4g} expected by chance of all γ together")
         print(f"smallest possible p: {1 / (normal + 1):.2g}, from {normal:,} calibration configurations")
         width = max(len(str(name)) for name in (*(self._files[one[2]] for one in self._oddest), "file"))
         print(f"{'oddest':>6}  {'file':{width}} {'row':>8} {'score':>9} {'p-value':>9}  odd particles")

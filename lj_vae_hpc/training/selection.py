@@ -21,7 +21,7 @@ def description_length(trainer: Trainer, config: RunConfig) -> dict[str, float]:
     does not occur in it.
 
     Returns:
-        nats; mse, the mean squared error with z drawn from q(z|x); kl, in nats, summed over latent dimensions.
+        nats; mse, the mean squared error with z drawn from q(z|x), of distances where there are any; kl, in nats, summed over latent dimensions.
     """
     network, rows = trainer.network, trainer.validation
     module, criterion, encoding = network.module.eval(), network.criterion.analytic, network.encoding
@@ -37,5 +37,7 @@ def description_length(trainer: Trainer, config: RunConfig) -> dict[str, float]:
     error, kl = sums / len(rows)
     side = config.system.n_particles + 2 * config.representation.landmarks
     entries = side * (side - 1) / 2 if config.representation.has_positions else math.prod(encoding.shape)
+    if config.representation.has_positions and module.gives_positions:
+        error *= side / (side - 1)  # the zeros of the diagonal are none of the distances
     entries *= encoding.samples
     return {"nats": 0.5 * entries * math.log(2 * math.pi * math.e * max(error, 1e-30)) + kl, "mse": error, "kl": kl}

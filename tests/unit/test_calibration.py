@@ -49,7 +49,7 @@ def test_p_values_of_4000_normal_configurations_are_uniform() -> None:
         assert kstest(found[name], np.arange(1, 4001) / 4001).pvalue > FALSE_ALARM, name
         # The threshold has an error of its own, so that the number below 1 % varies twice as much.
         assert binomtest(int((found[name] < 0.01).sum()) // 2, 2000, 0.01).pvalue > FALSE_ALARM, name
-    assert false_alarms(found["p_value"], 4000)["below"]["0.05"]["ci"][0] < 0.05
+    assert false_alarms(found["p_value"], np.zeros(4000), 4000)["below"]["0.05"]["ci"][0] < 0.05
     # Without calibrating the combination again, as if the parts were independent, there are too many.
     as_if_independent = chi2.sf(2 * found["combined"], 2 * len(PARTS))
     assert kstest(as_if_independent, "uniform").pvalue < 1e-10
@@ -99,7 +99,9 @@ def test_the_expected_share_of_false_alarms_is_that_of_many_calibrations() -> No
         calibration, test = np.sort(random.normal(size=300)), random.normal(size=300)
         p_value = (1 + 300 - np.searchsorted(calibration, test)) / 301
         shares.append((p_value < 0.05).mean())
-    below = false_alarms(p_value, 300)["below"]["0.05"]
+    gamma = np.repeat([0.1, 1.0], 150)
+    below = false_alarms(p_value, gamma, 300)["below"]["0.05"]
+    assert below["by_gamma"] == {"0.1": (p_value[:150] < 0.05).mean(), "1": (p_value[150:] < 0.05).mean()}
     low, high = below["expected"]  # of the sizes alone, so that it is asked for once
     assert below["share"] == shares[-1]
     assert 0.94 < np.mean((low <= np.array(shares)) & (np.array(shares) <= high)) < 0.98
