@@ -5,13 +5,18 @@ import os
 import sys
 from pathlib import Path
 
+from lj_vae_hpc.errors import COMMAND, Stopped, UserError, out_of_memory
+from lj_vae_hpc.parallel.stop import stop_at_once
+
+stop_at_once()  # unless the command watches for signals; before what takes long to load
+
 try:
     import click
 
     from lj_vae_hpc.cli import cli
-    from lj_vae_hpc.errors import COMMAND, Stopped, UserError, out_of_memory
-    from lj_vae_hpc.parallel.stop import stop_at_once
     from lj_vae_hpc.parallel.world import World
+except Stopped:
+    os._exit(75)  # nothing was begun
 except ModuleNotFoundError as missing:
     if os.environ.get("OMPI_COMM_WORLD_RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
         print(f"lj-vae: error: the Python package {missing.name} is missing; run bin/bootstrap first", file=sys.stderr)
@@ -29,13 +34,14 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch reads it: its idle threads leave the cores to others
     try:
         world = World.connect()
+    except Stopped:
+        os._exit(75)
     except UserError as error:
         if os.environ.get("SLURM_PROCID", "0") == "0":
             print(f"lj-vae: error: {error}", file=sys.stderr)
         sys.exit(2)
     if not world.is_root:  # rank 0 alone speaks
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115, until the process ends
-    stop_at_once()  # unless the command watches for them
     try:
         cli.main(prog_name=COMMAND, standalone_mode=False, obj=world)
     except click.ClickException as error:
@@ -45,7 +51,7 @@ def main() -> None:
     except click.Abort:
         sys.exit(130)
     except Stopped as stopped:
-        print(f"lj-vae: stopped: {stopped}; resubmit the same command to continue", flush=True)
+        print(f"lj-vae: stopped: {stopped}; run the same command again to continue", flush=True)
         if not stopped.everywhere:
             world.leave(75, everywhere=False)
         sys.exit(75)

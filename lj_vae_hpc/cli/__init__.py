@@ -17,8 +17,8 @@ Examples:
   lj-vae inspect -o runs/scan
 
 \b
-Exit status: 0 done, 2 bad configuration or input, 75 stopped early (resubmit the same
-command to continue), anything else is a fault.
+Exit status: 0 done, 2 bad configuration or input, 75 stopped early (run the same
+command again to continue), anything else is a fault.
 """
 
 
@@ -67,5 +67,5 @@ for command in (
 cli.add_command(scan)
 for command in (campaign.plan, campaign.submit, campaign.status, campaign.collect, campaign.run):
     scan.add_command(command)
-for command in (cli, scan, *cli.commands.values(), *scan.commands.values()):
+for command in (cli, *cli.commands.values(), *scan.commands.values()):
     command.epilog = (command.epilog or "").replace("lj-vae ", f"{COMMAND} ")

@@ -8,7 +8,7 @@ from lj_vae_hpc.cli.options import FileName, center, force, options, run_path
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import check_target
-from lj_vae_hpc.run.folder import open_run
+from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages import call
 
 USED_BY_SCORE = ("evaluation.extra_scores", "training.device")
@@ -40,16 +40,18 @@ def score(
     """
     path = run_path(output, config_file)
     run, config = open_run(world, path, config_file, overrides, writing=False, needs_data=True, uses=USED_BY_SCORE)
-    world.on_root(lambda: _check_before(files, target, force, center, config))
+    world.on_root(lambda: _check_before(run, files, target, force, center, config))
     call("score", world, run, config, files, target, center, force)
 
 
-def _check_before(files: tuple[Path, ...], target: Path | None, force: bool, center: bool, config: RunConfig) -> None:
+def _check_before(
+    run: RunDir, files: tuple[Path, ...], target: Path | None, force: bool, center: bool, config: RunConfig
+) -> None:
     """What can be said of the files before torch is loaded and anything is learned: the first configuration of each."""
     from lj_vae_hpc.store.foreign import STDIN, read_configurations  # late: it loads the libraries of the formats
 
     if target is not None:
-        check_target(target, force)
+        check_target(target, force, (*files, run.config, run.metrics, run.data, run.model, run.evaluation))
     for path in files:
         if path != STDIN:
             next(read_configurations(path, config.system.n_particles, config.system.box_side, center))

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, model_validator
 
@@ -37,14 +37,14 @@ def _suite_name(name: str) -> str:
     return name
 
 
-def _printable(path: Path) -> Path:
+def _found_anywhere(path: Path) -> Path:
     if not str(path).isprintable():
         raise ValueError(f"{str(path)!r:.80} has characters that no path should have")
-    return path
+    return path.absolute()  # the command that reads it later may be called elsewhere
 
 
 SuiteName = Annotated[str, AfterValidator(_suite_name)]
-FilePath = Annotated[Path, AfterValidator(_printable)]
+FilePath = Annotated[Path, AfterValidator(_found_anywhere)]
 
 
 class Corruption(Section):
@@ -85,6 +85,14 @@ class Claim(Section):
     """A trained γ."""
     true: Gamma
     """The γ that they are of."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key(cls, given: Any) -> Any:
+        """YAML reads the key `true` as a truth value."""
+        if not isinstance(given, dict):
+            return given
+        return {"true" if key is True else key: value for key, value in given.items()}
 
 
 def _ladder() -> dict[str, Corruption]:

@@ -63,7 +63,8 @@ class Tuning(Section):
         "training.learning_rate": Span(low=1e-4, high=1e-2, spacing="log"),
     }
     """The keys that the search covers: maps `section.key` of model, objective or training to a list of choices or to
-    {low, high, spacing}; null removes a key. By default the search of model.latent_dim ends at twice its `auto`."""
+    {low, high, spacing}; null removes a key. By default the search of model.latent_dim ends at the number of
+    coordinates."""
 
     @field_validator("space", mode="before")
     @classmethod

@@ -22,7 +22,7 @@ from lj_vae_hpc.sampling.summary import EnsembleSummary, summarize, watch
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.training.checkpoint import load_facts
-from lj_vae_hpc.training.continuation import why_older
+from lj_vae_hpc.training.continuation import why_older, why_unfinished
 from lj_vae_hpc.training.setup import data_facts
 
 Arrays = dict[str, NDArray[Any]]
@@ -108,7 +108,9 @@ class Results:
     def warnings(self) -> list[str]:
         """What a reader must know before anything else."""
         older = why_older(self.trained, self.data, self.run) if self.trained else None
-        return [warning for warning in (self.outdated, older) if warning]
+        done = len(self.history)
+        unfinished = why_unfinished(done, self.config.training, self.run) if done else None
+        return [warning for warning in (unfinished, self.outdated, older) if warning]
 
     @property
     def outdated(self) -> str | None:
@@ -116,7 +118,9 @@ class Results:
         if not self.summary:
             return None
         weights = best_weights(self.run)
-        if weights.exists() and digest(weights) == self.summary["weights"]["sha256"]:
+        if not weights.exists():
+            return f"{weights}, of which the scores are, is missing"
+        if digest(weights) == self.summary["weights"]["sha256"]:
             return None
         return f"the scores are older than the weights {weights}; run `{command(self.run.path)}` again"
 

@@ -22,7 +22,7 @@ def section(results: Results) -> Section:
     gap = best["validation_mse"] / best["mse"] if best["mse"] else 1.0
     conclusion = f"The validation loss is smallest after epoch {int(best['epoch'])} of {len(history)}."
     if best is history[-1]:
-        conclusion += " It was still falling: more epochs (training.epochs) may help."
+        conclusion += " It was still falling: a model trained for more epochs (training.epochs) may be better."
     if gap > 1.5:
         conclusion += f" There the validation error is {gap:.1f} times that of the training: the network overfits."
     return Section(

@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def why_unwritable(error: BaseException, folder: Path) -> str:
         return f"{folder} does not exist any more"
     status = os.statvfs(folder)
     if status.f_bavail * status.f_frsize < 1 << 20 or "No space" in text or getattr(error, "errno", None) == 28:
-        return "the disk is full; free some space and resubmit the same command, finished segments are kept"
+        return "the disk is full; free some space and run the same command again; finished segments are kept"
     if not os.access(folder, os.W_OK):
         return f"no permission to write in {folder}"
     return " ".join(text.split())
@@ -101,21 +101,24 @@ def check_regular(path: Path) -> None:
         raise UserError(f"cannot read {path!s:.200}: {error.strerror}") from None
 
 
-def check_target(path: Path, overwrite: bool) -> None:
+def check_target(path: Path, overwrite: bool, kept: Sequence[Path] = ()) -> None:
     """Whether a file that the user names with --to may be written.
 
     Args:
         path: the file.
         overwrite: whether a file that exists may be replaced.
+        kept: files and folders that may not be replaced all the same.
 
     Raises:
-        UserError: it exists, is not a regular file, or is a device.
+        UserError: it exists, is not a regular file, or is a device; it is one of those that are kept.
     """
     try:
         if path.exists() and not path.is_file():
             raise UserError(f"--to {path} is no regular file; choose another")
         if path.exists() and not overwrite:
             raise UserError(f"--to {path} exists; choose another file, or replace it with --force")
+        if path.exists() and any(path.resolve().is_relative_to(one.resolve()) for one in kept):
+            raise UserError(f"--to {path} would replace what is read or belongs to the run; choose another file")
         if any(path.resolve().is_relative_to(folder) for folder in NO_FILES):
             raise UserError(f"--to {path}: {path.parent} holds devices, not files; choose another folder")
     except OSError as error:

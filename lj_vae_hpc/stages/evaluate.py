@@ -28,7 +28,7 @@ from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.tables import Table
 from lj_vae_hpc.training.accuracy import COUNT, Accuracy, measure, rows_for_components
-from lj_vae_hpc.training.continuation import why_older
+from lj_vae_hpc.training.continuation import why_older, why_unfinished
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.setup import check_data, data_facts
 
@@ -47,6 +47,9 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     suites, left_out = suites_of(world.on_root(lambda: with_seed_of_data(run, config)), weights.gammas)
     studies = chosen_studies(config.evaluation.studies)
     if world.is_root:
+        done = len(run.metrics.read_text(encoding="utf-8").splitlines())
+        if warning := why_unfinished(done, config.training, run):
+            print(f"evaluation: warning: {warning}", flush=True)
         for name, reason in left_out.items():
             print(f"evaluation: {name} is left out: {reason}", flush=True)
     sample_suites(world, run, config, suites)

@@ -161,10 +161,16 @@ def status(world: World, path: Path, config_file: Path | None, overrides: tuple[
 
 
 def collect(world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...]) -> None:
-    """The command `scan collect`: writes tables and the page of what is finished, and prints the checks."""
+    """The command `scan collect`: writes tables and the page of what is finished, and prints the checks.
+
+    Raises:
+        UserError: nothing is finished.
+    """
 
     def write() -> None:
         campaign = open_campaign(path, config_file, overrides, writing=False)
+        if not campaign.done():
+            raise UserError(f"nothing of {path} is finished yet; `{COMMAND} scan status -o {path}` tells how far it is")
         collected = collect_campaign(campaign)
         print(collected.text, flush=True)
         for file in [*collected.write(campaign.tables), *write_page(campaign, collected)]:

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 
 from lj_vae_hpc.config.run import RunConfig
+from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.weights import best_weights
 from lj_vae_hpc.model.convolution import warm_up
 from lj_vae_hpc.parallel.ddp import data_parallel, process_group
@@ -70,10 +71,11 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         if not continuing:  # the other ranks get rank 0's weights from DistributedDataParallel
             state = world.on_root(lambda: first_state(network, config, read, splits.training))
         if world.is_root:
+            parts = " x ".join(f"{n} {what}{'s' * (n > 1)}" for n, what in ((world.size, "rank"), (threads, "thread")))
             place = f", continuing after epoch {state.epoch} step {state.step}" if continuing else ""
             print(
                 f"training: {len(splits.training)} configurations, {config.training.epochs} epochs of {batches.steps} "
-                f"steps of {batches.batch_size}, {world.size} ranks x {threads} threads on {device.type} in "
+                f"steps of {batches.batch_size}, {parts} on {device.type} in "
                 f"{arithmetic['precision']}"
                 f"{place}",
                 flush=True,
@@ -139,5 +141,9 @@ def _find_done(run: RunDir, config: RunConfig) -> str | None:
     with Dataset(run.dataset) as data:
         done = why_done(stored, data_facts(data), config.training, run)
     if done:
+        if not best_weights(run).exists():
+            raise UserError(
+                f"{best_weights(run)} is missing, and training has ended: remove {run.model} to train again"
+            )
         write_metrics(run.metrics, stored["state"]["history"])
     return done

@@ -53,7 +53,7 @@ class Accuracy:
         if self.components is not None:
             text += f"; with PCA of as many dimensions ({self.dimensions}) {shown(self.components, self.unit)}"
             if (percent := round(100 * (1 - self.components / self.network)) if self.network else 0) > 0:
-                text += f", {percent} % less"
+                text += f": PCA is {percent} % better"
         return text
 
     def warning(self, config: RunConfig) -> str | None:

@@ -47,7 +47,7 @@ def why_done(stored: dict[str, Any], data: dict[str, Any], training: Training, r
         raise UserError(
             f"training.epochs is {training.epochs}, but {done} epochs are done under a cosine schedule of {epochs}: "
             f"the learning rate would jump from {before:.2g} to {after:.2g}. Set training.epochs={epochs}, or train "
-            f"anew on the same data: `{train_anew(run)} -s training.epochs={training.epochs}`. Under "
+            f"again on the same data: `{train_anew(run)} -s training.epochs={training.epochs}`. Under "
             "training.schedule=constant, epochs may be added at any time"
         )
     return None
@@ -66,6 +66,15 @@ def why_older(trained: dict[str, Any], data: dict[str, Any], run: RunDir) -> str
     return (
         f"the model was trained on {describe_size(trained)}; the data set now holds {describe_size(data)}. To train "
         f"the same model on all of it: `{train_anew(run)}`"
+    )
+
+
+def why_unfinished(done: int, training: Training, run: RunDir) -> str | None:
+    """What to say if a training was stopped after some epochs; None if it came to its end."""
+    if done >= training.epochs:
+        return None
+    return (
+        f"training was stopped after {done} of {training.epochs} epochs; `{COMMAND} train -o {run.path}` continues it"
     )
 
 

@@ -21,8 +21,8 @@ def description_length(trainer: Trainer, config: RunConfig) -> dict[str, float]:
     does not occur in it.
 
     Returns:
-        nats; mse, the mean squared error with z drawn from q(z|x), of distances where there are any; kl, in nats, summed
-        over latent dimensions.
+        nats; mse, the mean squared error with z drawn from q(z|x), of distances where there are any; kl, in nats,
+        summed over latent dimensions.
     """
     network, rows = trainer.network, trainer.validation
     module, criterion, encoding = network.module.eval(), network.criterion.analytic, network.encoding

@@ -50,4 +50,4 @@ def test_a_job_knows_its_time_limit(launcher: str, tiny: Path, tmp_path: Path) -
         ["bash", ROOT / "jobs/generate.slurm", "-s", "sampling.configurations=200000"], env=os.environ | job,
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert done.returncode == 75 and "resubmit the same command" in done.stdout
+    assert done.returncode == 75 and "run the same command again" in done.stdout

@@ -46,7 +46,7 @@ def test_a_search_that_is_stopped_and_killed(lj_vae: Run, tmp_path: Path) -> Non
     process = until_under_way(run, finished=0)
     process.send_signal(signal.SIGUSR2)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 75 and said.count("resubmit the same command") == 1, said
+    assert process.returncode == 75 and said.count("run the same command again") == 1, said
     assert states(run) == ["RUNNING"] * 2 and len(list((run / "tuning/trials").glob("*/checkpoint*"))) == 2
     stopped = [list(trial.intermediate_values.items()) for trial in trials(run)]
     assert all(0 < len(values) < EPOCHS for values in stopped)

@@ -81,7 +81,7 @@ def check_data(run: Path) -> None:
 
 def check_training(run: Path, log: str) -> None:
     """One epoch, really on two ranks, each with the CPU that the job has for it and not with all that it finds."""
-    assert "2 ranks x 1 threads" in log, log
+    assert "2 ranks x 1 thread" in log, log
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == [1]
 

@@ -52,7 +52,7 @@ def test_suites_are_as_large_as_the_test_split(settings: tuple[str, ...], count:
 
 
 def test_pca_beside_the_network() -> None:
-    assert str(Accuracy("error", "σ", 0.0771, 0.0746, 80)).endswith("(80) 0.0746 σ, 3 % less")
+    assert str(Accuracy("error", "σ", 0.0771, 0.0746, 80)).endswith("(80) 0.0746 σ: PCA is 3 % better")
     assert str(Accuracy("error", "σ", 0.07, 0.08, 80)).endswith("(80) 0.08 σ")
 
 

@@ -127,7 +127,7 @@ def test_ctrl_c_saves_and_ends_with_75(tmp_path: Path) -> None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     said, errors = process.communicate(timeout=60)
-    assert process.returncode == 75 and said.count("resubmit the same command to continue") == 1 and not errors
+    assert process.returncode == 75 and said.count("run the same command again to continue") == 1 and not errors
     kept = set(tmp_path.glob("run/data/ensembles/*/*-*.h5"))
     assert 0 < len(kept) < 60
 

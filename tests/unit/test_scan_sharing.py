@@ -35,7 +35,7 @@ def test_another_process_goes_on_where_one_was_stopped(tmp_path: Path) -> None:
     assert second.stdout and second.stdout.readline().startswith("scan: 4 tasks")
     assert "waiting for another lj-vae, which does" in second.stdout.readline()
     first.send_signal(signal.SIGUSR2)
-    assert "resubmit the same command to continue" in first.communicate(timeout=60)[0] and first.returncode == 75
+    assert "run the same command again to continue" in first.communicate(timeout=60)[0] and first.returncode == 75
     before = {path: path.stat().st_ino for path in tmp_path.glob("c/data/ensembles/*/*-*.h5")}
     said = second.communicate(timeout=100)[0]
     assert second.returncode == 0, said

@@ -1,6 +1,7 @@
 """All scores by name."""
 
 from collections.abc import Sequence
+from inspect import getfile
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.discovery import classes_in
@@ -9,7 +10,11 @@ from lj_vae_hpc.evaluation.scores.base import Score
 
 def score_classes() -> dict[str, type[Score]]:
     """The scores by name, in order of their files."""
-    return {found.name: found for found in classes_in("lj_vae_hpc.evaluation.scores", Score)}  # type: ignore[type-abstract]
+    found = list(classes_in("lj_vae_hpc.evaluation.scores", Score))  # type: ignore[type-abstract]
+    for kind in found:
+        if not hasattr(kind, "name"):
+            raise UserError(f"{getfile(kind)}: the score {kind.__name__} needs a class attribute `name`")
+    return {kind.name: kind for kind in found}
 
 
 def chosen_scores(extra: Sequence[str]) -> list[Score]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.system import System
-from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, likelihood_ratio
+from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, likelihood_ratio, physics_alone
 from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.sampling.ensemble import Ensemble
@@ -105,13 +105,16 @@ class Suite(ABC):
         return None
 
     def ceiling(self, mixture: NormalMixture, normal: Columns, own: Columns) -> Ceiling:
-        """The best AUROC that any score can have: that of the likelihood ratio.
+        """The best AUROC that any score can have, by the likelihood ratio; a lower bound where no density is known.
 
         Args:
             mixture: the distribution of normal configurations.
             normal: observables of the normal configurations.
-            own: observables of the suite's, log_density, and of_normal/log_density, its log-density at the normal ones.
+            own: observables of the suite's; where it is known, log_density, and of_normal/log_density, its log-density
+                at the normal ones.
         """
+        if "log_density" not in own:
+            return physics_alone(mixture, normal, own, self.paired)
         return likelihood_ratio(mixture, normal, own, own["of_normal/log_density"], own["log_density"])
 
 

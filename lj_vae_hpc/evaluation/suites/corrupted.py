@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config.evaluation import Corruption
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, physics_alone
-from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.training.batches import Configurations
@@ -74,10 +72,6 @@ class Corrupted(Suite):
     def culprits(self, source: AnySource, part: range, own: Configurations) -> NDArray[np.bool_]:
         """The particles that were moved."""
         return np.asarray((own.positions != source.read(part).positions).any(axis=2))
-
-    def ceiling(self, mixture: NormalMixture, normal: Columns, own: Columns) -> Ceiling:
-        """A lower bound: this is no Boltzmann distribution."""
-        return physics_alone(mixture, normal, own, paired=self.paired)
 
 
 def corrupt(

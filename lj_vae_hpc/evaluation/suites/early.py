@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Self
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, physics_alone
-from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.suites.base import SampledSuite
 from lj_vae_hpc.sampling.ensemble import Ensemble
 
@@ -33,7 +31,3 @@ class Early(SampledSuite):
         """One for each γ."""
         gammas, sweeps = sorted(self.config.sampling.gamma_values), self.config.evaluation.early_sweeps
         return [self.sample(self.config.system, g, protocol="reference", sweeps=sweeps, step=0.2) for g in gammas]
-
-    def ceiling(self, mixture: NormalMixture, normal: Columns, own: Columns) -> Ceiling:
-        """A lower bound: this is no Boltzmann distribution."""
-        return physics_alone(mixture, normal, own, paired=self.paired)

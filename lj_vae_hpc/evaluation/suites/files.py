@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, physics_alone
-from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.suites.base import Suite
 
 
@@ -43,7 +41,3 @@ class OwnFile(Suite):
         """What the file holds, wherever it is."""
         with self.path.open("rb") as file:
             return {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-    def ceiling(self, mixture: NormalMixture, normal: Columns, own: Columns) -> Ceiling:
-        """A lower bound: what they are is not known."""
-        return physics_alone(mixture, normal, own, paired=self.paired)

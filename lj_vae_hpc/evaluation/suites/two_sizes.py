@@ -8,8 +8,6 @@ import numba
 import numpy as np
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.evaluation.ceilings import Ceiling, NormalMixture, physics_alone
-from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.sources import AnySource
 from lj_vae_hpc.evaluation.suites.base import Suite
 from lj_vae_hpc.training.batches import Configurations
@@ -74,10 +72,6 @@ class TwoSizes(Suite):
             numbers = np.random.default_rng([self.config.seed, *origin]).random((SWEEPS, len(one), 3))
             _relax(one, diameters, its_gamma, 1.0 / system.temperature, system.box_side, STEP, numbers)
         return Configurations(np.minimum(relaxed, system.box_side).astype(np.float32), gamma)
-
-    def ceiling(self, mixture: NormalMixture, normal: Columns, own: Columns) -> Ceiling:
-        """A lower bound: the sizes are not known."""
-        return physics_alone(mixture, normal, own, paired=self.paired)
 
 
 @numba.njit(cache=True, error_model="numpy")
