@@ -56,11 +56,13 @@ class RunConfig(Section):
     @field_validator("tuning")
     @classmethod
     def _resolve_search(cls, tuning: Tuning, info: ValidationInfo) -> Tuning:
-        """The default search of the latent dimension ends at the number of coordinates."""
+        """The default search of the latent dimension ends at the number of coordinates, if all are represented."""
         if "space" in tuning.model_fields_set or not {"system", "representation"} <= info.data.keys():
             return tuning
         number = recommended_latent_dim(info.data["system"].n_particles, info.data["representation"].kind)
-        span = Span(low=min(4, number), high=2 * info.data["system"].n_particles, spacing="log")
+        has_all = info.data["representation"].has_positions
+        high = 2 * (info.data["system"].n_particles if has_all else number)
+        span = Span(low=min(4, number), high=high, spacing="log")
         return tuning.model_copy(update={"space": tuning.space | {LATENT_DIM: span}})
 
     @model_validator(mode="after")

@@ -128,6 +128,8 @@ def ceiling_text(suite: dict[str, Any]) -> str:
 def expected_alarms(alarms: dict[str, Any]) -> str:
     """What share of false alarms a calibrated score has, and what shares there are of single γ."""
     low, high = alarms["expected"]
+    if not high:
+        return "the calibration split is too small for a p-value below that"
     text = f"a calibrated score has {100 * low:.2f} to {100 * high:.2f} % (95 of 100 times)"
     shares = alarms["by_gamma"]
     if len(shares) > 1:

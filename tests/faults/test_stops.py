@@ -3,6 +3,8 @@
 import os
 import signal as signals
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,3 +53,15 @@ def test_a_job_knows_its_time_limit(launcher: str, tiny: Path, tmp_path: Path) -
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 75 and "run the same command again" in done.stdout
+
+
+@pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM", "SIGUSR2"])
+@pytest.mark.parametrize("seconds", [0.2, 0.5])
+def test_signals_while_a_command_starts(signal: str, seconds: float, tmp_path: Path) -> None:
+    """From when Python has begun; before anything slow is loaded, and while MPI is."""
+    command = [sys.executable, "-u", "-m", "lj_vae_hpc", "generate", "-o", tmp_path / "run"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
+    time.sleep(seconds)
+    process.send_signal(getattr(signals, signal))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75 and "Traceback" not in errors, errors

@@ -30,7 +30,7 @@ BOX = "system.box_side=40"
 def test_the_latent_dimension_scales_with_the_particles(particles: int, dimensions: int) -> None:
     config = load(None, (f"system.n_particles={particles}", BOX))
     assert config.model.latent_dim == dimensions
-    assert config.tuning.space["model.latent_dim"].high == 2 * dimensions
+    assert config.tuning.space["model.latent_dim"].high == 2 * particles  # coordinates
     assert "latent_dim: auto" not in config.to_yaml()
     assert changed(config, {"model.latent_dim": "auto", "model.width": 8}).model.latent_dim == dimensions
 

@@ -217,3 +217,53 @@ def test_settings_that_a_finished_model_cannot_follow(runs: Path, capsys: Say) -
     used = ("evaluation.extra_scores=[gradient_norms]", "training.device=cpu", "training.epochs=2")
     lj_vae("score", data, "-o", mine, *(part for setting in used for part in ("-s", setting)))
     assert "scored: 120 configurations" in capsys.readouterr().out
+
+
+def test_data_that_were_moved_are_found_again(runs: Path, capsys: Say) -> None:
+    (runs / "mine").rename(runs / "elsewhere")
+    with pytest.raises(
+        UserError, match=r"beta uses the data of .*mine, where there are none any more.* --data RUN_DIR"
+    ):
+        lj_vae("report", "-o", runs / "beta")
+    lj_vae("train", "-o", runs / "beta", "--data", runs / "elsewhere")
+    lj_vae("evaluate", "-o", runs / "beta")
+    assert "warning" not in capsys.readouterr().out
+    # Other data are no moved ones.
+    (runs / "elsewhere").rename(runs / "again")
+    (runs / "other.yaml").write_text((runs / "tiny.yaml").read_text().replace("0.1, 1.0", "0.2, 1.0"))
+    lj_vae("generate", "-c", runs / "other.yaml", "-o", runs / "other")
+    with pytest.raises(UserError, match=r"the model in .*beta was trained on the data of"):
+        lj_vae("train", "-o", runs / "beta", "--data", runs / "other")
+
+
+def test_what_is_said_of_data_of_another_run_may_be_right(runs: Path) -> None:
+    new = ("train", "-c", runs / "tiny.yaml", "--data", runs / "mine", "-s", "training.epochs=1")
+    lj_vae(*new, "-o", runs / "new", "-s", "sampling.gammas=[0.1,1.0]", "-s", "system.n_particles=8")
+    with pytest.raises(UserError, match=r"-s sampling.gammas=\[0.1,0.9\]: the data are those of"):
+        lj_vae(*new, "-o", runs / "newer", "-s", "sampling.gammas=[0.1,0.9]")
+
+
+def test_best_weights_that_are_lost_are_not_made_up(runs: Path) -> None:
+    (runs / "mine/model/best.safetensors").unlink()
+    with pytest.raises(UserError, match=r"best.safetensors is missing, and training has ended: remove .*model to"):
+        lj_vae("train", "-o", runs / "mine")
+
+
+def test_a_training_that_was_stopped_is_said_to_be(runs: Path, capsys: Say) -> None:
+    config = runs / "mine/config.yaml"
+    config.write_text(config.read_text().replace("epochs: 2", "epochs: 5"))
+    capsys.readouterr()
+    for command in ("evaluate", "report"):
+        lj_vae(command, "-o", runs / "mine")
+        said = capsys.readouterr().out
+        assert "warning: training was stopped after 2 of 5 epochs; `lj-vae train -o" in said
+
+
+def test_a_score_table_replaces_nothing_of_the_run(runs: Path) -> None:
+    run, own = runs / "mine", runs / "mine.npy"
+    np.save(own, np.zeros((1, 8, 2)))
+    before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
+    for target in (run / "data/dataset.h5", run / "evaluation/scores.h5", own):
+        with pytest.raises(UserError, match="would replace what is read or belongs to the run"):
+            lj_vae("score", own, "-o", run, "--to", target, "--force")
+    assert before == {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
