@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 
@@ -55,6 +55,18 @@ class Kept:
         changed = [name for name in self.facts if before.get(name) != self.facts[name]]
         return f"something has changed since ({', '.join(changed)})"
 
+    def earlier(self) -> "Earlier | None":
+        """Scores of the same configurations with the same weights, some of which are still right; None without any."""
+        found = []
+        for path in self.folder.glob(f"{self.name}-{'?' * 24}.h5"):
+            facts = _facts(path)
+            if any(facts.get(name) != value for name, value in self.facts.items() if name != "scores"):
+                continue
+            wanted, there = self.facts["scores"], facts["scores"]
+            right = {name for name in there if there[name] == wanted.get(name)}
+            found.append(Earlier(Kept(self.folder, self.name, facts), right, set(there) - right))
+        return max(found, key=lambda one: len(one.right), default=None)
+
     def write(self, columns: Arrays) -> None:
         """Keeps what is small; one rank calls this."""
 
@@ -93,6 +105,20 @@ class Kept:
                 yield table
         except (OSError, Damaged) as error:
             raise UserError(f"cannot read {self.path}: {error}; delete it and run the command again") from None
+
+
+class Earlier(NamedTuple):
+    """Scores that were kept before a score was added, left out or changed.
+
+    Attributes:
+        kept: their file.
+        right: names of the scores that are still right, as are all columns that are no scores.
+        wrong: those of the others.
+    """
+
+    kept: Kept
+    right: set[str]
+    wrong: set[str]
 
 
 def remove_outdated(folder: Path, weights: str) -> None:

@@ -1,6 +1,6 @@
 """Scores configurations with a trained network, divided over ranks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,7 @@ class Scorer:
     Args:
         network: with trained weights, on its device.
         config: the run's configuration.
+        without: names of scores that it asks for and that are not computed.
 
     Attributes:
         scores: those that are computed.
@@ -49,9 +50,9 @@ class Scorer:
         learned: what that has taught.
     """
 
-    def __init__(self, network: Network, config: RunConfig) -> None:
+    def __init__(self, network: Network, config: RunConfig, without: Set[str] = frozenset()) -> None:
         self._network, self._config = network, config
-        self.scores = chosen_scores(config.evaluation.extra_scores)
+        self.scores = [score for score in chosen_scores(config.evaluation.extra_scores) if score.name not in without]
         self.is_fitted = False
         self._widths: list[int] = []
         self.learned: Learned
@@ -73,7 +74,7 @@ class Scorer:
             features, widths = stored["features"], stored["widths"].tolist()
         else:
             features = collect(world, training, size, self._features, "learning the scores")
-            widths = next(each for each in world.gather(self._widths) if each)  # a rank may have had nothing to do
+            widths = next(filter(None, world.gather(self._widths)), [])  # a rank may have had nothing to do
             if kept:
                 columns = {"codes": codes, "features": features, "widths": np.array(widths)}
                 world.on_root(lambda: kept.write(columns))
@@ -96,12 +97,19 @@ class Scorer:
             particles: adds particle_score (n, N), the log likelihood ratio of each particle being out of place.
         """
         one = Pass(self._network, configurations, self.learned)
-        scores = [score for score in self.scores if claims or not score.needs_claim]
-        columns: Arrays = {score.name: score(one).astype(np.float32) for score in scores}
+        columns = self._scores_of(one, claims)
         columns |= observables(configurations.positions, self._config.system)
         columns |= {"gamma": configurations.gamma, "latent_mean": one.latent_mean.astype(np.float32)}
         columns["order"] = one.order.astype(np.float32)
         return columns | ({"particle_score": log_ratio(one).astype(np.float32)} if particles else {})
+
+    def alone(self, configurations: Configurations, claims: bool) -> Arrays:
+        """The same without what is no score."""
+        return self._scores_of(Pass(self._network, configurations, self.learned), claims)
+
+    def _scores_of(self, one: Pass, claims: bool) -> Arrays:
+        scores = [score for score in self.scores if claims or not score.needs_claim]
+        return {score.name: score(one).astype(np.float32) for score in scores}
 
     @property
     def versions(self) -> dict[str, int]:
@@ -113,7 +121,7 @@ class Scorer:
         columns = [score.features(one) for score in self.scores]
         self._widths = [0 if part is None else CODES if part is one.latent_mean else part.shape[1] for part in columns]
         own = [part for part, width in zip(columns, self._widths, strict=True) if part is not None and width != CODES]
-        return np.concatenate(own, axis=1)
+        return np.concatenate([np.empty((len(configurations.gamma), 0)), *own], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,12 +152,26 @@ class Scoring:
                 return
             yield Piece(part.start, len(normal), {"of_normal/log_density": density})
 
+    def add(self, suite: Suite, source: AnySource, earlier: Table, wrong: Set[str]) -> Iterator[Piece]:
+        """The columns of `score`, those that were kept before and those of the scores that are computed here.
+
+        Args:
+            suite: the suite.
+            source: as of score.
+            earlier: the scores of before.
+            wrong: columns there that are not taken over.
+        """
+        names = [name for name in earlier.layout if name not in wrong and not name.startswith("of_normal/")]
+        for part in self._parts(suite, source):
+            columns = self.scorer.alone(suite.read(source, part), suite.claims)
+            columns |= {name: earlier.read(name, part) for name in names}
+            yield Piece(part.start, suite.count(source), columns)
+
     def score(self, suite: Suite, source: AnySource) -> Iterator[Piece]:
         """All columns of this rank's configurations of a suite: those of Scorer, `row`, its place, log_density where it
         is known, and `moved`, which particles are to blame, where that is known.
         """
-        total, told = suite.count(source), 0
-        for part in batches(self.world, total, batch_size(source.n_particles)):
+        for part in self._parts(suite, source):
             configurations = suite.read(source, part)
             culprits = suite.culprits(source, part, configurations)
             columns = self.scorer(
@@ -160,7 +182,13 @@ class Scoring:
             density = suite.log_density(configurations.positions, columns)
             if density is not None:
                 columns["log_density"] = density
-            yield Piece(part.start, total, columns | {"row": np.arange(part.start, part.stop)})
+            yield Piece(part.start, suite.count(source), columns | {"row": np.arange(part.start, part.stop)})
+
+    def _parts(self, suite: Suite, source: AnySource) -> Iterator[range]:
+        """What is for this rank; tells how far all ranks are."""
+        total, told = suite.count(source), 0
+        for part in batches(self.world, total, batch_size(source.n_particles)):
+            yield part
             now = min(len(part) * self.world.size, total - told)  # as if the other ranks were as far
             self.advance(now)
             told += now

@@ -18,7 +18,7 @@ from lj_vae_hpc.evaluation.calibration import Calibration
 from lj_vae_hpc.evaluation.ceilings import NormalMixture, fit_mixture
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
 from lj_vae_hpc.evaluation.examples import examples
-from lj_vae_hpc.evaluation.kept import Kept
+from lj_vae_hpc.evaluation.kept import Earlier, Kept
 from lj_vae_hpc.evaluation.learned import VERSION as CONDITIONAL_VERSION
 from lj_vae_hpc.evaluation.learned import learn_conditional
 from lj_vae_hpc.evaluation.observables import Arrays
@@ -79,7 +79,7 @@ class Session:
         todo = [suite for suite in kept if missing[suite.name]]
         self._announce(missing)
         if todo:
-            self._score_missing(todo, kept, self.fitted_scorer())
+            self._score_missing(todo, kept)
         return Scores({suite.name: one for suite, one in kept.items()})
 
     def fit_mixture(self) -> NormalMixture:
@@ -108,11 +108,15 @@ class Session:
 
     def fitted_scorer(self) -> Scorer:
         """The scorer after it has learned from the training split; all ranks call this."""
-        if not self._scorer.is_fitted:
-            if self.world.is_root and not self._kept_learned().path.exists():
+        return self._fitted(self._scorer)
+
+    def _fitted(self, scorer: Scorer) -> Scorer:
+        if not scorer.is_fitted:
+            kept = self._kept_learned(scorer)
+            if self.world.is_root and not kept.path.exists():
                 print(f"learning what scores need, once for this model; kept in {self.folder.parent}", flush=True)
-            self._scorer.fit(self.world, self.data.training, self.conditional(), self._kept_learned())
-        return self._scorer
+            scorer.fit(self.world, self.data.training, self.conditional(), kept)
+        return scorer
 
     def context(self, suites: Path) -> Context:
         """What studies use; all ranks call this.
@@ -134,9 +138,9 @@ class Session:
         }  # fmt: skip
         return Kept(self.folder, suite.name, facts)
 
-    def _kept_learned(self) -> Kept:
+    def _kept_learned(self, scorer: Scorer) -> Kept:
         facts = {
-            "weights": self.weights.sha256, "scores": self._scorer.versions, "splits": self.data.facts,
+            "weights": self.weights.sha256, "scores": scorer.versions, "splits": self.data.facts,
             "conditional": CONDITIONAL_VERSION,
         }  # fmt: skip
         return Kept(self.folder.parent / "learned", "training", facts)
@@ -153,27 +157,36 @@ class Session:
         if same and not self.quiet:
             print(f"evaluation: the scores of {', '.join(same)} are kept", flush=True)
 
-    def _score(self, scoring: Scoring, suite: Suite, kept: Kept, kept_normal: Kept) -> None:
+    def _score(self, scoring: Scoring, suite: Suite, kept: Kept, kept_normal: Kept, earlier: Earlier | None) -> None:
         """Scores a suite, and keeps each piece as it comes."""
-        layout, scored = plan(scoring.score(suite, self.sources[suite]), self.world.gather)
-        if isinstance(suite, Split):
+        source = self.sources[suite]
+        with ExitStack() as files:
+            if earlier:
+                pieces = scoring.add(suite, source, files.enter_context(earlier.kept.opened()), earlier.wrong)
+            else:
+                pieces = scoring.score(suite, source)
+            layout, scored = plan(pieces, self.world.gather)
+            if not isinstance(suite, Split):
+                normal = files.enter_context(kept_normal.opened(checked=False))
+                more, weighed = plan(scoring.weigh(suite, self.data.test, normal), self.world.gather)
+                layout, scored = layout | more, chain(scored, weighed)
             kept.write_pieces(layout, scored, together(self.world))
-        else:
-            with kept_normal.opened(checked=False) as normal:
-                densities = scoring.weigh(suite, self.data.test, normal)
-                more, weighed = plan(densities, self.world.gather)
-                kept.write_pieces(layout | more, chain(scored, weighed), together(self.world))
         self.world.on_root(partial(_check_rows, kept))
 
-    def _score_missing(self, todo: list[Suite], kept: dict[Suite, Kept], scorer: Scorer) -> None:
+    def _score_missing(self, todo: list[Suite], kept: dict[Suite, Kept]) -> None:
         """Scores the normal configurations first, as the densities of the suites are computed at them, too."""
         total = sum(suite.count(self.sources[suite]) for suite in todo)
         normal = next(iter(self.sources))
+        earlier = self.world.on_root(lambda: [kept[suite].earlier() for suite in todo])
+        there = [frozenset(before.right) if before else frozenset() for before in earlier]
+        scorers = {right: Scorer(self.network, self.config, right) if right else self._scorer for right in there}
+        for scorer in scorers.values():
+            self._fitted(scorer)
         threads = threadpool_limits(self.world.threads_per_rank())  # or every rank would take all cores
         with threads, Progress("scoring", total, "configurations", self.world.is_root) as progress:
-            scoring = Scoring(self.world, scorer, progress.advance)
             for k, suite in enumerate(todo):
-                self._score(scoring, suite, kept[suite], kept[normal])
+                scoring = Scoring(self.world, scorers[there[k]], progress.advance)
+                self._score(scoring, suite, kept[suite], kept[normal], earlier[k])
                 if k + 1 < len(todo) and self.world.should_stop():
                     raise Stopped(f"{k + 1} of {len(todo)} suites are scored in {self.folder.parent}")
 

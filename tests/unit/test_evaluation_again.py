@@ -87,9 +87,41 @@ def test_only_what_is_missing_is_computed(
 def test_a_changed_score_is_computed_anew_with_the_reason(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    before = columns(again(trained).evaluation / "scores.h5")
+    forbid_scores(monkeypatch, Mahalanobis.name)
     monkeypatch.setattr(Mahalanobis, "version", 2)
-    again(trained)
+    monkeypatch.setattr(Mahalanobis, "__call__", lambda *_: np.full(len(_[1].gamma), 7.0))
+    capsys.readouterr()
+    run = again(trained)
     assert "to be scored, as something has changed since (scores): normal, validation" in capsys.readouterr().out
+    after = columns(run.evaluation / "scores.h5")
+    other = {name for name in before if before[name] != after[name]}
+    assert other and {name.rpartition("/")[2].removesuffix("_two_sided") for name in other} == {"mahalanobis"}
+    assert all(set(np.frombuffer(after[name], "f4")) == {7.0} for name in other if name.endswith("mahalanobis"))
+
+
+def forbid_scores(monkeypatch: pytest.MonkeyPatch, *but: str) -> None:
+    for name, kind in score_classes().items():
+        if name not in but:
+            monkeypatch.setattr(kind, "__call__", lambda *_: pytest.fail("scored again"))
+
+
+def test_a_score_that_is_added_leaves_the_others(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives the same columns as all at once; without it again, nothing is computed."""
+    before = columns(again(trained).evaluation / "scores.h5")
+    fresh = Path(shutil.copytree(trained, tmp_path / "fresh"))
+    shutil.rmtree(fresh / "evaluation")
+    extra = "evaluation.extra_scores=[gradient_norms,likelihood_regret]"
+    at_once = columns(again(fresh, extra).evaluation / "scores.h5")
+    with monkeypatch.context() as patch:
+        forbid_scores(patch, "gradient_norms", "likelihood_regret")
+        run = again(trained, extra)
+    assert columns(run.evaluation / "scores.h5") == at_once and before.items() <= at_once.items()
+    forbid_scores(monkeypatch)
+    again(trained, "evaluation.extra_scores=[likelihood_regret]")
+    assert columns(again(trained, "evaluation.extra_scores=[]").evaluation / "scores.h5") == before
 
 
 def test_summary_of_a_run(trained: Path) -> None:
