@@ -94,7 +94,7 @@ def import_files(
 
     FILE may be text, .xyz, .gsd, .npz, .npy or HDF5, such as a dataset.h5. Text holds one configuration per line, x1 y1
     x2 y2 ... in units of sigma, and there is one file per value of sampling.gammas, in their order. The other formats
-    may tell gamma themselves.
+    may contain gamma.
     """
     path = run_path(output, config_file)
     call("import_files", world, files, path, config_file, overrides, center, module="import_data")

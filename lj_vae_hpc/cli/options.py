@@ -68,9 +68,9 @@ def _limit(context: click.Context, _: click.Parameter, hours: float | None) -> N
 
 max_hours = click.option(
     "--max-hours", type=float, envvar="LJ_VAE_MAX_HOURS", metavar="H", callback=_limit, expose_value=False,
-    show_envvar=True, help="Time that the command may take, such as the job's time limit. It stops with status 75 and "
-    "everything saved where the next segment, 20 training steps or suite, taking as long as the last, would not "
-    "end in time. Up to a minute is kept free.",
+    show_envvar=True, help="Time limit in hours, such as the job's. The command saves and stops with status 75 before "
+    "a piece of work (a segment, 20 training steps, a suite) that would not end in time if it took as long as the "
+    "last. Up to a minute is kept free.",
 )  # fmt: skip
 
 other_data = click.option(

@@ -168,8 +168,9 @@ class Scoring:
             yield Piece(part.start, suite.count(source), columns)
 
     def score(self, suite: Suite, source: AnySource) -> Iterator[Piece]:
-        """All columns of this rank's configurations of a suite: those of Scorer, `row`, its place, log_density where it
-        is known, and `moved`, which particles are to blame, where that is known.
+        """All columns of this rank's configurations of a suite: those of Scorer, `row`, the place in the suite,
+        `origin`, the ensemble's number, chain and sample, log_density where it is known, and `moved`, which particles
+        are to blame, where that is known.
         """
         for part in self._parts(suite, source):
             configurations = suite.read(source, part)
@@ -182,7 +183,8 @@ class Scoring:
             density = suite.log_density(configurations.positions, columns)
             if density is not None:
                 columns["log_density"] = density
-            yield Piece(part.start, suite.count(source), columns | {"row": np.arange(part.start, part.stop)})
+            columns |= {"row": np.arange(part.start, part.stop), "origin": source.origins(part)}
+            yield Piece(part.start, suite.count(source), columns)
 
     def _parts(self, suite: Suite, source: AnySource) -> Iterator[range]:
         """What is for this rank; tells how far all ranks are."""

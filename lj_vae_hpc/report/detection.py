@@ -66,8 +66,8 @@ def _table(results: Results) -> Section:
         f"Area under the ROC curve (AUROC) against {summary['normal_configurations']:,} normal configurations of the"
         " test split, with 95 % intervals. 0.5 is chance; below it the anomalies look more normal than normal ones. The"
         " ceiling is what the best possible detector reaches: the likelihood ratio of the known distributions or, where"
-        " it says ≥, at least what energy or the smallest distance alone reach. A wrong claim is told from the"
-        f" configurations that are of the claimed γ. {OF_PARTICLES} Click on a column to sort. The bold score is the"
+        " it says ≥, at least what energy or the smallest distance alone reach. Wrong claims are compared with normal"
+        f" configurations of the claimed γ. {OF_PARTICLES} Click on a column to sort. The bold score is the"
         " best of its row. All scores, average precisions and false-positive rates are in evaluation/summary.json."
     )  # fmt: skip
     if summary["protocol"] == "reference":

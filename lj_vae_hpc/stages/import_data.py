@@ -99,7 +99,7 @@ def _checked(
     for k, c in enumerate(block):
         gamma = default if c.gamma is None else c.gamma
         if gamma is None:
-            raise UserError(f"{path} does not tell gamma: give one file per value of sampling.gammas, in their order")
+            raise UserError(f"{path} contains no gamma: give one file per value of sampling.gammas, in their order")
         try:
             ensembles[k] = ensemble(gamma)
         except (TypeError, ValueError):

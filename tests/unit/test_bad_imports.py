@@ -86,7 +86,7 @@ def test_bad_archives_are_named(tiny: Path, good: Path, arrays: dict[str, np.nda
 
 
 def test_files_that_do_not_fit_gamma_or_are_missing(tiny: Path, good: Path, tmp_path: Path) -> None:
-    refused(tiny, "does not tell gamma: give one file per value of sampling.gammas", good)
+    refused(tiny, "contains no gamma: give one file per value of sampling.gammas", good)
     refused(tiny, "no.txt does not exist", good, tmp_path / "no.txt")
     refused(tiny, "is a folder, not a file", good, tmp_path)
     (tmp_path / "few.txt").write_text(GOOD * 9)
