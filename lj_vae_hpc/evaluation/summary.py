@@ -148,8 +148,8 @@ def table(summary: dict[str, Any]) -> str:
         cells = [f"{default['auroc']:.3f} [{low:.3f}, {high:.3f}]", *(f"{other['auroc']:.3f}" for other in others)]
         rows.append([name, ceiling_text(suite), *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["AUROC of each suite of anomalies: 1 is perfect separation from normal configurations, 0.5 chance. The ceiling "
-             "is that of the best possible score"]  # fmt: skip
+    lines = ["AUROC of each suite of anomalies: 1 is perfect separation from normal configurations, 0.5 chance. The "
+             "ceiling is that of the best possible score"]  # fmt: skip
     lines += ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
     alarms = summary["false_alarms"]["below"]["0.01"]
     lines.append(
