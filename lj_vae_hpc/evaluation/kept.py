@@ -56,15 +56,14 @@ class Kept:
         return f"something has changed since ({', '.join(changed)})"
 
     def earlier(self) -> "Earlier | None":
-        """Scores of the same configurations with the same weights, some of which are still right; None without any."""
-        found = []
+        """Some of the scores of the same configurations with the same weights; None if there are none."""
+        wanted, found = self.facts["scores"], []
         for path in self.folder.glob(f"{self.name}-{'?' * 24}.h5"):
             facts = _facts(path)
-            if any(facts.get(name) != value for name, value in self.facts.items() if name != "scores"):
-                continue
-            wanted, there = self.facts["scores"], facts["scores"]
-            right = {name for name in there if there[name] == wanted.get(name)}
-            found.append(Earlier(Kept(self.folder, self.name, facts), right, set(there) - right))
+            there = facts.get("scores", {})
+            if facts | {"scores": wanted} == self.facts and there | wanted == wanted | there:  # no version has changed
+                right = wanted.keys() & there.keys()
+                found.append(Earlier(Kept(self.folder, self.name, facts), right, there.keys() - right))
         return max(found, key=lambda one: len(one.right), default=None)
 
     def write(self, columns: Arrays) -> None:
@@ -108,17 +107,17 @@ class Kept:
 
 
 class Earlier(NamedTuple):
-    """Scores that were kept before a score was added, left out or changed.
+    """Scores that were kept before others were asked for.
 
     Attributes:
         kept: their file.
-        right: names of the scores that are still right, as are all columns that are no scores.
-        wrong: those of the others.
+        right: names of the scores that are still asked for, as are all columns that are no scores.
+        others: names of those that are not.
     """
 
     kept: Kept
     right: set[str]
-    wrong: set[str]
+    others: set[str]
 
 
 def remove_outdated(folder: Path, weights: str) -> None:

@@ -152,16 +152,16 @@ class Scoring:
                 return
             yield Piece(part.start, len(normal), {"of_normal/log_density": density})
 
-    def add(self, suite: Suite, source: AnySource, earlier: Table, wrong: Set[str]) -> Iterator[Piece]:
+    def add(self, suite: Suite, source: AnySource, earlier: Table, others: Set[str]) -> Iterator[Piece]:
         """The columns of `score`, those that were kept before and those of the scores that are computed here.
 
         Args:
             suite: the suite.
             source: as of score.
             earlier: the scores of before.
-            wrong: columns there that are not taken over.
+            others: columns there that are not taken over.
         """
-        names = [name for name in earlier.layout if name not in wrong and not name.startswith("of_normal/")]
+        names = [name for name in earlier.layout if name not in others and not name.startswith("of_normal/")]
         for part in self._parts(suite, source):
             columns = self.scorer.alone(suite.read(source, part), suite.claims)
             columns |= {name: earlier.read(name, part) for name in names}

@@ -162,7 +162,7 @@ class Session:
         source = self.sources[suite]
         with ExitStack() as files:
             if earlier:
-                pieces = scoring.add(suite, source, files.enter_context(earlier.kept.opened()), earlier.wrong)
+                pieces = scoring.add(suite, source, files.enter_context(earlier.kept.opened()), earlier.others)
             else:
                 pieces = scoring.score(suite, source)
             layout, scored = plan(pieces, self.world.gather)
