@@ -103,13 +103,10 @@ def _hdf5(world: World, folder: Path) -> str:
     if world.is_root:
         path.unlink()
     if not agree:
-        raise RuntimeError(
-            f"what {world.size} rank{'s' * (world.size > 1)} wrote together in {folder} reads back wrong"
-        )
+        raise RuntimeError(f"what {world.size} ranks wrote together in {folder} reads back wrong")
     one = "" if h5py.get_config().mpi else f" (several cannot: h5py was built without MPI; {REMEDY})"
-    return (
-        f"HDF5 {h5py.version.hdf5_version}, {world.size} rank{'s' * (world.size > 1)} wrote one file in {folder}{one}"
-    )
+    ranks = f"{world.size} ranks" if world.size > 1 else "1 rank"
+    return f"HDF5 {h5py.version.hdf5_version}, {ranks} wrote one file in {folder}{one}"
 
 
 def _sampler(world: World, config: RunConfig) -> str:

@@ -47,8 +47,8 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     suites, left_out = suites_of(world.on_root(lambda: with_seed_of_data(run, config)), weights.gammas)
     studies = chosen_studies(config.evaluation.studies)
     if world.is_root:
-        done = len(run.metrics.read_text(encoding="utf-8").splitlines())
-        if warning := why_unfinished(done, config.training, run):
+        history = run.metrics.read_text(encoding="utf-8").splitlines() if run.metrics.exists() else ()
+        if history and (warning := why_unfinished(len(history), config.training, run)):
             print(f"evaluation: warning: {warning}", flush=True)
         for name, reason in left_out.items():
             print(f"evaluation: {name} is left out: {reason}", flush=True)

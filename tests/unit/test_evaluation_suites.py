@@ -1,6 +1,7 @@
 """What suites are."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +153,7 @@ def test_the_smallest_suite_has_a_lower_bound() -> None:
     columns = {name: random.normal(size=50) for name in ("pair_energy", "height_sum", "smallest_distance", "outside")}
     mixture = NormalMixture((0.1, 1.0), np.zeros(2), 0.75)
     assert Smallest(load(None, ())).ceiling(mixture, columns, columns).kind.startswith("at least")
+
+
+def test_a_file_is_found_from_any_folder() -> None:
+    assert load(None, ("evaluation.files={mine: rot.npy}",)).evaluation.files["mine"] == Path("rot.npy").absolute()

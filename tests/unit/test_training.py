@@ -199,7 +199,7 @@ def test_the_learning_rate_of_a_cosine_schedule_never_jumps(train_with: Train) -
     before = contents(run)
     with pytest.raises(UserError, match=(
         r"training\.epochs is 4, but 2 epochs are done under a cosine schedule of 2: the learning rate would jump from "
-        r"0 to 0\.0005\. Set training\.epochs=2, or train anew .* `lj-vae run -c .*config.yaml -o NEW --data .*run -s "
+        r"0 to 0\.0005\. Set training\.epochs=2, or train again .* `lj-vae run -c .*config.yaml -o NEW --data .*run -s "
         r"training\.epochs=4`\. Under training\.schedule=constant"
     )):  # fmt: skip
         train_with("training.epochs=4")
