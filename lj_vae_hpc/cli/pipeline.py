@@ -23,6 +23,9 @@ def pipeline_command(*stages: str, name: str, text: str, examples: str) -> click
     def run_stages(
         world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...], data: Path | None
     ) -> None:
+        if data and not RunDir(path).data.exists() and RunDir(path).has_model:
+            find_moved_data = import_module("lj_vae_hpc.training.setup").find_moved_data  # late: it loads torch
+            world.on_root(lambda: find_moved_data(RunDir(path), RunDir(data)))
         run, config = open_run(
             world, path, config_file, overrides, data=data, needs_data="generate" not in stages
         )  # fmt: skip

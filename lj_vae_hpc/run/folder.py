@@ -5,13 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-from lj_vae_hpc.config.base import Section
 from lj_vae_hpc.config.load import load, read_tree, validated
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.config.sampling import Sampling
-from lj_vae_hpc.config.system import System
 from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.files import point, write_text
@@ -140,7 +137,7 @@ def _open(
             if needs_data and run.has_data:
                 check_same_data(run.path, stored.sampling, config.sampling)
         if writing and data:
-            link_data(run, RunDir(data), stored is not None and _sampled(stored) == _sampled(config))
+            link_data(run, RunDir(data))
         if writing and config != stored:
             write_text(run.config, config.to_yaml())
     except OSError as error:
@@ -239,17 +236,17 @@ def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], 
     owner = named.data_owner or (named if data else None)
     if owner is None:
         return config
-    if not owner.dataset.exists() and not data:
+    if not owner.dataset.exists():
+        if data:
+            raise UserError(f"--data {owner.path}: no data set there{_whose(owner.path)}")
         raise UserError(
             f"{run.path} uses the data of {owner.path}, where there are none any more: if that run was moved, tell "
             f"where it is by `{COMMAND} train -o {run.path} --data RUN_DIR`"
         )
-    if not owner.dataset.exists():
-        raise UserError(f"--data {owner.path}: no data set there{_whose(owner.path)}")
-    theirs = load(owner.config if owner.config.exists() else None)
+    their_file = owner.config if owner.config.exists() else None
+    theirs = load(their_file)
     for override in overrides:
-        section, _, key = override.partition("=")[0].partition(".")
-        if section in {"system", "sampling"} and not _equal(getattr(config, section), getattr(theirs, section), key):
+        if override.startswith(("system.", "sampling.")) and load(their_file, (override,)) != theirs:
             raise UserError(
                 f"-s {override}: the data are those of {owner.path}, which were sampled as its configuration says; "
                 "leave this out"
@@ -261,14 +258,6 @@ def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], 
     if data and source is None:
         _say_if_defaults(validated({"system": tree["system"], "sampling": tree["sampling"]}, "the defaults"), named)
     return found
-
-
-def _equal(one: Section, other: Section, key: str) -> bool:
-    """Whether two configurations have the same values where an override sets them."""
-    found: list[Any] = [section.model_dump(mode="json") for section in (one, other)]
-    for name in filter(None, key.split(".")):
-        found = [tree.get(name) if isinstance(tree, dict) else None for tree in found]
-    return bool(found[0] == found[1])
 
 
 def _say_if_defaults(defaults: RunConfig, other: RunDir) -> None:
@@ -287,17 +276,8 @@ def _say_if_defaults(defaults: RunConfig, other: RunDir) -> None:
         )
 
 
-def _sampled(config: RunConfig) -> tuple[System, Sampling]:
-    return config.system, config.sampling
-
-
-def link_data(run: RunDir, owner: RunDir, moved: bool = False) -> None:
+def link_data(run: RunDir, owner: RunDir) -> None:
     """Lets a run use the data of another, which is only read: RUN_DIR/data becomes a relative link to it.
-
-    Args:
-        run: the run.
-        owner: the other one.
-        moved: whether its data are sampled as those that the run has used, which may then be elsewhere now.
 
     Raises:
         UserError: the run has data of its own, or a model trained on others.
@@ -307,7 +287,7 @@ def link_data(run: RunDir, owner: RunDir, moved: bool = False) -> None:
         return
     if run.data.exists() and not run.data.is_symlink():
         raise UserError(f"--data {owner.path}: {run.path} has data of its own; choose another output folder with -o")
-    if run.has_model and (run.data.exists() or not moved):
+    if run.has_model:
         raise UserError(
             f"--data {owner.path}: the model in {run.path} was trained on the data of {run.data.resolve().parent}; "
             "choose another output folder with -o"

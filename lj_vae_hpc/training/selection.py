@@ -38,7 +38,7 @@ def description_length(trainer: Trainer, config: RunConfig) -> dict[str, float]:
     error, kl = sums / len(rows)
     side = config.system.n_particles + 2 * config.representation.landmarks
     entries = side * (side - 1) / 2 if config.representation.has_positions else math.prod(encoding.shape)
-    if config.representation.has_positions and module.gives_positions:
-        error *= side / (side - 1)  # the zeros of the diagonal are none of the distances
+    if config.representation.kind == "coordinates" or module.gives_positions:
+        error *= side / (side - 1)  # the zeros of the diagonal of what is formed from coordinates are no distances
     entries *= encoding.samples
     return {"nats": 0.5 * entries * math.log(2 * math.pi * math.e * max(error, 1e-30)) + kl, "mse": error, "kl": kl}

@@ -8,11 +8,13 @@ import torch
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.model.registry import objection
+from lj_vae_hpc.run.files import point
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.ensemble import ensembles_of, fingerprint
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Layout
 from lj_vae_hpc.training.batches import Read
+from lj_vae_hpc.training.checkpoint import load_facts
 from lj_vae_hpc.training.loop import State
 from lj_vae_hpc.training.network import Network, linear_rows
 from lj_vae_hpc.training.splits import Rows, Splits
@@ -71,6 +73,24 @@ def data_facts(data: Dataset) -> dict[str, Any]:
         "gammas": list(layout.gammas), "configurations": layout.configurations,
         "fingerprint": data.attributes["fingerprint"],
     }  # fmt: skip
+
+
+def find_moved_data(run: RunDir, owner: RunDir) -> None:
+    """Links a run with a model to its data again, if they were moved and are those of another run now.
+
+    Args:
+        run: the run, which has a model, and no data where they were.
+        owner: the other one.
+
+    Raises:
+        UserError: the model or the data cannot be read.
+    """
+    if not run.data.is_symlink() or not owner.dataset.exists():
+        return
+    trained = load_facts(run.model / "checkpoint.safetensors")["data"]
+    with Dataset(owner.dataset) as data:
+        if data_facts(data) == trained:
+            point(run.data, owner.data)
 
 
 def check_data(run: RunDir, config: RunConfig, ranks: int) -> None:
