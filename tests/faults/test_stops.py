@@ -4,7 +4,6 @@ import os
 import signal as signals
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,12 +55,22 @@ def test_a_job_knows_its_time_limit(launcher: str, tiny: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM", "SIGUSR2"])
-@pytest.mark.parametrize("seconds", [0.2, 0.5])
-def test_signals_while_a_command_starts(signal: str, seconds: float, tmp_path: Path) -> None:
-    """From when Python has begun; before anything slow is loaded, and while MPI is."""
+@pytest.mark.parametrize("place", ["Python", "MPI"])
+def test_signals_while_a_command_starts(signal: str, place: str, tmp_path: Path) -> None:
+    """From when Python has read the first lines, and while MPI starts."""
+    number = getattr(signals, signal)
     command = [sys.executable, "-u", "-m", "lj_vae_hpc", "generate", "-o", tmp_path / "run"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
-    time.sleep(seconds)
-    process.send_signal(getattr(signals, signal))
+    proc = Path(f"/proc/{process.pid}")
+
+    def there() -> bool:
+        if place == "MPI":
+            return "libmpi." in (proc / "maps").read_text()
+        caught = (proc / "status").read_text().partition("SigCgt:")[2].split()[0]
+        return bool(int(caught, 16) >> (signals.SIGUSR2 - 1) & 1)  # the last of them
+
+    while not there():
+        assert process.poll() is None
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 75 and "Traceback" not in errors, errors
