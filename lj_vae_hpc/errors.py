@@ -1,6 +1,7 @@
 """The exceptions that are not faults of the program, and the command that their texts recommend."""
 
 import os
+import re
 
 COMMAND = os.environ.get("LJ_VAE_COMMAND", "lj-vae")
 """How the user calls the command line: what bin/lj-vae was called as."""
@@ -25,8 +26,9 @@ class Diverged(UserError):
 
 
 def out_of_memory(error: Exception) -> UserError | None:
-    """What to tell the user where memory was lacking; None for any other error. torch has no class of its own."""
-    if not (isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error)):
+    """What to tell the user where memory was lacking; None for any other error. torch has no class for all of them."""
+    lacking = re.search(r"allocate memory|out of memory|ALLOC(ATION)?_FAILED", str(error))  # the last of cuBLAS and cuDNN
+    if isinstance(error, UserError) or not (lacking or isinstance(error, MemoryError)):
         return None
     return UserError(
         f"not enough memory ({' '.join(str(error).split())[:120]}); choose smaller batches (training.batch_size), "

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.errors import Stopped, UserError, out_of_memory
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, link_data
 from lj_vae_hpc.sampling import production
@@ -137,7 +138,15 @@ def test_what_another_process_has_taken_after_a_failure_is_waited_for(
     assert [path.stem for path in campaign.state.glob("failed/*")] == [campaign.samples[0].key]
 
 
-def test_a_model_too_large_for_the_memory_does_not_stop_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 276.00 MiB. GPU 0 has a total capacity of 79 GiB"),
+    ],
+)
+def test_a_model_too_large_for_the_memory_does_not_stop_the_next(error: Exception, tmp_path: Path) -> None:
     campaign = campaign_in(tmp_path / "c", "scan.grid.seed=[1,2]", "evaluation.fluids={}")
     sample(campaign)
     tried = []
@@ -145,11 +154,12 @@ def test_a_model_too_large_for_the_memory_does_not_stop_the_next(tmp_path: Path)
     def stage(name, world, run, config):
         tried.append(config.seed)
         if config.seed == tried[0]:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
+            raise error
         call(name, world, run, config)
 
-    with pytest.raises(UserError, match=r"1 of 6 tasks are not done: model .* not enough memory"):
+    with pytest.raises(UserError, match=r"1 of 6 tasks are not done: model .* not enough memory") as told:
         work.Work(World(), campaign, stage).run(list(campaign.tasks.values()))
+    assert out_of_memory(told.value) is None  # it says all there is to say
     assert len(missing(campaign)) == 1 and len(list(campaign.state.glob("failed/*"))) == 1
 
 
