@@ -27,8 +27,11 @@ class Diverged(UserError):
 
 def out_of_memory(error: Exception) -> UserError | None:
     """What to tell the user where memory was lacking; None for any other error. torch has no class for all of them."""
-    lacking = re.search(r"allocate memory|out of memory|ALLOC(ATION)?_FAILED", str(error))  # the last of cuBLAS and cuDNN
-    if isinstance(error, UserError) or not (lacking or isinstance(error, MemoryError)):
+    if isinstance(error, UserError):  # its text may hold that of another
+        return None
+    # The last is what cuBLAS and cuDNN say.
+    lacking = re.search(r"allocate memory|out of memory|ALLOC(ATION)?_FAILED", str(error))
+    if not (lacking or isinstance(error, MemoryError)):
         return None
     return UserError(
         f"not enough memory ({' '.join(str(error).split())[:120]}); choose smaller batches (training.batch_size), "

@@ -1,7 +1,6 @@
 """Where the network runs and in which arithmetic."""
 
 import ctypes
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +25,6 @@ def choose_device(training: Training, world: "World") -> torch.device:
     own = assign_gpus(everyone)
     if own is not None:
         torch.cuda.set_device(own[world.rank])
-        gc.collect()
-        torch.cuda.empty_cache()  # which else keeps the memory of a model that this process has trained before
         return torch.device("cuda", own[world.rank])
     if training.device == "cuda":
         raise UserError(

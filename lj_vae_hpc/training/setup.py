@@ -1,5 +1,6 @@
 """What the stages that train or use a network have in common."""
 
+import gc
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,10 @@ def check_splits(config: RunConfig) -> None:
 
 
 def new_network(config: RunConfig, device: torch.device) -> tuple[Network, torch.optim.Optimizer]:
-    """A network with the weights that the seed gives, and its optimizer."""
+    """A network with the weights that the seed gives, and its optimizer; a GPU first takes back what others left."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
     torch.manual_seed(config.seed % 2**63)
     network = Network.of(config)
     network.module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

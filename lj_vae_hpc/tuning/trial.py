@@ -11,7 +11,7 @@ from optuna.trial import Trial, TrialState
 
 from lj_vae_hpc.config.load import changed
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.errors import Diverged, UserError
+from lj_vae_hpc.errors import Diverged, UserError, out_of_memory
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
@@ -63,8 +63,10 @@ def run_trial(
         study.finish(trial, TrialState.PRUNED, reason="worse than the median")
     except Diverged:
         study.finish(trial, TrialState.PRUNED, reason="training diverged")
-    except torch.cuda.OutOfMemoryError:
-        study.finish(trial, TrialState.PRUNED, reason="out of GPU memory")
+    except Exception as error:
+        if not (lack := out_of_memory(error)):
+            raise
+        study.finish(trial, TrialState.PRUNED, reason=str(lack))
 
 
 def _train(

@@ -143,7 +143,7 @@ def test_what_another_process_has_taken_after_a_failure_is_waited_for(
     [
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 276.00 MiB. GPU 0 has a total capacity of 79 GiB"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 276.00 MiB. GPU 0 has a total of 79 GiB"),
     ],
 )
 def test_a_model_too_large_for_the_memory_does_not_stop_the_next(error: Exception, tmp_path: Path) -> None:

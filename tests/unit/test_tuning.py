@@ -26,6 +26,7 @@ from lj_vae_hpc.run.lock import Claims
 from lj_vae_hpc.stages.tune import tune
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.batches import Configurations
+from lj_vae_hpc.training.loop import State, Trainer
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Terms
 from lj_vae_hpc.training.selection import description_length
@@ -114,6 +115,30 @@ def test_the_same_study_gives_the_same_figures(tmp_path: Path) -> None:
         write_figures(study, folder)
         written.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert set(written[0]) == {"history.svg", "slice.svg", "importance.svg"} and written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 276.00 MiB."),
+    ],
+)
+def test_a_trial_without_enough_memory_does_not_stop_the_search(
+    error: Exception, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = Trainer.fit
+
+    def lacking(trainer: Trainer, state: State) -> None:
+        if trainer.folder.name == "0000":
+            raise error
+        fit(trainer, state)
+
+    monkeypatch.setattr(Trainer, "fit", lacking)
+    tune(World(), RunDir(run), None, ("tuning.trials=2",))
+    assert [trial.state for trial in trials(run)] == [TrialState.PRUNED, TrialState.COMPLETE]
+    assert trials(run)[0].user_attrs["reason"].startswith("not enough memory")
 
 
 def test_a_search_without_time_begins_no_trial(run: Path) -> None:
