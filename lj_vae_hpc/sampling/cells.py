@@ -119,11 +119,11 @@ def make_cells(
     operations = on_vectors(potential)
     for function in (_pair_sums, _fill):
         operations[function.__name__] = inline(for_potential(potential, operations)(function))
-    its = for_potential(potential, operations)
     per_side = 1
     if potential.cutoff:
         per_side = max(1, min(int(box_side / potential.cutoff), math.isqrt(n_particles)))  # not more than particles
     per_length = np.float32(per_side / box_side)
+    its = for_potential(potential, operations, per_side, float(per_length))
 
     @numba.njit(cache=True, error_model="numpy")
     @its

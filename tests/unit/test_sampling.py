@@ -249,3 +249,9 @@ def test_a_kernel_is_compiled_anew_when_what_it_calls_changes(monkeypatch: pytes
     monkeypatch.setattr(arithmetic, "_shared_source", lambda: b"changed")
     assert name(metropolis.uniform_start.py_func) != now
     assert arithmetic.for_potential(System().pair_potential, {})(name).__qualname__ != of_potential
+
+
+def test_kernels_of_other_boxes_are_kept_under_other_names() -> None:
+    """Their numbers of cells are constants of the machine code."""
+    made = (cells.make_cells(System().pair_potential, side, 900) for side in (20.0, 60.0))
+    assert len({kernel.py_func.__qualname__ for both in made for kernel in both}) == 4
