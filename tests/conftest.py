@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 SHIPPED = [*sorted((CONFIGS / "approaches").glob("*.yaml")), CONFIGS / "reference.yaml", CONFIGS / "equilibrated.yaml"]
-KILLS = int(os.environ.get("TEST_KILLS", "10"))  # in each test that kills a command again and again
+KILLS = int(os.environ.get("TEST_KILLS", "5"))  # in each test that kills a command again and again
 PATIENCE = ("--mca", "odls_base_sigkill_timeout", "0")  # seconds for which mpirun lets the other ranks live
 
 TINY = """

@@ -88,15 +88,15 @@ def pair_energy(r_squared):  # type: ignore[no-untyped-def]
     raise NotImplementedError
 
 
-def for_potential(potential: Potential, operations: Mapping[str, Any], *constants: float) -> Callable[[Any], Any]:
+def for_potential(potential: Potential, operations: Mapping[str, Any]) -> Callable[[Any], Any]:
     """Decorator of a kernel: names of its module that are among the operations mean those.
 
     A compiled function that a kernel closed over would be part of the key of numba's cache and differ in every process.
-    Instead the kernel's own name, by which the cache finds it, tells the potential, its parameters and its source, and
-    other numbers that are constants of its machine code: where two processes at once fill the cache under one name,
+    Instead the kernel's own name, by which the cache finds it, tells the potential, its parameters and its source. All
+    constants of the machine code must follow from these: where two processes at once fill the cache under one name,
     numba may keep the code of one as that of the other.
     """
-    own = repr((potential, *constants)).encode() + Path(inspect.getfile(type(potential))).read_bytes()
+    own = repr(potential).encode() + Path(inspect.getfile(type(potential))).read_bytes()
     identity = f"{type(potential).__name__}_{hashlib.sha256(own + _shared_source()).hexdigest()[:16]}"
     return lambda function: _named(function, function.__globals__ | operations, identity)
 

@@ -7,7 +7,7 @@ same arrays, but keeps of the pair energies only their sum.
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numba
 import numpy as np
@@ -105,37 +105,42 @@ def _fill(x, y, pairs, scratch, per_length, per_side, r2_min):  # type: ignore[n
             pairs[block, 0, lane] = total / 2
 
 
-@cache
 def make_cells(
     potential: Potential, box_side: float, n_particles: int
 ) -> tuple[Callable[..., None], Callable[..., None]]:
-    """The compiled kernel for one pair potential, one box and number of particles; one cell where there is no cutoff.
+    """The kernel for one pair potential, one box and number of particles; one cell where there is no cutoff.
 
     Returns:
         advance: as that of metropolis.make_sweeps, but pairs (blocks, 1, LANES) hold the sum of all pair energies.
         fill: likewise.
     """
-    prefactor, r2_min = np.float32(potential.prefactor), np.float32(potential.smallest_squared)
-    operations = on_vectors(potential)
-    for function in (_pair_sums, _fill):
-        operations[function.__name__] = inline(for_potential(potential, operations)(function))
     per_side = 1
     if potential.cutoff:
         per_side = max(1, min(int(box_side / potential.cutoff), math.isqrt(n_particles)))  # not more than particles
-    per_length = np.float32(per_side / box_side)
-    its = for_potential(potential, operations, per_side, float(per_length))
+    advance, fill = (partial(kernel, np.float32(per_side / box_side), per_side) for kernel in compiled(potential))
+    return advance, fill
+
+
+@cache
+def compiled(potential: Potential) -> tuple[Callable[..., None], Callable[..., None]]:
+    """The kernels of make_cells for any box: they first take the cells per length and per side."""
+    prefactor, r2_min = np.float32(potential.prefactor), np.float32(potential.smallest_squared)
+    operations = on_vectors(potential)
+    its = for_potential(potential, operations)
+    for function in (_pair_sums, _fill):
+        operations[function.__name__] = inline(its(function))
 
     @numba.njit(cache=True, error_model="numpy")
     @its
-    def fill(x, y, pairs):  # type: ignore[no-untyped-def]
+    def fill(per_length, per_side, x, y, pairs):  # type: ignore[no-untyped-def]
         scratch = np.empty((1, PLACES), np.float32)
         _fill(x, y, pairs, scratch, per_length, per_side, r2_min)
 
     @numba.njit(cache=True, error_model="numpy")
     @its
     def advance(  # type: ignore[no-untyped-def]
-        x, y, pairs, accepted, gamma, steps, every, chain, key0, key1, key2, first, count, box_side,
-        inverse_temperature, trial, drawn,
+        per_length, per_side, x, y, pairs, accepted, gamma, steps, every, chain, key0, key1, key2, first, count,
+        box_side, inverse_temperature, trial, drawn,
     ):  # fmt: skip
         numbers, scratch = np.empty((6, PLACES), np.float32), np.empty((1, PLACES), np.float32)
         counter = np.arange(PLACES).astype(np.uint32).reshape(1, -1)

@@ -126,7 +126,7 @@ import numpy as np
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.sampling import chains as module
-from lj_vae_hpc.sampling.cells import make_cells
+from lj_vae_hpc.sampling.cells import compiled
 from lj_vae_hpc.sampling.metropolis import make_sweeps
 from lj_vae_hpc.sampling.streams import stream
 system = load(None, ("system={n_particles: 12, box_side: 4, potential: {kind: gaussian_core, width: 0.8}}",)).system
@@ -137,7 +137,7 @@ for module.CELLS_FROM in (600, 0):
     np.testing.assert_allclose(chains.energy, total_energy(chains.positions, 0.5, system.pair_potential), rtol=1e-5)
     found.append(chains.energy.mean())
 potential = system.pair_potential
-kernels = [*make_sweeps(potential), *make_cells(potential, 4.0, 12)]
+kernels = [*make_sweeps(potential), *compiled(potential)]
 hits, misses = ([sum(getattr(k.stats, name).values()) for k in kernels] for name in ("cache_hits", "cache_misses"))
 print(*hits, *misses, *found)
 """

@@ -251,7 +251,10 @@ def test_a_kernel_is_compiled_anew_when_what_it_calls_changes(monkeypatch: pytes
     assert arithmetic.for_potential(System().pair_potential, {})(name).__qualname__ != of_potential
 
 
-def test_kernels_of_other_boxes_are_kept_under_other_names() -> None:
-    """Their numbers of cells are constants of the machine code."""
-    made = (cells.make_cells(System().pair_potential, side, 900) for side in (20.0, 60.0))
-    assert len({kernel.py_func.__qualname__ for both in made for kernel in both}) == 4
+def test_one_kernel_serves_all_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is compiled once, whatever the number of cells."""
+    monkeypatch.setattr(chains_module, "CELLS_FROM", 0)
+    for side in (4.0, 9.0):
+        system = System(n_particles=12, box_side=side)
+        Chains(STREAM, system, 0.5, 0.5, np.arange(2)).run(3)
+        assert [len(kernel.signatures) for kernel in cells.compiled(system.pair_potential)] == [1, 1]
