@@ -12,9 +12,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.lock import lock
 from lj_vae_hpc.scan.batches import element_of
 from lj_vae_hpc.scan.campaign import Campaign, open_campaign
-from lj_vae_hpc.scan.collect import collect as collect_campaign
 from lj_vae_hpc.scan.cost import Costs
-from lj_vae_hpc.scan.page import write_page
 from lj_vae_hpc.scan.plan import check_time_limit, describe_plan, tasks_per_element
 from lj_vae_hpc.scan.resources import resources_of
 from lj_vae_hpc.scan.slurm import SCRIPTS, Slurm, jobs_file
@@ -168,10 +166,13 @@ def collect(world: World, path: Path, config_file: Path | None, overrides: tuple
     """
 
     def write() -> None:
+        from lj_vae_hpc.scan.collect import collect as collected_of  # late: every element of an array would load them
+        from lj_vae_hpc.scan.page import write_page
+
         campaign = open_campaign(path, config_file, overrides, writing=False)
         if not campaign.done():
             raise UserError(f"nothing of {path} is finished yet; `{COMMAND} scan status -o {path}` tells how far it is")
-        collected = collect_campaign(campaign)
+        collected = collected_of(campaign)
         print(collected.text, flush=True)
         for file in [*collected.write(campaign.tables), *write_page(campaign, collected)]:
             print(f"scan: wrote {file}", flush=True)

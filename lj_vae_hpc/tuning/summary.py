@@ -11,7 +11,6 @@ from lj_vae_hpc.config.load import changed
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import write_text
-from lj_vae_hpc.tuning.figures import write_figures
 from lj_vae_hpc.tuning.study import Study, compact_json
 
 
@@ -64,6 +63,8 @@ class SearchSummary:
         Raises:
             UserError: no trial is complete.
         """
+        from lj_vae_hpc.tuning.figures import write_figures  # late: it loads matplotlib, which most jobs do not need
+
         finished = self._study.finished_trials()
         best = _best(finished)
         if best is None:
