@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -262,6 +263,11 @@ def sample_rows(
         "ensemble": np.full(len(rows), ensemble.number, np.int32), "chain": np.repeat(chains, samples),
         "acceptance": acceptance.ravel(),
     }  # fmt: skip
+
+
+def start_numba() -> None:
+    """Compiles next to nothing: the start of numba itself takes longer than to load a kernel from its cache."""
+    numba.njit(lambda: None)()
 
 
 def warm_up(system: System, device: str) -> None:

@@ -16,7 +16,7 @@ from lj_vae_hpc.physics.energies import total_energy
 from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.run.files import remove_unfinished
 from lj_vae_hpc.run.space import row_bytes
-from lj_vae_hpc.sampling.chains import Begun, Schedule, choose_device, sample_rows, warm_up
+from lj_vae_hpc.sampling.chains import Begun, Schedule, choose_device, sample_rows, start_numba, warm_up
 from lj_vae_hpc.sampling.claims import claimed
 from lj_vae_hpc.sampling.division import Task, batches, divide, divide_work
 from lj_vae_hpc.sampling.ensemble import Ensemble, fingerprint
@@ -67,6 +67,7 @@ def _produce(world: World, ensembles: Sequence[Ensemble], configurations: int, s
     wanted = [k for k, ensemble in enumerate(ensembles) if has_pilot(ensemble)]
     if not any(missing) and not world.on_root(lambda: any(needs_pilot(ensembles[k], folders[k]) for k in wanted)):
         return False
+    start_numba()  # on all ranks at once
     for system in dict.fromkeys(ensemble.system for ensemble in ensembles):
         world.node_by_node(bind(warm_up, system, device))
     run_pilots(world, [ensembles[k] for k in wanted], [folders[k] for k in wanted], label)
