@@ -44,6 +44,7 @@ def main() -> None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115, until the process ends
     try:
         cli.main(prog_name=COMMAND, standalone_mode=False, obj=world)
+        sys.stdout.flush()
     except click.ClickException as error:
         if world.is_root:
             error.show()
@@ -54,7 +55,7 @@ def main() -> None:
         print(f"lj-vae: stopped: {stopped}; run the same command again to continue", flush=True)
         if not stopped.everywhere:
             world.leave(75, everywhere=False)
-        sys.exit(75)
+        world.finish(75)
     except OSError as error:
         if error.errno not in UNWRITABLE:
             world.fail(error)
@@ -63,6 +64,7 @@ def main() -> None:
         world.fail(UserError(f"the Python package {missing.name} is missing; run bin/bootstrap first"))
     except Exception as error:
         world.fail(out_of_memory(error) or error)
+    world.finish()
 
 
 if __name__ == "__main__":

@@ -267,7 +267,7 @@ def sample_rows(
 
 def start_numba() -> None:
     """Compiles next to nothing: the start of numba itself takes longer than to load a kernel from its cache."""
-    numba.njit(lambda: None)()
+    numba.njit()(lambda: None)()
 
 
 def warm_up(system: System, device: str) -> None:

@@ -67,7 +67,8 @@ def _produce(world: World, ensembles: Sequence[Ensemble], configurations: int, s
     wanted = [k for k, ensemble in enumerate(ensembles) if has_pilot(ensemble)]
     if not any(missing) and not world.on_root(lambda: any(needs_pilot(ensembles[k], folders[k]) for k in wanted)):
         return False
-    start_numba()  # on all ranks at once
+    if world.size > 1:
+        start_numba()  # all at once
     for system in dict.fromkeys(ensemble.system for ensemble in ensembles):
         world.node_by_node(bind(warm_up, system, device))
     run_pilots(world, [ensembles[k] for k in wanted], [folders[k] for k in wanted], label)

@@ -169,6 +169,17 @@ def test_ranks_start_without_what_they_do_not_need(stage: str) -> None:
     assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "\n"
 
 
+def test_libraries_leave_nothing_behind(lj_vae: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it has no folder of its own, matplotlib makes one and removes it at the end of the process."""
+    run, temporary = sampled_run(tmp_path / "run"), tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setenv("MPLCONFIGDIR", "/proc/none")
+    done = lj_vae("report", "-o", run)
+    assert done.returncode == 0 and "created a temporary cache directory" in done.stderr
+    assert not list(temporary.iterdir())
+
+
 def test_the_package_is_found_from_the_folder_that_holds_the_clone(tmp_path: Path) -> None:
     """A clone's folder has the package's name, and Python looks first where it starts."""
     (tmp_path / "lj_vae_hpc").mkdir()
