@@ -142,7 +142,7 @@ def test_a_disturbed_campaign_loses_nothing(cluster: "Cluster", disk: Path, tmp_
         campaign.drain()
         assert "failed" in campaign.call("status")
         (disk / "ballast").unlink()
-        assert campaign.submit("--time=1", "--signal=USR2@30", RECORD_SLOWLY="1") > 1 + MODELS
+        assert campaign.submit("--time=1", "--signal=USR2@15", RECORD_SLOWLY="1") > 1 + MODELS
 
     process, killed, _ = campaign.victim()
     os.kill(process, signal.SIGKILL)
