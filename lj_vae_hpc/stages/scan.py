@@ -166,13 +166,14 @@ def collect(world: World, path: Path, config_file: Path | None, overrides: tuple
     """
 
     def write() -> None:
-        from lj_vae_hpc.scan.collect import collect as collected_of  # late: every element of an array would load them
+        # Late: they load matplotlib and more, which no element of an array needs.
+        from lj_vae_hpc.scan.collect import collect as collect_campaign
         from lj_vae_hpc.scan.page import write_page
 
         campaign = open_campaign(path, config_file, overrides, writing=False)
         if not campaign.done():
             raise UserError(f"nothing of {path} is finished yet; `{COMMAND} scan status -o {path}` tells how far it is")
-        collected = collected_of(campaign)
+        collected = collect_campaign(campaign)
         print(collected.text, flush=True)
         for file in [*collected.write(campaign.tables), *write_page(campaign, collected)]:
             print(f"scan: wrote {file}", flush=True)
