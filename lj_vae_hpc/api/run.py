@@ -129,7 +129,7 @@ class Run:
         """
         from lj_vae_hpc.api.model import Model  # late: it loads torch
 
-        if any(self.path.glob("models/*/config.yaml")) and not self._folder.has_model:
+        if self._folder.is_campaign:
             raise UserError(f"{self.path} is a campaign; {_models(self.path, self.config)}")
         return Model(self._folder, self.config)
 

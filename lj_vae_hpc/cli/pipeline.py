@@ -7,6 +7,7 @@ import click
 
 from lj_vae_hpc.cli.options import max_hours, options, other_data, run_path
 from lj_vae_hpc.config.load import load
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run, unchanged_if_refused
 from lj_vae_hpc.stages import call
@@ -23,6 +24,8 @@ def pipeline_command(*stages: str, name: str, text: str, examples: str) -> click
     def run_stages(
         world: World, path: Path, config_file: Path | None, overrides: tuple[str, ...], data: Path | None
     ) -> None:
+        if stages != ("generate",):
+            world.on_root(lambda: refuse_campaign(path))
         if data and not RunDir(path).data.exists() and RunDir(path).has_model:
             find_moved_data = import_module("lj_vae_hpc.training.setup").find_moved_data  # late: it loads torch
             world.on_root(lambda: find_moved_data(RunDir(path), RunDir(data)))
@@ -42,6 +45,15 @@ def pipeline_command(*stages: str, name: str, text: str, examples: str) -> click
     if stages != ("generate",):
         wrapped = other_data(wrapped)
     return click.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")(wrapped)
+
+
+def refuse_campaign(path: Path) -> None:
+    """Raises UserError: the models of the folder are those of a campaign, and have folders of their own."""
+    if RunDir(path).is_campaign:
+        raise UserError(
+            f"{path} is a campaign: `{COMMAND} scan run -o {path}` trains and evaluates its models, each in "
+            f"a folder of {path / 'models'}; another model on its data needs another folder: -o OTHER --data {path}"
+        )
 
 
 generate = pipeline_command(

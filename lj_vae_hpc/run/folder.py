@@ -81,6 +81,11 @@ class RunDir:
         return any(self.model.glob("*.safetensors"))
 
     @property
+    def is_campaign(self) -> bool:
+        """Whether its models are those of a campaign, in folders of their own."""
+        return not self.has_model and any(self.path.glob("models/*/config.yaml"))
+
+    @property
     def has_data(self) -> bool:
         """Whether sampling has left anything that belongs to this run."""
         return not self.data.is_symlink() and (self.dataset.exists() or any(self.ensembles.glob("*/*.h5")))

@@ -58,7 +58,8 @@ MODEL_COLUMNS = {
     "decoder": pa.string(), "latent_dim": pa.int64(), "conditional": pa.bool_(), "objective": pa.string(),
     "likelihood": pa.string(), "kl_weight": pa.float64(), "seed": pa.uint64(), "gammas": pa.int64(),
     "gamma_min": pa.float64(), "gamma_max": pa.float64(), "configurations": pa.int64(), "epochs": pa.int64(),
-    "best_epoch": pa.int64(), "rmse": pa.float64(), "kl": pa.float64(), "core_seconds": pa.float64(),
+    "best_epoch": pa.int64(), "rmse": pa.float64(), "kl": pa.float64(), "reconstruction": pa.string(),
+    "reconstruction_error": pa.float64(), "pca_error": pa.float64(), "core_seconds": pa.float64(),
 }  # fmt: skip
 SCORE_COLUMNS = {
     "suite": pa.string(), "anomalies": pa.int64(), "ceiling": pa.float64(), "score": pa.string(),
@@ -204,8 +205,14 @@ def order_rows(task: ModelTask) -> Iterator[Row]:
                "order_sd": own.std(), "configurations": len(own)}  # fmt: skip
 
 
-def model_row(task: ModelTask, best_epoch: int) -> Row:
-    """What is known of a model, but for its detection."""
+def model_row(task: ModelTask, best_epoch: int, accuracy: Row) -> Row:
+    """What is known of a model, but for its detection.
+
+    Args:
+        task: a finished one.
+        best_epoch: whose weights are evaluated.
+        accuracy: what the network and principal components lose, as `summary.json` has it.
+    """
     config, gammas = task.config, task.config.sampling.gamma_values
     epochs = [json.loads(line) for line in task.run.metrics.read_text(encoding="utf-8").splitlines()]
     best: Row = next((epoch for epoch in epochs if epoch["epoch"] == best_epoch), {})
@@ -217,6 +224,8 @@ def model_row(task: ModelTask, best_epoch: int) -> Row:
         "gammas": len(gammas), "gamma_min": min(gammas), "gamma_max": max(gammas),
         "configurations": config.sampling.configurations, "epochs": len(epochs), "best_epoch": best_epoch,
         "rmse": math.sqrt(best.get("validation_mse", math.nan)), "kl": best.get("validation_kl"),
+        "reconstruction": accuracy["quantity"] + f" ({accuracy['unit']})" * bool(accuracy["unit"]),
+        "reconstruction_error": accuracy["network"], "pca_error": accuracy["components"],
         "core_seconds": task.finished().get("core_seconds"),
     }  # fmt: skip
 
@@ -224,7 +233,7 @@ def model_row(task: ModelTask, best_epoch: int) -> Row:
 def score_rows(task: ModelTask) -> Iterator[Row]:
     """A row for every suite and score of an evaluated model."""
     summary = json.loads((task.run.evaluation / "summary.json").read_text(encoding="utf-8"))
-    model = model_row(task, summary["weights"]["epoch"])
+    model = model_row(task, summary["weights"]["epoch"], summary["accuracy"])
     for suite, found in summary["suites"].items():
         for score, measured in found["scores"].items():
             low, high = measured["auroc_ci"]

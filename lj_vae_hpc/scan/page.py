@@ -33,7 +33,7 @@ def write_page(campaign: Campaign, collected: Collected) -> list[Path]:
 
 def campaign_page(campaign: Campaign, collected: Collected) -> Page:
     """The page of what is finished."""
-    models = _models(collected.scores)
+    models, shared = _models(collected.scores)
     cards = [
         Card("γ sampled", f"{len(collected.ensembles)} of {len(campaign.samples)}"),
         Card("configurations", f"{sum(row['configurations'] for row in collected.ensembles):,}"),
@@ -51,7 +51,7 @@ def campaign_page(campaign: Campaign, collected: Collected) -> Page:
     if models:
         pages = {task.name: task.run.report for task in campaign.models}
         links = {name: str(page.relative_to(campaign.path)) for name, page in pages.items() if page.exists()}
-        sections.append(_detection(models, collected.order, links))
+        sections.append(_detection(models, shared, collected.order, links))
     warnings = []
     if collected.left_out:
         gammas = ", ".join(f"{gamma:g}" for gamma in collected.left_out)
@@ -137,56 +137,79 @@ def _profile(name: str, title: str, place: str, rows: Rows) -> Panel:
     return panel(name, {key: [row[key] for row in rows] for key in ("gamma", "x", "value", "error")}, draw)
 
 
-def _models(scores: Rows) -> list[dict[str, Any]]:
-    """A row per model with its mean AUROC of the default score over its suites, by latent dimension and KL weight."""
-    found: dict[str, dict[str, Any]] = {}
+def _models(scores: Rows) -> tuple[list[dict[str, Any]], list[str]]:
+    """A row per model, by latent dimension and KL weight, and the suites that all of them have.
+
+    A row has the mean AUROC of the default score over these suites, None if there are none.
+    """
+    areas: dict[str, dict[str, float]] = {}
+    rows = {row["model"]: row for row in scores if row["is_default"]}
     for row in scores:
         if row["is_default"]:
-            found.setdefault(row["model"], {**row, "areas": []})["areas"].append(row["auroc"])
-    models = [row | {"mean_auroc": float(np.mean(row["areas"]))} for row in found.values()]
-    return sorted(models, key=lambda row: (row["latent_dim"], row["kl_weight"], row["label"]))
+            areas.setdefault(row["model"], {})[row["suite"]] = row["auroc"]
+    shared = [suite for suite in next(iter(areas.values()), {}) if all(suite in own for own in areas.values())]
+    data = {name: "{gammas} γ, {gamma_min:g} to {gamma_max:g}, × {configurations:,}".format(**row)
+            for name, row in rows.items()}  # fmt: skip
+    models = [
+        row | {
+            "data": data[name],
+            "curve": f"KL weight {row['kl_weight']:g}" + f"; {data[name]}" * (len(set(data.values())) > 1),
+            "mean_auroc": float(np.mean([areas[name][suite] for suite in shared])) if shared else None,
+        }
+        for name, row in rows.items()
+    ]  # fmt: skip
+    return sorted(models, key=lambda row: (row["latent_dim"], row["kl_weight"], row["label"])), shared
 
 
-def _detection(models: Rows, order: Rows, links: dict[str, str]) -> Section:
+def _detection(models: Rows, shared: Sequence[str], order: Rows, links: dict[str, str]) -> Section:
+    quantities = dict.fromkeys(row["reconstruction"] for row in models)
     panels = [
-        _by_latent_dimension(models, "mean_auroc", "mean AUROC of the default score"),
-        _by_latent_dimension(models, "rmse", "RMSE of the validation split"),
-        _order(models, order),
-    ]
+        _by_latent_dimension(f"models_{quantity.split(' (')[0].replace(' ', '_')}", quantity, "reconstruction_error",
+                             [row for row in models if row["reconstruction"] == quantity])
+        for quantity in quantities
+    ]  # fmt: skip
+    if shared:
+        panels.insert(
+            0, _by_latent_dimension("models_mean_auroc", "mean AUROC of the default score", "mean_auroc", models)
+        )
     rows = [
         [Cell(row["label"], None, row["model"], link=links.get(row["model"], "")), float(row["latent_dim"]),
-         float(row["kl_weight"]), float(row["gammas"]), row["rmse"], row["kl"], row["mean_auroc"]]
+         float(row["kl_weight"]), row["data"], Cell(f"{row['reconstruction_error']:.3g}", row["reconstruction_error"],
+         row["reconstruction"]), row["pca_error"], row["kl"], row["mean_auroc"]]
         for row in models
     ]  # fmt: skip
+    suites = f"averaged over the suites that all models have ({', '.join(shared)})"
     return Section(
-        "Models", "AUROC is averaged over all suites of a model. RMSE is in units of L√2. The order parameter is "
-        "that of the latent space, on the test split; bars are one standard deviation.", panels=panels,
-        table=Table.of(("model", "latent dimension", "KL weight", "γ", "RMSE", "KL", "mean AUROC"), rows),
+        "Models",
+        f"AUROC is that of the default score, {suites if shared else 'which has no mean: no suite is common to all'}. "
+        "The anomalies of a model are told from normal configurations of its own γ, so compare AUROC between models of "
+        "the same data. PCA has as many dimensions as the model and reconstructs the same configurations. The order "
+        "parameter is that of the latent space, on the test split; bars are one standard deviation.",
+        panels=[*panels, _order(models, order)],
+        table=Table.of(
+            ("model", "latent dimension", "KL weight", "data", "reconstruction", "PCA", "KL (nats)", "mean AUROC"), rows
+        ),
     )  # fmt: skip
 
 
-def _by_latent_dimension(models: Rows, key: str, title: str) -> Panel:
-    weights = sorted({row["kl_weight"] for row in models})
+def _by_latent_dimension(name: str, title: str, key: str, models: Rows) -> Panel:
+    curves = list(dict.fromkeys(row["curve"] for row in sorted(models, key=lambda row: row["kl_weight"])))
 
     def draw(axes: Axes) -> None:
-        for weight, colour in zip(weights, shades(len(weights)), strict=True):
-            own = [row for row in models if row["kl_weight"] == weight]
+        for curve, colour in zip(curves, shades(len(curves)), strict=True):
+            own = [row for row in models if row["curve"] == curve]
             dimensions = sorted({row["latent_dim"] for row in own})
             means = [np.mean([row[key] for row in own if row["latent_dim"] == d]) for d in dimensions]
             axes.plot(dimensions, means, lw=1, color=colour)
-            axes.plot(
-                [r["latent_dim"] for r in own],
-                [r[key] for r in own],
-                "o",
-                ms=3,
-                color=colour,
-                label=f"KL weight {weight:g}",
-            )
+            axes.plot([r["latent_dim"] for r in own], [r[key] for r in own], "o", ms=3, color=colour, label=curve)
         axes.set(xlabel="latent dimension", title=title)
         axes.legend(fontsize=6)
 
-    columns = {name: [row[name] for row in models] for name in ("label", "latent_dim", "kl_weight", key)}
-    return panel(f"models_{key}", columns, draw)
+    return panel(
+        name,
+        {column: [row[column] for row in models] for column in ("label", "latent_dim", "kl_weight", "data", key)},
+        draw,
+    )
 
 
 def _order(models: Rows, order: Rows) -> Panel:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,3 +75,15 @@ def test_bad_models_are_refused_by_python_without_assertions(tmp_path: Path) -> 
         [sys.executable, "-O", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert "gammas 0.55 are not sampled" in done.stderr and not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "evaluate"])
+def test_commands_on_a_model_are_refused_on_a_campaign(
+    command: str, lj_vae: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path
+) -> None:
+    (tmp_path / "c/models/one").mkdir(parents=True)
+    (tmp_path / "c/models/one/config.yaml").touch()
+    done = lj_vae(command, "-o", tmp_path / "c")
+    assert done.returncode == 2 and f"{tmp_path}/c is a campaign: `" in done.stderr
+    assert f"lj-vae scan run -o {tmp_path}/c` trains and evaluates its models" in done.stderr
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["models"]

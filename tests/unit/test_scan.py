@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow import csv, parquet
@@ -10,11 +11,12 @@ from lj_vae_hpc import open_run
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.report.page import Section
 from lj_vae_hpc.sampling import production
 from lj_vae_hpc.scan.campaign import Campaign
-from lj_vae_hpc.scan.collect import collect, potential_name
+from lj_vae_hpc.scan.collect import Collected, collect, potential_name
 from lj_vae_hpc.scan.cost import Costs
-from lj_vae_hpc.scan.page import write_page
+from lj_vae_hpc.scan.page import campaign_page, write_page
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
 from lj_vae_hpc.stages import call, scan
@@ -89,6 +91,33 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     with pytest.raises(UserError) as error:
         _ = open_run(tmp_path / "c").model
     assert str(error.value).endswith(f'one of its models: open_run("{second.run.path}") ({second.label})')
+
+
+def test_the_page_averages_models_over_the_suites_that_all_have(tmp_path: Path) -> None:
+    """Models of different data, and of errors that measure different things, are kept apart."""
+    row = {"label": "one", "latent_dim": 2, "kl_weight": 1.0, "gammas": 3, "gamma_min": 0.1, "gamma_max": 1.0,
+           "configurations": 60, "rmse": 0.1, "kl": 5.0, "reconstruction": "position error (σ)",
+           "reconstruction_error": 0.25, "pca_error": 0.5, "is_default": True}  # fmt: skip
+    other = {"reconstruction": "error of a distance (σ)", "configurations": 30}
+    scores = [
+        row | {"model": "a", "suite": "soft", "auroc": 0.9}, row | {"model": "a", "suite": "gamma_3", "auroc": 0.2},
+        row | {"model": "a", "suite": "soft", "auroc": 0.1, "is_default": False},
+        row | other | {"model": "b", "suite": "soft", "auroc": 0.8},
+    ]  # fmt: skip
+    order = [{"model": name, "label": name, "gamma": 0.1, "order_mean": 0.0, "order_sd": 1.0} for name in "ab"]
+
+    def section(rows: list[dict[str, Any]]) -> Section:
+        return campaign_page(
+            campaign_in(tmp_path / "c", MODELS), Collected([], None, [], [], [], order, rows)
+        ).sections[-1]
+
+    found = section(scores)
+    assert [cells[-1].text for cells in found.table.rows] == ["0.9", "0.8"] and "all models have (soft)" in found.text
+    assert [cells[3].text for cells in found.table.rows] == ["3 γ, 0.1 to 1, × 60", "3 γ, 0.1 to 1, × 30"]
+    names = ["models_mean_auroc", "models_position_error", "models_error_of_a_distance", "latent_order"]
+    assert [panel.name for panel in found.panels] == names
+    found = section(scores[1:])
+    assert [cells[-1].text for cells in found.table.rows] == ["–", "–"] and "no suite is common" in found.text
 
 
 @pytest.mark.parametrize(
