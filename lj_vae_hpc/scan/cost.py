@@ -42,7 +42,7 @@ class Costs:
             return self.per_gamma
         if isinstance(task, DataTask):
             return COPY_SECONDS * len(task.samples) * task.configurations
-        return self.per_epoch * epochs_of(task)
+        return self.per_epoch[kind_of(task.config)] * epochs_of(task)
 
     def total(self, tasks: Sequence[Task]) -> float:
         """Core seconds of some tasks."""
@@ -78,18 +78,28 @@ class Costs:
         return measure_sampling(self.campaign.config)
 
     @cached_property
-    def per_epoch(self) -> float:
-        """Core seconds of a model per configuration of its data set and epoch."""
-        if self._trained:
-            return float(sum(s for _, s in self._trained) / sum(epochs_of(task) for task, _ in self._trained))
-        if not self.campaign.models or not self.measures:
-            return 0.0
-        return 1 / measure_training(self.campaign.models[0].config)
+    def per_epoch(self) -> dict[str, float]:
+        """Core seconds per configuration of the data set and epoch, by kind of model; 0 where they are not known."""
+        known = {
+            kind: sum(s for _, s in own) / sum(epochs_of(task) for task, _ in own)
+            for kind, own in self._trained.items()
+        }
+        for task in self.campaign.models:
+            if (kind := kind_of(task.config)) not in known:
+                known[kind] = 1 / measure_training(task.config) if self.measures else 0.0
+        return known
+
+    def knows_evaluation(self, task: ModelTask) -> bool:
+        """Whether the cost of a model has its evaluation in it."""
+        return kind_of(task.config) in self._trained
 
     @property
-    def knows_evaluation(self) -> bool:
-        """Whether the cost of models has their evaluation in it."""
-        return bool(self._trained)
+    def to_measure(self) -> list[str]:
+        """What will be measured on this machine, as text."""
+        kinds = len({kind_of(task.config) for task in self.campaign.models} - set(self._trained))
+        return ["sampling"] * (not self._sampled) + [
+            f"the training of {kinds} kind{'s' * (kinds > 1)} of model"
+        ] * bool(kinds)
 
     @property
     def basis(self) -> list[str]:
@@ -102,24 +112,46 @@ class Costs:
                 f", {BURN_IN} sweeps of each chain assumed" if has_pilot(self.campaign.samples[0].ensemble) else ""
             )
             lines = [f"sampling: {self.rate / 1e6:.0f} M trial moves per second and core, measured here now{assumed}"]
-        if self.campaign.models:
-            rate = f"{1 / self.per_epoch:,.0f} configurations per second and core"
-            lines.append(
-                f"training and evaluation: {rate}, measured on {len(self._trained)} models of this campaign"
-                if self.knows_evaluation else f"training: {rate}, measured here now"
-            )  # fmt: skip
+        here = [seconds for kind, seconds in self.per_epoch.items() if kind not in self._trained]
+        there = [self.per_epoch[kind] for kind in self._trained]
+        if there:
+            count = sum(map(len, self._trained.values()))
+            lines.append(f"training and evaluation: {_rates(there)}, measured on {count} models of this campaign")
+        if here:
+            lines.append(f"training: {_rates(here)}, measured here now")
         return lines
 
     @cached_property
-    def _trained(self) -> list[tuple[ModelTask, float]]:
-        """Models whose core seconds are known, with these."""
-        found = [(task, task.finished().get("core_seconds")) for task in self.campaign.models]
-        return [(task, seconds) for task, seconds in found if seconds]
+    def _trained(self) -> dict[str, list[tuple[ModelTask, float]]]:
+        """By kind, the models whose core seconds are known, with these."""
+        found: dict[str, list[tuple[ModelTask, float]]] = {}
+        for task in self.campaign.models:
+            if seconds := task.finished().get("core_seconds"):
+                found.setdefault(kind_of(task.config), []).append((task, seconds))
+        return found
 
     @cached_property
     def _sampled(self) -> list[dict[str, Any]]:
         files = self.campaign.measured.glob("*.json")
         return [json.loads(path.read_text(encoding="utf-8")) for path in files]
+
+
+def kind_of(config: RunConfig) -> str:
+    """What the cost of a model follows from: samples, network, loss; not seed, KL weight or latent dimension."""
+    model = config.model.model_dump(mode="json", exclude={"latent_dim"})
+    objective = config.objective.kind, config.objective.likelihood, config.objective.distances
+    return json.dumps(
+        [config.representation.model_dump(mode="json"), model, objective, config.training.batch_size], sort_keys=True
+    )
+
+
+def _rates(seconds: Sequence[float]) -> str:
+    slowest, fastest = (f"{1 / one:,.0f}" for one in (max(seconds), min(seconds)))
+    return (
+        f"{slowest} to {fastest}" * (slowest != fastest)
+        + slowest * (slowest == fastest)
+        + " configurations per second and core"
+    )
 
 
 def epochs_of(task: ModelTask) -> int:

@@ -37,12 +37,13 @@ def describe_plan(
         tasks = [task for task in campaign.tasks.values() if task.kind == kind]
         left = [task for task in tasks if task.key not in done]
         seconds, jobs = costs.total(left), -(-len(left) // sizes[kind])
-        wall += seconds / resources.ranks / max(1, min(jobs, at_once or jobs))
+        longest = max(map(costs.of, left), default=0.0)
+        wall += max(longest, seconds / max(1, min(jobs, at_once or jobs))) / resources.ranks
         work += seconds
         lines.append(
             f"{kind:10}{len(tasks):8,}{len(tasks) - len(left):8,}{duration(seconds) if left else '–':>18}{jobs:8,}"
         )
-    untimed = 0 if costs.knows_evaluation else sum(not task.is_done() for task in campaign.models)
+    untimed = sum(not task.is_done() and not costs.knows_evaluation(task) for task in campaign.models)
     besides = f" and the evaluation of {untimed} models, which is not timed yet and often the longest part" * bool(
         untimed
     )

@@ -35,6 +35,8 @@ def plan(
         campaign = open_campaign(path, config_file, overrides, writing=False)
         costs, resources = Costs(campaign), resources_of(jobs_file(SCRIPTS["sample"]), options)
         _check_models(campaign, None)
+        if costs.to_measure:
+            print(f"scan: measuring {' and '.join(costs.to_measure)} on this machine", flush=True)
         print(describe_plan(campaign, costs, resources, at_once, job_minutes, len(os.sched_getaffinity(0))), flush=True)
         check_time_limit(costs, resources)
 

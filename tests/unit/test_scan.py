@@ -15,7 +15,7 @@ from lj_vae_hpc.report.page import Section
 from lj_vae_hpc.sampling import production
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.collect import Collected, collect, potential_name
-from lj_vae_hpc.scan.cost import Costs
+from lj_vae_hpc.scan.cost import Costs, kind_of
 from lj_vae_hpc.scan.page import campaign_page, write_page
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
@@ -74,6 +74,13 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert all(0 <= row["auroc_low"] <= row["auroc"] <= row["auroc_high"] <= 1 for row in scores.to_pylist())
     assert set(ensembles["potential"].to_pylist()) == {"lennard_jones"}
     assert "3 done" in Status(campaign).text()
+    wider = campaign_in(
+        tmp_path / "c", MODELS[:-1] + ", {model.latent_dim: 5}, {model.width: 24}]", "training.epochs=1"
+    )
+    assert [Costs(wider, measures=False).of(model) > 0 for model in wider.models] == [True] * 3 + [False]
+    assert Costs(wider).to_measure == ["the training of 1 kind of model"] and not Costs(campaign).to_measure
+    assert len({kind_of(task.config) for task in wider.models}) == 2 and Costs(wider).of(wider.models[3]) > 0
+    assert "training: " in (lines := Costs(wider).basis)[2] and "measured on 2 models" in lines[1]
     capfd.readouterr()
     Work(World(), campaign, call).run(list(campaign.tasks.values()))
     assert not capfd.readouterr().out

@@ -9,7 +9,7 @@ from lj_vae_hpc.config.load import validated
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.scan.batches import Batches
 from lj_vae_hpc.scan.campaign import Campaign
-from lj_vae_hpc.scan.cost import Costs
+from lj_vae_hpc.scan.cost import Costs, kind_of
 from lj_vae_hpc.scan.plan import check_time_limit, describe_plan
 from lj_vae_hpc.scan.resources import Resources, resources_of
 from lj_vae_hpc.scan.slurm import Array, Limits, Slurm, elements, states
@@ -208,7 +208,8 @@ def test_bad_resources(tmp_path: Path) -> None:
 def test_a_plan(tmp_path: Path) -> None:
     campaign = campaign_in(tmp_path, 40, models=[{"training.epochs": 40, "seed": s} for s in (1, 2)])
     costs = Costs(campaign)
-    costs.__dict__["rate"], costs.__dict__["per_epoch"] = 1e6, 1e-3
+    kind = kind_of(campaign.models[0].config)
+    costs.__dict__["rate"], costs.__dict__["per_epoch"] = 1e6, {kind: 1e-3}
     text = describe_plan(campaign, costs, Resources(10, 3600), at_once=1, minutes=0.5, cores=2)
     lines = [line.split() for line in text.splitlines()]
     # 40 x 3 s of sampling, 2 x 40 x 100 x 40 epochs at 1 ms; 10 ranks x 30 s a job: 100 γ
@@ -220,10 +221,19 @@ def test_a_plan(tmp_path: Path) -> None:
         f"by `mpirun -n 2 lj-vae scan run -o {campaign.path}` with the same -c on the 2 cores" in text
         and "files: 40 segments" in text
     )
-    costs.__dict__["_trained"] = [(campaign.models[0], 200.0)]
+    costs.__dict__["_trained"] = {kind: [(campaign.models[0], 200.0)]}
     text = describe_plan(campaign, costs, Resources(10, 3600), at_once=1, minutes=0.5, cores=1)
     assert "here: 7 min 20 s, by `lj-vae scan run -o" in text and "training and evaluation: 1,000 conf" in text
     assert not list(tmp_path.iterdir())
+
+
+def test_the_slowest_model_counts_where_all_run_at_once(tmp_path: Path) -> None:
+    campaign = campaign_in(tmp_path, 40, models=[{"training.epochs": 40}, {"training.epochs": 40, "model.width": 8}])
+    costs = Costs(campaign)
+    slow, fast = (kind_of(task.config) for task in campaign.models)
+    costs.__dict__["rate"], costs.__dict__["per_epoch"] = 1e6, {slow: 1e-2, fast: 1e-5}
+    text = describe_plan(campaign, costs, Resources(10, 3600), at_once=None, minutes=30.0, cores=2)
+    assert "with Slurm: 2 min 52 s and" in text  # 12 s of sampling, then 1,600 core seconds on 10 ranks
 
 
 @pytest.mark.parametrize("missing", ["site.sh", "scan.slurm"])
