@@ -147,11 +147,7 @@ def kind_of(config: RunConfig) -> str:
 
 def _rates(seconds: Sequence[float]) -> str:
     slowest, fastest = (f"{1 / one:,.0f}" for one in (max(seconds), min(seconds)))
-    return (
-        f"{slowest} to {fastest}" * (slowest != fastest)
-        + slowest * (slowest == fastest)
-        + " configurations per second and core"
-    )
+    return f"{' to '.join(dict.fromkeys((slowest, fastest)))} configurations per second and core"
 
 
 def epochs_of(task: ModelTask) -> int:

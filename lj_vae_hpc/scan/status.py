@@ -12,7 +12,7 @@ from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.cost import Costs
 from lj_vae_hpc.scan.slurm import Queued, Scheduler
 from lj_vae_hpc.scan.tasks import KINDS, SampleTask, Task
-from lj_vae_hpc.scan.work import failure_file
+from lj_vae_hpc.scan.work import ENDED, failure_file
 
 STATES = ("done", "running", "waiting", "failed", "not submitted", "to do")
 MOST_SHOWN = 20  # failures, and models
@@ -37,9 +37,10 @@ class Status:
 
     def why_failed(self, task: Task) -> str:
         """What the task itself said, or else how its job ended and the last line of the log."""
-        said = failure_file(self.campaign, task)
-        if said.exists():
-            return said.read_text(encoding="utf-8").strip()
+        file = failure_file(self.campaign, task)
+        said = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+        if said and (said != ENDED or task.key not in self._batches.latest):
+            return said
         batch, index = self._batches.latest[task.key]
         log = self.campaign.state / "logs" / f"{self._batches.name(batch)}-{index}.out"
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []

@@ -21,6 +21,7 @@ from lj_vae_hpc.scan.tasks import FINISHED, KINDS, DataTask, ModelTask, SampleTa
 Stage = Callable[..., None]
 """Runs the command of a name on (world, run, config)."""
 SECONDS_TO_WAIT = 60.0  # for another process that does a task and may be about to end
+ENDED = "its process ended in the middle of it: it was killed, or no memory was left"
 SECONDS_FOR_SUITES = 3600.0  # for another model's job that samples the suites of both
 
 
@@ -123,6 +124,10 @@ class Work:
             if not (lack := out_of_memory(error)):
                 raise
             self._fail(task, lack)
+        except Stopped:
+            if self._world.is_root:
+                forget_failure(self._campaign, task)
+            raise
         finally:
             if self._world.is_root:
                 release(task)
@@ -158,6 +163,7 @@ class Work:
 
     def _train(self, task: ModelTask) -> None:
         started = time.monotonic()
+        self._world.on_root(bind(write_text, failure_file(self._campaign, task), f"{ENDED}\n"))  # to be read if it does
         trained = self._world.on_root(lambda: epochs_trained(task))
         self._world.on_root(bind(prepare_model, task, self._campaign.suites))
         run, config = open_run(self._world, task.run.path, None, needs_data=True)
@@ -167,6 +173,7 @@ class Work:
             self._stage(name, self._world, run, config)
         seconds = (time.monotonic() - started) * self._world.size
         self._world.on_root(lambda: finish_model(task, trained, seconds))
+        self._world.on_root(bind(forget_failure, self._campaign, task))
 
     def _fail(self, task: Task, error: UserError) -> None:
         """Records a failure that all ranks know of; one that only this rank knows of ends all of them."""
@@ -199,12 +206,12 @@ def release(task: Task) -> None:
 
 
 def failure_file(campaign: Campaign, task: Task) -> Path:
-    """What is said of a task that failed, until it is tried again."""
+    """What is said of a task that failed, until it is tried again; of a model that is begun, that its process ended."""
     return campaign.state / "failed" / f"{task.key}.txt"
 
 
 def forget_failure(campaign: Campaign, task: Task) -> None:
-    """The task is tried again."""
+    """The task is tried again, is done, or was stopped and will continue."""
     failure_file(campaign, task).unlink(missing_ok=True)
 
 

@@ -163,6 +163,36 @@ def test_a_model_too_large_for_the_memory_does_not_stop_the_next(error: Exceptio
     assert len(missing(campaign)) == 1 and len(list(campaign.state.glob("failed/*"))) == 1
 
 
+def test_a_model_whose_process_was_killed_comes_last(tmp_path: Path) -> None:
+    """One that needs more memory than there is would otherwise be killed first each time, and no other ever trained."""
+    campaign = campaign_in(tmp_path / "c", "scan.grid.seed=[1,2]", "evaluation.fluids={}")
+    sample(campaign)
+    command = (
+        "import os, signal, sys; from pathlib import Path; from lj_vae_hpc.parallel.world import World; "
+        "from lj_vae_hpc.scan.campaign import open_campaign; from lj_vae_hpc.scan.work import Work; "
+        "campaign = open_campaign(Path(sys.argv[1]), None); "
+        "Work(World(), campaign, lambda *_: os.kill(os.getpid(), signal.SIGKILL)).run(list(campaign.tasks.values()))"
+    )
+    done = subprocess.run([sys.executable, "-c", command, tmp_path / "c"], check=False, capture_output=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    first, second = campaign.models
+    said = Status(campaign).text()
+    assert f"failed: {first.title}: its process ended in the middle of it" in said and "1 failed, 1 to do" in said
+    tried = []
+
+    def stage(name, world, run, config):
+        if name == "train":
+            tried.append(config.seed)
+        if len(tried) == 2:
+            raise Stopped("as by a signal")
+        call(name, world, run, config)
+
+    with pytest.raises(Stopped):
+        work.Work(World(), campaign, stage).run(list(campaign.tasks.values()))
+    assert tried == [second.config.seed, first.config.seed]
+    assert "model: 2 tasks, 1 done, 1 to do" in Status(campaign).text() and not list(campaign.state.glob("failed/*"))
+
+
 def test_a_job_takes_the_configuration_of_its_campaign(tmp_path: Path) -> None:
     """Also where LJ_VAE_CONFIG names another, which sbatch hands on."""
     campaign = campaign_in(tmp_path / "c")
