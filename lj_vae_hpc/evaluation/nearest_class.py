@@ -1,14 +1,16 @@
 """The distance to the nearest of the trained γ."""
 
+from abc import abstractmethod
+from typing import ClassVar
+
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, PowerTransformer, StandardScaler
 
 from lj_vae_hpc.evaluation.order import class_of
-
-Floats = NDArray[np.float64]
+from lj_vae_hpc.evaluation.passes import Pass
+from lj_vae_hpc.evaluation.scores.base import Floats, Score
 
 FEWEST = 20  # configurations of a class whose distribution is estimated
 
@@ -46,3 +48,22 @@ class NearestClass:
             for scaler, covariance in zip(self._scalers, self._covariances, strict=True)
         ]
         return np.asarray(np.min(each, axis=0))
+
+
+class NearestClassScore(Score):
+    """Distance of some features from those of the nearest trained γ."""
+
+    transform: ClassVar[bool]
+    """Whether each feature is made as normal as a power can (NearestClass)."""
+
+    @abstractmethod
+    def features(self, one: Pass) -> Floats:
+        """(n, k) the features."""
+
+    def fit(self, features: Floats, gamma: Floats) -> None:
+        """The distribution of each γ."""
+        self._nearest = NearestClass(features, gamma, self.transform)
+
+    def __call__(self, one: Pass) -> Floats:
+        """The scores."""
+        return self._nearest(self.features(one))

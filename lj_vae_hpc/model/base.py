@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.config.representation import Representation
 
+IMAGES = ("distance_matrix", "occupancy_grid")
+
 
 class Encoder(nn.Module):
     """A network from samples `(B, *shape)` to `(B, features)`.
@@ -16,14 +18,20 @@ class Encoder(nn.Module):
         model: the section of the configuration.
 
     Attributes:
+        images_only: whether samples must be images (1, M, M).
         features: how many.
+        layers: what makes them, unless forward is overridden.
     """
 
+    images_only: ClassVar[bool] = False
     features: int
+    layers: nn.Module
 
     @classmethod
     def objection(cls, representation: Representation, model: Model) -> str | None:
         """What forbids this network, as `key: what is wrong and what is accepted`; None where nothing does."""
+        if cls.images_only and representation.kind not in IMAGES:
+            return f"model.encoder: {model.encoder} works on {not_an_image(representation)}"
         return None
 
     def __init__(self, shape: tuple[int, ...], model: Model) -> None:
@@ -31,7 +39,8 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The features."""
-        raise NotImplementedError
+        features: Tensor = self.layers(x)
+        return features
 
 
 class Decoder(nn.Module):
@@ -44,14 +53,25 @@ class Decoder(nn.Module):
         n_particles: N.
 
     Attributes:
+        images_only: whether samples must be images (1, M, M).
         gives_positions: whether it gives coordinates of ordered particles, of which the sample is then formed.
+        layers: what makes the output, unless forward is overridden.
     """
 
+    images_only: ClassVar[bool] = False
     gives_positions: ClassVar[bool] = False
+    layers: nn.Module
 
     @classmethod
     def objection(cls, representation: Representation, model: Model) -> str | None:
         """What forbids this network, as `key: what is wrong and what is accepted`; None where nothing does."""
+        if cls.images_only and representation.kind not in IMAGES:
+            return f"model.decoder: {model.decoder} gives {not_an_image(representation)}"
+        if cls.gives_positions and not representation.has_positions:
+            return (
+                f"model.decoder: {model.decoder} gives coordinates, of which no {representation.kind} is formed; "
+                "mlp takes everything"
+            )
         return None
 
     def __init__(self, inputs: int, shape: tuple[int, ...], model: Model, n_particles: int) -> None:
@@ -59,7 +79,8 @@ class Decoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """The entries, or the coordinates."""
-        raise NotImplementedError
+        output: Tensor = self.layers(z)
+        return output
 
     @property
     def last(self) -> nn.Linear:
@@ -67,18 +88,9 @@ class Decoder(nn.Module):
         return [module for module in self.modules() if isinstance(module, nn.Linear)][-1]
 
 
-def not_an_image(representation: Representation) -> str | None:
-    """What forbids networks whose samples are (1, M, M): the end of their objection, after a verb."""
-    if representation.kind in ("distance_matrix", "occupancy_grid"):
-        return None
-    return f"the entries of a distance_matrix or an occupancy_grid, not {representation.kind}; mlp takes everything"
-
-
-def no_positions(representation: Representation, name: str) -> str | None:
-    """The objection of decoders that give coordinates."""
-    if representation.has_positions:
-        return None
-    return f"model.decoder: {name} gives coordinates, of which no {representation.kind} is formed; mlp takes everything"
+def not_an_image(representation: Representation) -> str:
+    """The end of the objection of networks whose samples are images, after a verb."""
+    return f"the entries of a {' or an '.join(IMAGES)}, not {representation.kind}; mlp takes everything"
 
 
 def hidden_layers(inputs: int, model: Model) -> list[nn.Module]:

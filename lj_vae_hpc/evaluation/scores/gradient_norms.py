@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from lj_vae_hpc.evaluation.nearest_class import NearestClass
+from lj_vae_hpc.evaluation.nearest_class import NearestClassScore
 from lj_vae_hpc.evaluation.passes import Pass
-from lj_vae_hpc.evaluation.scores.base import Floats, Score
+from lj_vae_hpc.evaluation.scores.base import Floats
 
 
-class GradientNorms(Score):
+class GradientNorms(NearestClassScore):
     """Squared distance of the logarithms of the gradient's norms, layer by layer, from those of the nearest γ.
 
     The gradient is that of the loss of one configuration in the weights of each fully connected layer (after Kwon et
@@ -15,17 +15,10 @@ class GradientNorms(Score):
     """
 
     name = "gradient_norms"
+    transform = False
     two_sided = True
     optional = True
 
     def features(self, one: Pass) -> Floats:
         """(n, layers) logarithms of the norms."""
         return np.log(one.gradient_norms + 1e-30)
-
-    def fit(self, features: Floats, gamma: Floats) -> None:
-        """The distribution of each γ."""
-        self._nearest = NearestClass(features, gamma, transform=False)
-
-    def __call__(self, one: Pass) -> Floats:
-        """The scores."""
-        return self._nearest(self.features(one))

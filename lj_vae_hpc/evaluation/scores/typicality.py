@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from lj_vae_hpc.evaluation.nearest_class import NearestClass
+from lj_vae_hpc.evaluation.nearest_class import NearestClassScore
 from lj_vae_hpc.evaluation.passes import Pass
-from lj_vae_hpc.evaluation.scores.base import Floats, Score
+from lj_vae_hpc.evaluation.scores.base import Floats
 
 
-class Typicality(Score):
+class Typicality(NearestClassScore):
     """Squared distance from the nearest trained γ of five numbers of a configuration, each made normal.
 
     The order parameter; the learned pair energy; and the means over the particles of the surprise, of the free energy
@@ -16,6 +16,7 @@ class Typicality(Score):
     """
 
     name = "typicality"
+    transform = True
 
     def features(self, one: Pass) -> Floats:
         """The numbers."""
@@ -26,11 +27,3 @@ class Typicality(Score):
             one.order, pair.sum(axis=1) / 2, surprise.mean(axis=1), (surprise - energy).mean(axis=1),
             local.displaced.mean(axis=1),
         ], axis=1)  # fmt: skip
-
-    def fit(self, features: Floats, gamma: Floats) -> None:
-        """The distribution of each γ."""
-        self._nearest = NearestClass(features, gamma, transform=True)
-
-    def __call__(self, one: Pass) -> Floats:
-        """The scores."""
-        return self._nearest(self.features(one))

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.config.representation import Representation
 from lj_vae_hpc.model.attention import transformer, uneven_width
-from lj_vae_hpc.model.base import Decoder, no_positions
+from lj_vae_hpc.model.base import Decoder
 
 
 class Network(Decoder):
@@ -17,7 +17,7 @@ class Network(Decoder):
     @classmethod
     def objection(cls, representation: Representation, model: Model) -> str | None:
         """It needs a representation that is formed of coordinates, and a width that its heads share."""
-        return no_positions(representation, "attention") or uneven_width(model)
+        return super().objection(representation, model) or uneven_width(model)
 
     def __init__(self, inputs: int, shape: tuple[int, ...], model: Model, n_particles: int) -> None:
         super().__init__(inputs, shape, model, n_particles)

@@ -2,7 +2,7 @@
 
 import math
 
-from torch import Tensor, nn
+from torch import nn
 
 from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.model.base import Decoder, hidden_layers
@@ -15,8 +15,3 @@ class Network(Decoder):
         super().__init__(inputs, shape, model, n_particles)
         output = nn.Linear(model.width, math.prod(shape))
         self.layers = nn.Sequential(*hidden_layers(inputs, model), output, nn.Unflatten(1, shape))
-
-    def forward(self, z: Tensor) -> Tensor:
-        """(B, inputs) to (B, *shape)."""
-        entries: Tensor = self.layers(z)
-        return entries

@@ -1,29 +1,19 @@
 """Two 3x3 convolutions with stride 1, as published."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from lj_vae_hpc.config.model import Model
-from lj_vae_hpc.config.representation import Representation
-from lj_vae_hpc.model.base import Encoder, not_an_image
+from lj_vae_hpc.model.base import Encoder
 from lj_vae_hpc.model.convolution import ConvReLU, FlattenPixels
 
 
 class Network(Encoder):
     """Works on images."""
 
-    @classmethod
-    def objection(cls, representation: Representation, model: Model) -> str | None:
-        """It needs an image."""
-        problem = not_an_image(representation)
-        return problem and f"model.encoder: conv works on {problem}"
+    images_only = True
 
     def __init__(self, shape: tuple[int, ...], model: Model) -> None:
         super().__init__(shape, model)
         first, second = model.channels
         self.features = second * shape[1] ** 2
         self.layers = nn.Sequential(ConvReLU(1, first), ConvReLU(first, second), FlattenPixels())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, M, M) to (B, features)."""
-        features: Tensor = self.layers(x)
-        return features

@@ -1,21 +1,16 @@
 """Two 3x3 convolutions with stride 2."""
 
-from torch import Tensor, nn
+from torch import nn
 
 from lj_vae_hpc.config.model import Model
-from lj_vae_hpc.config.representation import Representation
-from lj_vae_hpc.model.base import Encoder, not_an_image
+from lj_vae_hpc.model.base import Encoder
 from lj_vae_hpc.model.convolution import FlattenPixels, halved
 
 
 class Network(Encoder):
     """Works on images."""
 
-    @classmethod
-    def objection(cls, representation: Representation, model: Model) -> str | None:
-        """It needs an image."""
-        problem = not_an_image(representation)
-        return problem and f"model.encoder: conv_strided works on {problem}"
+    images_only = True
 
     def __init__(self, shape: tuple[int, ...], model: Model) -> None:
         super().__init__(shape, model)
@@ -23,8 +18,3 @@ class Network(Encoder):
         self.features = second * halved(halved(shape[1])) ** 2
         convolutions = [nn.Conv2d(1, first, 3, 2, 1), nn.ReLU(), nn.Conv2d(first, second, 3, 2, 1), nn.ReLU()]
         self.layers = nn.Sequential(*convolutions, FlattenPixels())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 1, M, M) to (B, features)."""
-        features: Tensor = self.layers(x)
-        return features

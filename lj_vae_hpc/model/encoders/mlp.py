@@ -2,7 +2,7 @@
 
 import math
 
-from torch import Tensor, nn
+from torch import nn
 
 from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.model.base import Encoder, hidden_layers
@@ -15,8 +15,3 @@ class Network(Encoder):
         super().__init__(shape, model)
         self.features = model.width
         self.layers = nn.Sequential(nn.Flatten(), *hidden_layers(math.prod(shape), model))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, *shape) to (B, width)."""
-        features: Tensor = self.layers(x)
-        return features
