@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.physics.observables import close_pairs
 from lj_vae_hpc.sampling.chains import Chains, Schedule
 from lj_vae_hpc.sampling.ensemble import Ensemble
@@ -48,48 +49,32 @@ class PilotState(Stored):
         """Sweeps that each chain has made."""
         return (len(self.records) - 1) * self.every
 
-    def part(self, which: slice) -> "PilotState":
+    def part(self, chains: range) -> "PilotState":
         """That of some of the chains."""
+        which = slice(chains.start, chains.stop)
         records = [record[:, which] for record in self.records]
         return PilotState(self.step, self.length, self.every, self.accepted[which], self.positions[which], records)
 
 
-@dataclass(frozen=True)
-class Team:
-    """Ranks that share the chains of a pilot; by default a single one.
-
-    Attributes:
-        rank: this rank among them.
-        size: how many they are; a divisor of the number of blocks of chains, or lanes would idle.
-        gather: gives the arrays of every rank in rank order, on every rank.
-    """
-
-    rank: int = 0
-    size: int = 1
-    gather: Callable[[NDArray[Any]], list[NDArray[Any]]] = lambda array: [array]
-
-    def share(self, count: int) -> slice:
-        """The chains of this rank."""
-        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
-
-    def whole(self, array: NDArray[Any], axis: int = 0) -> NDArray[Any]:
-        """The array of all chains, which lie along an axis, from every rank's own."""
-        return np.concatenate(self.gather(array), axis=axis)
-
-    def whole_state(self, state: PilotState) -> PilotState:
-        """The state of all chains, from every rank's own."""
-        records = self.whole(np.stack(state.records), axis=2)
-        accepted, positions = self.whole(state.accepted), self.whole(state.positions)
-        return PilotState(state.step, state.length, state.every, accepted, positions, records)
+def whole(team: World, array: NDArray[Any], axis: int = 0) -> NDArray[Any]:
+    """The array of all chains, which lie along an axis, from every rank's own."""
+    return np.concatenate(team.gather(array), axis=axis)
 
 
-ONE_RANK = Team()
+def whole_state(team: World, state: PilotState) -> PilotState:
+    """The state of all chains, from every rank's own."""
+    records = whole(team, np.stack(state.records), axis=2)
+    accepted, positions = whole(team, state.accepted), whole(team, state.positions)
+    return PilotState(state.step, state.length, state.every, accepted, positions, records)
+
+
+ONE_RANK = World()
 ShouldStop = Callable[[PilotState | None], bool]
 
 
 def run_pilot(
     ensemble: Ensemble, state: PilotState | None = None, should_stop: ShouldStop = lambda _: False,
-    team: Team = ONE_RANK,
+    team: World = ONE_RANK,
 ) -> tuple[Pilot, PilotState] | None:  # fmt: skip
     """Tunes and proves one ensemble; where it is proved, the result depends on nothing else, not even on the budget.
 
@@ -98,12 +83,13 @@ def run_pilot(
         state: where the pilot was left, of all chains, if it was begun.
         should_stop: asked after every record, with the state of this rank's chains, and without one while the step is
             tuned, of which nothing is kept; where it says yes, on every rank, there is no result.
-        team: the ranks that share the chains; all of them call this.
+        team: the ranks that share the chains, a divisor of the number of blocks of chains, or lanes would idle; all
+            of them call this.
 
     Returns:
         What it found out, and the state of all its chains.
     """
-    own, n = team.share(CHAINS), ensemble.system.n_particles
+    own, n = team.shard(CHAINS), ensemble.system.n_particles
     step = state.step if state else tuned_step(ensemble, should_stop, team)
     if step is None:
         return None
@@ -127,11 +113,11 @@ def run_pilot(
             state.records.append(observe(chains, state.positions))
             if should_stop(state):
                 return None
-        whole = team.whole_state(state)
-        acceptance = float(whole.accepted.mean()) / (whole.swept * n)
-        pilot = assess_equilibrium(np.moveaxis(whole.records, 0, -1), whole.every, step, acceptance)
+        every = whole_state(team, state)
+        acceptance = float(every.accepted.mean()) / (every.swept * n)
+        pilot = assess_equilibrium(np.moveaxis(every.records, 0, -1), every.every, step, acceptance)
         if pilot.converged or not may_continue(pilot, ensemble):
-            return pilot, whole
+            return pilot, every
         state.length = next_length(pilot)
         thinner = _every(state.length) // state.every
         state.records, state.every = state.records[::thinner], state.every * thinner
@@ -168,17 +154,17 @@ def _every(length: int) -> int:
     return every
 
 
-def tuned_step(ensemble: Ensemble, should_stop: ShouldStop = lambda _: False, team: Team = ONE_RANK) -> float | None:
+def tuned_step(ensemble: Ensemble, should_stop: ShouldStop = lambda _: False, team: World = ONE_RANK) -> float | None:
     """Step size in σ at which the target share of usual moves is accepted; None where it was told to stop.
 
     log(step) follows the acceptance (Robbins and Monro, Ann. Math. Stat. 22, 400, 1951); the mean of the last half is
     taken.
     """
     log_step, history = np.log(ensemble.sampling.step), []
-    chains = _chains(ensemble, ensemble.sampling.step, team.share(TUNING_CHAINS), APART + CHAINS, 0)
+    chains = _chains(ensemble, ensemble.sampling.step, team.shard(TUNING_CHAINS), APART + CHAINS, 0)
     for _ in range(TUNING_ROUNDS):
         chains.set_step(float(np.exp(log_step)))
-        accepted = team.whole(chains.run(SWEEPS_PER_ROUND)).mean()
+        accepted = whole(team, chains.run(SWEEPS_PER_ROUND)).mean()
         acceptance = accepted / (SWEEPS_PER_ROUND * ensemble.system.n_particles)
         log_step += 1.5 * (acceptance - ensemble.sampling.target_acceptance)
         log_step = float(np.clip(log_step, np.log(1e-3), np.log(ensemble.system.box_side / 2)))
@@ -206,7 +192,7 @@ def settled_lattice(n_particles: int, box_side: float) -> NDArray[np.float32]:
     return np.stack([x, row * spacing * np.sqrt(3) / 2], axis=1).astype(np.float32)
 
 
-def _chains(ensemble: Ensemble, step: float, own: slice, first: int, long_every: int) -> Chains:
+def _chains(ensemble: Ensemble, step: float, own: range, first: int, long_every: int) -> Chains:
     chain = first + np.arange(own.start, own.stop, dtype=np.int64)
     return Chains(ensemble.stream, ensemble.system, ensemble.gamma, step, chain, long_every=long_every)
 

@@ -15,7 +15,7 @@ from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.sampling.chains import Begun
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot
-from lj_vae_hpc.sampling.pilot import PilotState, Team, gives_data, may_continue, run_pilot
+from lj_vae_hpc.sampling.pilot import PilotState, gives_data, may_continue, run_pilot, whole_state
 from lj_vae_hpc.store.segments import finished_segments
 from lj_vae_hpc.store.structure import Damaged
 from lj_vae_hpc.store.writer import read_small_hdf5, write_small_hdf5
@@ -71,7 +71,6 @@ class PilotRun:
     def __init__(self, world: World, progress: Progress, where: str, ensemble: Ensemble, folder: Path) -> None:
         self._world, self._progress, self._where = world, progress, where
         self._ensemble = ensemble
-        self._team = Team(world.rank, world.size, world.gather)
         self._done, self._unfinished = folder / "pilot.h5", folder / "pilot.state.h5"
         self._asked = self._kept = time.monotonic()
 
@@ -79,7 +78,7 @@ class PilotRun:
         """Whether it came to its end."""
         columns = self._world.on_root(lambda: _read(self._unfinished, self._ensemble))
         state = PilotState.of(columns) if columns else None
-        found = run_pilot(self._ensemble, state, self._should_stop, self._team)
+        found = run_pilot(self._ensemble, state, self._should_stop, self._world)
         if found:
             self._world.on_root(bind(self._finish, *found))
         return found is not None
@@ -100,8 +99,8 @@ class PilotRun:
             far = f"{state.swept:,} of at most {most:,} sweeps" if state else "tuning the step"
             self._progress.note(f"{self._where}, {far}")
         if state and (stop or self._world.broadcast(now - self._kept > SECONDS_LOST_AT_MOST)):
-            whole = self._team.whole_state(state)
-            self._world.on_root(bind(self._keep, whole.columns(), self._unfinished))
+            columns = whole_state(self._world, state).columns()
+            self._world.on_root(bind(self._keep, columns, self._unfinished))
             self._kept = now
         return stop
 

@@ -25,7 +25,7 @@ from lj_vae_hpc.sampling.pilot import pilot_table, schedule
 from lj_vae_hpc.sampling.pilots import begun_chains, needs_pilot, run_pilots, stored_pilot
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
-from lj_vae_hpc.store.segments import SegmentWriter, Together, finished_segments, missing_rows
+from lj_vae_hpc.store.segments import Together, finished_segments, missing_rows, write_segment
 from lj_vae_hpc.store.writer import write_dataset
 
 
@@ -63,7 +63,7 @@ def lacks(ensemble: Ensemble, configurations: int, folder: Path) -> bool:
 def _produce(world: World, ensembles: Sequence[Ensemble], configurations: int, store: Path, label: str) -> bool:
     folders = [store / ensemble.key for ensemble in ensembles]
     missing = world.on_root(lambda: _prepare(store, folders, ensembles, configurations))
-    writer, device = SegmentWriter(together(world)), sampling_device(world, ensembles, configurations)
+    device = sampling_device(world, ensembles, configurations)
     wanted = [k for k, ensemble in enumerate(ensembles) if has_pilot(ensemble)]
     if not any(missing) and not world.on_root(lambda: any(needs_pilot(ensembles[k], folders[k]) for k in wanted)):
         return False
@@ -81,7 +81,7 @@ def _produce(world: World, ensembles: Sequence[Ensemble], configurations: int, s
         for gap in gaps
         for rows in divide(gap, ensembles[k].sampling.segment_rows, ensembles[k].samples_per_chain)
     ]
-    Production(world, device, label, tasks, configurations * len(ensembles), writer).run()
+    Production(world, device, label, tasks, configurations * len(ensembles)).run()
     return True
 
 
@@ -94,16 +94,12 @@ class Production:
         label: of messages.
         tasks: the segments.
         total: configurations in all, also those that are there already.
-        writer: of the segments.
     """
 
-    def __init__(
-        self, world: World, device: str, label: str, tasks: list[Task], total: int, writer: SegmentWriter
-    ) -> None:  # fmt: skip
+    def __init__(self, world: World, device: str, label: str, tasks: list[Task], total: int) -> None:
         self._world, self._device, self._label, self._total = world, device, label, total
         self._batches = batches(tasks)
         self._left, self._moves = sum(len(task.rows) for task in tasks), sum(int(task.work.sum()) for task in tasks)
-        self._writer = writer
 
     def run(self) -> None:
         """Samples and writes every segment; asks after each batch whether to stop."""
@@ -124,7 +120,7 @@ class Production:
         parts = [self._sample(*one, progress, scale) for one in zip(batch, shares, begun, strict=True)]
         for task, rows, columns in zip(batch, shares, parts, strict=True):
             attributes = {"system": task.ensemble.system.model_dump_json(), "identity": task.ensemble.identity}
-            self._writer.write(task.folder, task.rows, rows, columns, attributes)
+            write_segment(task.folder, task.rows, rows, columns, attributes, together(self._world))
             self._left -= len(task.rows)
 
     def _sample(self, task: Task, rows: range, begun: Begun | None, progress: Progress, scale: float) -> Columns:

@@ -23,7 +23,7 @@ from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of
 from lj_vae_hpc.sampling.production import assemble, together
 from lj_vae_hpc.store.foreign import Configuration, read_configurations
 from lj_vae_hpc.store.schema import Columns
-from lj_vae_hpc.store.segments import SegmentWriter
+from lj_vae_hpc.store.segments import write_segment
 
 PARTICLES_AT_ONCE = 1 << 17  # of the configurations in memory
 
@@ -119,13 +119,12 @@ def _write(run: RunDir, config: RunConfig, scratch: Path) -> None:
     _check_new(run)  # another import may have ended meanwhile
     shutil.rmtree(folder, ignore_errors=True)
     world, content = World(), hashlib.sha256()
-    writer = SegmentWriter(together(world))
     for ensemble in ensembles:
         records = scratch / str(config.sampling.gamma_values.index(ensemble.gamma))
         (folder / "ensembles" / ensemble.key).mkdir(parents=True)
         for rows in divide(range(configurations), config.sampling.segment_rows, 1):
             columns = _columns(ensemble, rows, records)
-            writer.write(folder / "ensembles" / ensemble.key, rows, rows, columns, {})
+            write_segment(folder / "ensembles" / ensemble.key, rows, rows, columns, {}, together(world))
         with records.open("rb") as file:
             while piece := file.read(1 << 24):
                 content.update(piece)

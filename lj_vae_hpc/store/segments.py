@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from functools import partial as bind
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import h5py
 import numpy as np
@@ -19,6 +19,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import flush, publish, unfinished, why_unwritable
 from lj_vae_hpc.store.schema import CHECKSUM, COLUMNS, SCHEMA_VERSION, Columns, metadata_checksum, row_checksums, shape
 
+T = TypeVar("T")
 NAME = re.compile(r"(\d{10})-(\d{10})\.h5")
 
 
@@ -52,66 +53,90 @@ class Together(NamedTuple):
     """Runs an action on rank 0 and gives its result to all (World.on_root)."""
 
 
-class SegmentWriter:
-    """Writes segments; every rank makes the same calls with its own rows."""
+def attempt(partial: Path, together: Together, action: Callable[[], T]) -> T:
+    """One step of writing a file.
 
-    def __init__(self, together: Together) -> None:
-        self._together = together
-        self._hdf5, self._agree, self._on_root = together
+    Raises:
+        UserError: on every rank where it failed on any (disk full, no permission).
+    """
+    result, problem = None, None
+    try:
+        result = action()
+    except UserError as error:
+        problem = str(error)
+    except (OSError, RuntimeError) as error:
+        problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
+    together.agree(problem)
+    return result  # type: ignore[return-value]
 
-    def write(self, folder: Path, rows: range, mine: range, columns: Columns, attributes: dict[str, Any]) -> None:
-        """Writes one segment.
 
-        Args:
-            folder: of the ensemble.
-            rows: rows of the ensemble that the segment holds.
-            mine: the part of them given here; empty where there are more ranks than rows.
-            columns: arrays of the columns for `mine`.
-            attributes: stored with the segment.
+def close(file: h5py.File, partial: Path, together: Together) -> None:
+    """Closes a written file; not after an error, for MPI-IO can crash closing a file that it could not write.
 
-        Raises:
-            UserError: the file cannot be written (disk full, no permission).
-        """
-        path = segment_path(folder, rows)
-        partial = self._on_root(bind(unfinished, path))
-        n_particles = columns["positions"].shape[1]
-        file = self._step(partial, lambda: h5py.File(partial, "w", **self._hdf5))
+    Every rank flushes it, too: one that does knows only what its node wrote.
+    """
+    attempt(partial, together, file.close)
+    attempt(partial, together, bind(flush, partial))
 
-        def create() -> None:
-            known = {"schema_version": SCHEMA_VERSION, "first_row": rows.start, **attributes}
-            file.attrs.update(known | {"metadata_checksum": metadata_checksum(known, {})})
-            create_columns(file, len(rows), n_particles)
-            if rows.start in mine:  # all the space, before anything is written: MPI-IO does not handle a full disk well
-                reserve(partial, file.id.get_filesize())
 
-        self._step(partial, create)
-        for name, values in with_checksums(columns).items():
-            self._step(partial, bind(self._write_rows, file[name], rows, mine, values))
-        self._step(partial, file.close)  # not after an error: MPI-IO can crash closing a file that it could not write
-        flush_everywhere(partial, self._together)
-        self._on_root(bind(finish, partial, path))
+def fill(partial: Path, together: Together, write_rows: Callable[[h5py.File], None]) -> None:
+    """Opens a file that rank 0 has made on every rank, has each write its rows, and closes it.
 
-    def _step(self, partial: Path, action: Callable[[], Any]) -> Any:
-        result, problem = None, None
-        try:
-            result = action()
-        except (OSError, RuntimeError) as error:
-            problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
-        self._agree(problem)
-        return result
+    Raises:
+        UserError: the file cannot be written, or what writing the rows raises; the same on every rank.
+    """
+    file = attempt(partial, together, lambda: h5py.File(partial, "r+", **together.hdf5))
+    attempt(partial, together, bind(write_rows, file))
+    close(file, partial, together)
 
-    def _write_rows(self, data: h5py.Dataset, rows: range, mine: range, values: NDArray[Any]) -> None:
-        """A collective write in which every rank takes part, also one without rows: its selection is empty."""
-        transfer = h5py.h5p.create(h5py.h5p.DATASET_XFER)
-        if self._hdf5:
-            transfer.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
-        there, here = data.id.get_space(), h5py.h5s.create_simple(values.shape)
-        if len(mine):
-            there.select_hyperslab((mine.start - rows.start,) + (0,) * (values.ndim - 1), values.shape)
-        else:
-            there.select_none()
-            here.select_none()
-        data.id.write(here, there, np.ascontiguousarray(values), dxpl=transfer)
+
+def write_segment(
+    folder: Path, rows: range, mine: range, columns: Columns, attributes: dict[str, Any], together: Together
+) -> None:
+    """Writes one segment; every rank makes the same call with its own rows.
+
+    Args:
+        folder: of the ensemble.
+        rows: rows of the ensemble that the segment holds.
+        mine: the part of them given here; empty where there are more ranks than rows.
+        columns: arrays of the columns for `mine`.
+        attributes: stored with the segment.
+        together: the ranks.
+
+    Raises:
+        UserError: the file cannot be written (disk full, no permission).
+    """
+    path = segment_path(folder, rows)
+    partial = together.on_root(bind(unfinished, path))
+    n_particles = columns["positions"].shape[1]
+    file = attempt(partial, together, lambda: h5py.File(partial, "w", **together.hdf5))
+
+    def create() -> None:
+        known = {"schema_version": SCHEMA_VERSION, "first_row": rows.start, **attributes}
+        file.attrs.update(known | {"metadata_checksum": metadata_checksum(known, {})})
+        create_columns(file, len(rows), n_particles)
+        if rows.start in mine:  # all the space, before anything is written: MPI-IO does not handle a full disk well
+            reserve(partial, file.id.get_filesize())
+
+    attempt(partial, together, create)
+    for name, values in with_checksums(columns).items():
+        attempt(partial, together, bind(_write_rows, file[name], rows, mine, values, collective=bool(together.hdf5)))
+    close(file, partial, together)
+    together.on_root(bind(finish, partial, path))
+
+
+def _write_rows(data: h5py.Dataset, rows: range, mine: range, values: NDArray[Any], collective: bool) -> None:
+    """Writes this rank's rows; if collective, every rank takes part, one without rows with an empty selection."""
+    transfer = h5py.h5p.create(h5py.h5p.DATASET_XFER)
+    if collective:
+        transfer.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
+    there, here = data.id.get_space(), h5py.h5s.create_simple(values.shape)
+    if len(mine):
+        there.select_hyperslab((mine.start - rows.start,) + (0,) * (values.ndim - 1), values.shape)
+    else:
+        there.select_none()
+        here.select_none()
+    data.id.write(here, there, np.ascontiguousarray(values), dxpl=transfer)
 
 
 def create_columns(file: h5py.File, rows: int, n_particles: int) -> None:
@@ -141,20 +166,6 @@ def reserve(path: Path, size: int) -> None:
     """Takes the space of a file that is about to be written."""
     with path.open("rb+") as file:
         os.posix_fallocate(file.fileno(), 0, size)
-
-
-def flush_everywhere(partial: Path, together: Together) -> None:
-    """Waits until what any rank has written to a file is on disk: one that flushes knows only what its node wrote.
-
-    Raises:
-        UserError: a disk is full, or fails.
-    """
-    problem = None
-    try:
-        flush(partial)
-    except OSError as error:
-        problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
-    together.agree(problem)
 
 
 def finish(partial: Path, path: Path) -> None:

@@ -15,7 +15,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
 from lj_vae_hpc.store.plain import PlainFile
 from lj_vae_hpc.store.schema import SCHEMA_VERSION, metadata_checksum
-from lj_vae_hpc.store.segments import Together, flush_everywhere, reserve, row_plan
+from lj_vae_hpc.store.segments import Together, fill, reserve, row_plan
 from lj_vae_hpc.store.structure import Damaged
 
 CHECKSUM = "metadata_checksum"
@@ -71,25 +71,14 @@ def write_table(
         UserError: the file cannot be written (disk full, no permission); whatever making a piece raises.
     """
     partial = together.on_root(bind(_create, path, layout, attributes))
-    file, problem = None, None
+
+    def write_rows(file: h5py.File) -> None:
+        for piece in pieces:
+            for name, values in piece.columns.items():
+                file[name][piece.start : piece.start + len(values)] = values
+
     try:
-        file = h5py.File(partial, "r+", **together.hdf5)
-    except (OSError, RuntimeError) as error:
-        problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
-    try:
-        together.agree(problem)
-        assert file is not None
-        try:
-            for piece in pieces:
-                for name, values in piece.columns.items():
-                    file[name][piece.start : piece.start + len(values)] = values
-        except UserError as error:
-            problem = str(error)
-        except (OSError, RuntimeError) as error:
-            problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
-        together.agree(problem)
-        file.close()  # not after an error: MPI-IO can crash closing a file that it could not write
-        flush_everywhere(partial, together)
+        fill(partial, together, write_rows)
         together.on_root(bind(_finish, partial, path))
     except UserError:
         partial.unlink(missing_ok=True)

@@ -17,9 +17,9 @@ from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import (
     Together,
     create_columns,
+    fill,
     finish,
     finished_segments,
-    flush_everywhere,
     missing_rows,
     reserve,
     segment_path,
@@ -50,25 +50,14 @@ def write_dataset(
     """
     rows = len(folders) * configurations
     partial = together.on_root(bind(_create, target, rows, n_particles, attributes, ensembles))
-    file, problem = None, None
-    try:
-        file = h5py.File(partial, "r+", **together.hdf5)
-    except (OSError, RuntimeError) as error:
-        problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
-    together.agree(problem)
-    assert file is not None
-    try:
+
+    def write_rows(file: h5py.File) -> None:
         for number in range(mine.start // configurations, -(-mine.stop // configurations) if len(mine) else 0):
             first = number * configurations
             part = range(max(mine.start - first, 0), min(mine.stop - first, configurations))
             _copy(folders[number], part, file, first)
-    except UserError as error:
-        problem = str(error)
-    except (OSError, RuntimeError) as error:
-        problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
-    together.agree(problem)
-    file.close()
-    flush_everywhere(partial, together)
+
+    fill(partial, together, write_rows)
     together.on_root(bind(finish, partial, target))
 
 

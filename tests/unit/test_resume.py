@@ -14,7 +14,7 @@ from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.sampling import pilots
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import Pilot
-from lj_vae_hpc.sampling.pilot import PilotState, ShouldStop, Team
+from lj_vae_hpc.sampling.pilot import PilotState, ShouldStop
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.train import train
@@ -121,7 +121,7 @@ def test_a_pilot_that_is_left_goes_on(
     run_pilot = pilots.run_pilot
 
     def counted(
-        ensemble: Ensemble, state: PilotState | None, should_stop: ShouldStop, *team: Team
+        ensemble: Ensemble, state: PilotState | None, should_stop: ShouldStop, *team: World
     ) -> tuple[Pilot, PilotState] | None:
         begun.append((ensemble.gamma, state and len(state.records)))
         return run_pilot(ensemble, state, should_stop, *team)

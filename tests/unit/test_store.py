@@ -13,7 +13,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, Columns
-from lj_vae_hpc.store.segments import SegmentWriter, Together, finished_segments, missing_rows, segment_path
+from lj_vae_hpc.store.segments import Together, finished_segments, missing_rows, segment_path, write_segment
 from lj_vae_hpc.store.structure import Damaged
 from lj_vae_hpc.store.tables import Layout, Piece, Table, plan, write_table
 from lj_vae_hpc.store.verifier import find_damage
@@ -49,7 +49,7 @@ def write_segments(folder: Path, width: int = 10) -> list[Path]:
         for start in range(0, EACH, width):
             rows = range(start, min(start + width, EACH))
             here = columns(range(k * EACH + rows.start, k * EACH + rows.stop))
-            SegmentWriter(TOGETHER).write(path, rows, rows, here, {"system": "{}"})
+            write_segment(path, rows, rows, here, {"system": "{}"}, TOGETHER)
     return folders
 
 
@@ -168,7 +168,7 @@ def test_unreadable_files_are_named(path: Path, how: str) -> None:
 
 def test_no_permission_or_no_folder_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
-        SegmentWriter(TOGETHER).write(tmp_path / "no", range(EACH), range(EACH), columns(range(EACH)), {})
+        write_segment(tmp_path / "no", range(EACH), range(EACH), columns(range(EACH)), {}, TOGETHER)
 
 
 def test_a_small_file_with_one_changed_bit_is_damaged(tmp_path: Path) -> None:
