@@ -32,7 +32,7 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.representation.encoding import make_encoding
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.training.accuracy import Accuracy, rows_for_components
+from lj_vae_hpc.training.accuracy import Accuracy
 from lj_vae_hpc.training.accuracy import measure as measure_accuracy
 from lj_vae_hpc.training.batches import Configurations, read_rows
 from lj_vae_hpc.training.network import Network
@@ -274,7 +274,7 @@ def accuracy(run: RunDir) -> Accuracy:
     network, _ = load_network(World(), run, config)
     with Dataset(run.dataset) as data:
         splits = Splits.of(data.layout, config.training)
-        training = read_rows(data, splits.training[: rows_for_components(network)])
+        training = read_rows(data, splits.training[: network.rows_for_components])
         return measure_accuracy(network, config, training, read_rows(data, splits.test[:]))
 
 

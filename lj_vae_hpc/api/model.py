@@ -231,7 +231,7 @@ class Model:
             raise ValueError(f"gamma {gamma:g}: the model was trained on γ = {trained} alone and knows no other")
         if self.gammas[0] <= gamma <= self.gammas[-1]:
             return  # between trained values, however few the training configurations
-        effective = 1.0 / float((generator.weights(gamma) ** 2).sum())
+        effective = generator.effective_configurations(gamma)
         if effective < FEWEST:
             raise ValueError(
                 f"gamma {gamma:g} is too far from the trained γ ({trained}): only {effective:.1f} training "

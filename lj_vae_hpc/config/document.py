@@ -63,7 +63,7 @@ def _fault(problem: str, mark: Any) -> yaml.MarkedYAMLError:
 
 
 def read_document(path: Path) -> Any:
-    """The YAML of a file: dictionaries, lists, texts, numbers, dates; None if there is nothing in it.
+    """The YAML of a file: dictionaries, lists, texts, numbers; None if there is nothing in it.
 
     Raises:
         UserError: it cannot be read, is too large, or is not YAML of this kind.

@@ -33,13 +33,9 @@ def _make(key: PotentialKey, cutoff: float | None) -> Potential:
 
 
 def _number(name: str, value: Any) -> float:
-    try:
-        number = value if isinstance(value, int) else float(value)  # YAML reads 1e-4 as text
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, bool) or not abs(number) < 1e6:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e6:
         raise ValueError(f"{name} must be a number below a million, not {value!r:.60}")
-    return number
+    return value
 
 
 def check_potential(value: Any) -> PotentialKey:

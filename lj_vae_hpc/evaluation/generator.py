@@ -114,6 +114,10 @@ class Generator:
         log_weight = self.order.log_weight(gamma, self.mean)
         return np.asarray(np.exp(log_weight - logsumexp(log_weight)))
 
+    def effective_configurations(self, gamma: float) -> float:
+        """How many training configurations of equal weight would tell as much of γ (Kish)."""
+        return 1.0 / float((self.weights(gamma) ** 2).sum())
+
     def codes(self, gamma: float, count: int, random: np.random.Generator) -> Floats:
         """(count, d) draws from the aggregate posterior of a γ.
 

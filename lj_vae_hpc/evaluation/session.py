@@ -17,7 +17,6 @@ from lj_vae_hpc.evaluation.calibration import MOST as CALIBRATED
 from lj_vae_hpc.evaluation.calibration import Calibration
 from lj_vae_hpc.evaluation.ceilings import NormalMixture, fit_mixture
 from lj_vae_hpc.evaluation.conditional.model import ConditionalModel
-from lj_vae_hpc.evaluation.examples import examples
 from lj_vae_hpc.evaluation.kept import Earlier, Kept
 from lj_vae_hpc.evaluation.learned import VERSION as CONDITIONAL_VERSION
 from lj_vae_hpc.evaluation.learned import learn_conditional
@@ -96,10 +95,6 @@ class Session:
             return fit_mixture(height, gamma, self.data.gammas, self.config.system.temperature)
 
         return self.world.on_root(fit)
-
-    def examples(self) -> dict[str, Arrays]:
-        """Some configurations of every suite with their reconstructions."""
-        return examples(self.network, self.sources, self.config)
 
     def conditional(self) -> ConditionalModel:
         """The conditional model; all ranks call this."""

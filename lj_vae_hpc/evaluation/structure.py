@@ -94,6 +94,11 @@ def _counts(distances: Floats, bins: int) -> Floats:
     return np.bincount(number[number < bins], minlength=bins).astype(float)
 
 
+def heights(box_side: float) -> Floats:
+    """(SLICES,) of the middles of the slices of density_profile, in σ."""
+    return np.asarray((np.arange(SLICES) + 0.5) * box_side / SLICES, np.float64)
+
+
 def density_profile(positions: Positions, box_side: float) -> Floats:
     """ρ(y) in σ⁻², in SLICES of equal height."""
     counts = np.histogram(positions[..., 1], SLICES, (0.0, box_side))[0]

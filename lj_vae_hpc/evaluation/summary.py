@@ -10,7 +10,7 @@ from scipy.stats import betabinom, binomtest, kstest
 
 from lj_vae_hpc.evaluation.calibration import CLAIM, DEFAULT_SCORE, MOST
 from lj_vae_hpc.evaluation.ceilings import NormalMixture
-from lj_vae_hpc.evaluation.metrics import auroc, detection_metrics, localisation
+from lj_vae_hpc.evaluation.metrics import detection_metrics, localisation
 from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.scores.registry import score_classes
 from lj_vae_hpc.evaluation.splits import NORMAL
@@ -34,14 +34,9 @@ def summarize(suites: Sequence[Suite], results: Mapping[str, Columns], mixture: 
     return {
         "default_score": DEFAULT_SCORE,
         "suites": detected,
-        "best_score": max(mean, key=mean.__getitem__) if mean else None,
-        "best_score_rule": "largest AUROC averaged over the suites that have it; descriptive, chosen after the fact",
         "mean_auroc": mean,
         "normal_configurations": len(normal["row"]),
         "false_alarms": false_alarms(normal["p_value"], normal["gamma"], min(len(results["calibration"]["row"]), MOST)),
-        "log_z": {
-            f"{gamma:g}": float(z - mixture.log_z[0]) for gamma, z in zip(mixture.gammas, mixture.log_z, strict=True)
-        },
     }
 
 
@@ -59,10 +54,6 @@ def _detection(suite: Suite, normal: Columns, own: Columns, mixture: NormalMixtu
         "ceiling_kind": ceiling.kind,
         "scores": {
             score: detection_metrics(told_from[column], own[column], suite.paired) for score, column in scores.items()
-        },
-        "physics": {
-            name: auroc(sign * told_from[name], sign * own[name], suite.paired)[0]
-            for name, sign in {"pair_energy": 1.0, "height_sum": 1.0, "smallest_distance": -1.0}.items()
         },
     }
     return found | ({"particles": localisation(own["moved"], own["particle_score"])} if "moved" in own else {})

@@ -79,7 +79,7 @@ class VAE(nn.Module):
         sigma: float | None = 1.0,
     ) -> None:
         super().__init__()
-        self.latent_dim, self.conditions = config.latent_dim, conditions
+        self.latent_dim = config.latent_dim
         self._form, self._activation = form, activation
         self.encoder = encoder_class(config.encoder)(shape, config)
         self.posterior = nn.Linear(self.encoder.features + conditions, 2 * config.latent_dim)

@@ -18,8 +18,7 @@ def process_group(world: World, backend: str) -> Iterator[None]:
         return
     import torch.distributed as dist
 
-    one_node = all(world.gather(world.local_size == world.size))
-    address = world.broadcast("127.0.0.1" if one_node else _own_address())
+    address = world.broadcast("127.0.0.1" if world.local_size == world.size else _own_address())
     if address is None:
         raise UserError(
             "no network address of rank 0 found; set GLOO_SOCKET_IFNAME to the name of a network interface that all "

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from lj_vae_hpc.config.system import System
-from lj_vae_hpc.evaluation.structure import PAIR_DISTANCES, SLICES
+from lj_vae_hpc.evaluation.structure import PAIR_DISTANCES, heights
 from lj_vae_hpc.report.page import Entry, Section, Table, command, measured
 from lj_vae_hpc.report.panels import BLUE, GREY, ORANGE, RED, Panel, panel, shades, spread
 from lj_vae_hpc.report.results import Results
@@ -174,34 +174,26 @@ def _relaxation_of(gamma: float, pilot: dict[str, np.ndarray]) -> Panel:  # type
 def _structure(results: Results) -> Section:
     curves, side = results.structure, results.config.system.box_side
     colours = shades(len(curves))
-    r = PAIR_DISTANCES if any(len(g) for g, _ in curves.values()) else np.zeros(0)
-    y = side / SLICES * (np.arange(SLICES) + 0.5)
-
-    def draw(which: int, axes: Axes) -> None:
-        for (gamma, both), colour in zip(curves.items(), colours, strict=True):
-            axes.plot((r, y)[which], both[which], lw=1.3, color=colour, label=f"γ = {gamma:g}")
-        axes.legend(fontsize=7, ncols=1 if len(curves) < 6 else 2)
 
     def pairs(axes: Axes) -> None:
-        draw(0, axes)
+        for (gamma, (found, _)), colour in zip(curves.items(), colours, strict=True):
+            axes.plot(PAIR_DISTANCES, found, lw=1.3, color=colour, label=f"γ = {gamma:g}")
         axes.axhline(1, color=GREY, lw=0.8)
         axes.set(title="Pair distribution", xlabel="r (σ)", ylabel="g(r)")
+        axes.legend(fontsize=7, ncols=1 if len(curves) < 6 else 2)
 
     def profile(axes: Axes) -> None:
-        draw(1, axes)
+        for (gamma, (_, found)), colour in zip(curves.items(), colours, strict=True):
+            axes.plot(heights(side), found, lw=1.3, color=colour, label=f"γ = {gamma:g}")
         axes.set(title="Density profile", xlabel="y (σ)", ylabel="ρ(y) (σ⁻²)")
+        axes.legend(fontsize=7, ncols=1 if len(curves) < 6 else 2)
 
+    distributions = {f"g_gamma_{gamma:g}": found for gamma, (found, _) in curves.items()}
+    profiles = {f"rho_gamma_{gamma:g}_per_sigma2": found for gamma, (_, found) in curves.items()}
     panels = [
-        panel(
-            "density_profile",
-            {"y_sigma": y} | {f"rho_gamma_{g:g}_per_sigma2": c[1] for g, c in curves.items()},
-            profile,
-        )
+        panel("pair_distribution", {"r_sigma": PAIR_DISTANCES} | distributions, pairs),
+        panel("density_profile", {"y_sigma": heights(side)} | profiles, profile),
     ]
-    if len(r):
-        panels.insert(
-            0, panel("pair_distribution", {"r_sigma": r} | {f"g_gamma_{g:g}": c[0] for g, c in curves.items()}, pairs)
-        )
     return Section(
         "Structure",
         "g(r) counts pairs within configurations over pairs between different ones of the same γ, because the"

@@ -23,6 +23,7 @@ from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.training.checkpoint import load_facts
 from lj_vae_hpc.training.continuation import why_older, why_unfinished
+from lj_vae_hpc.training.curves import read_metrics
 from lj_vae_hpc.training.setup import data_facts
 
 Arrays = dict[str, NDArray[Any]]
@@ -82,9 +83,7 @@ class Results:
             summaries = list(summarize(columns, data.attributes, ensembles))
             facts = data_facts(data)
             structure = _structure(data, np.asarray(columns["gamma"], float), config)
-        history, evaluation = [], run.evaluation
-        if run.metrics.exists():
-            history = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+        history, evaluation = read_metrics(run.metrics), run.evaluation
         summary = _json(evaluation / "summary.json") if (evaluation / "scores.h5").exists() else {}
         studies = _json(evaluation / "studies.json") if summary else {}
         trained = None
@@ -170,8 +169,5 @@ def _structure(
     found = {}
     for k in chosen:
         positions = data.read(range(first[k], first[k] + min(counts[k], most)))["positions"].astype(np.float32)
-        found[float(gammas[k])] = (
-            pair_distribution(positions) if config.system.n_particles > 1 else np.zeros(0),
-            density_profile(positions, config.system.box_side),
-        )
+        found[float(gammas[k])] = pair_distribution(positions), density_profile(positions, config.system.box_side)
     return found

@@ -28,12 +28,18 @@ def remove_unfinished(folder: Path, below: bool = True, seconds: float = 0.0) ->
         folder: links in it are not followed.
         below: whether its folders are searched, too.
         seconds: what was written to more recently stays, as others may be writing it.
+
+    Raises:
+        UserError: no permission.
     """
     newest = time.time() - seconds
-    for leftover in folder.glob("**/*.partial*" if below else "*.partial*"):
-        with suppress(FileNotFoundError):  # others may have finished it
-            if not seconds or leftover.lstat().st_mtime < newest:
-                leftover.unlink()
+    try:
+        for leftover in folder.glob("**/*.partial*" if below else "*.partial*"):
+            with suppress(FileNotFoundError):  # others may have finished it
+                if not seconds or leftover.lstat().st_mtime < newest:
+                    leftover.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}") from None
 
 
 def publish(partial: Path, path: Path) -> None:

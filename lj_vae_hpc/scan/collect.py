@@ -41,6 +41,7 @@ from lj_vae_hpc.scan.thermodynamics import Thermodynamics, thermodynamics
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.segments import finished_segments, segment_path
+from lj_vae_hpc.training.curves import read_metrics
 
 Row = dict[str, Any]
 
@@ -214,7 +215,7 @@ def model_row(task: ModelTask, best_epoch: int, accuracy: Row) -> Row:
         accuracy: what the network and principal components lose, as `summary.json` has it.
     """
     config, gammas = task.config, task.config.sampling.gamma_values
-    epochs = [json.loads(line) for line in task.run.metrics.read_text(encoding="utf-8").splitlines()]
+    epochs = read_metrics(task.run.metrics)
     best: Row = next((epoch for epoch in epochs if epoch["epoch"] == best_epoch), {})
     return {
         "model": task.name, "label": task.label, "representation": config.representation.kind,

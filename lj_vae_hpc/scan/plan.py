@@ -9,7 +9,6 @@ from lj_vae_hpc.scan.resources import Resources
 from lj_vae_hpc.scan.tasks import KINDS, DataTask
 
 SHARE_OF_LIMIT = 0.9  # of a job's time limit that a segment may take
-JOB_MINUTES = 15.0
 MOST_PER_ELEMENT = 1000
 
 

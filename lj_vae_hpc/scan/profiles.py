@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.structure import (
     PAIR_DISTANCES,
-    SLICES,
     density_profile,
+    heights,
     hexatic_order,
     pair_distribution,
 )
@@ -33,9 +33,8 @@ def profile_rows(gamma: float, positions: Positions, system: System) -> Iterator
         system: the fluid.
     """
     positions = positions[:MOST]
-    slices = np.asarray((np.arange(SLICES) + 0.5) * system.box_side / SLICES, np.float64)
     quantities: dict[str, tuple[Floats, Callable[[Positions], Floats]]] = {
-        "density": (slices, lambda part: density_profile(part, system.box_side)),
+        "density": (heights(system.box_side), lambda part: density_profile(part, system.box_side)),
         "pair_distribution": (PAIR_DISTANCES, pair_distribution),
         "psi6": (np.array([np.nan]), lambda part: np.array([hexatic_order(part).mean()])),
     }

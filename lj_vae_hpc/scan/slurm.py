@@ -1,4 +1,4 @@
-"""What a campaign asks of Slurm, and Slurm's own answers. Everything else knows only `Scheduler`."""
+"""What a campaign asks of Slurm, and Slurm's own answers."""
 
 import getpass
 import os
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from lj_vae_hpc.errors import COMMAND, UserError
 
@@ -53,25 +53,6 @@ class Array:
     batch: Path
     elements: int
     after: tuple[str, ...] = ()
-
-
-class Scheduler(Protocol):
-    """What runs arrays."""
-
-    def limits(self) -> Limits:
-        """What may be submitted."""
-
-    def queue(self) -> list[Queued]:
-        """The user's elements that wait or run."""
-
-    def ended(self, jobs: Sequence[int]) -> dict[tuple[int, int | None], str]:
-        """Slurm's word for how elements of some jobs ended, as far as it is known, by job and index.
-
-        An index of None stands for all elements of the job that have none of their own.
-        """
-
-    def submit(self, array: Array) -> int:
-        """Puts an array into the queue; the job's number."""
 
 
 class Slurm:
@@ -125,7 +106,11 @@ class Slurm:
         ]
 
     def ended(self, jobs: Sequence[int]) -> dict[tuple[int, int | None], str]:
-        """From sacct, which knows an array only as a whole if that ended soon; nothing where there is no accounting."""
+        """Slurm's word for how elements of some jobs ended, by job and index; nothing where there is no accounting.
+
+        An index of None stands for all elements of the job that have none of their own: sacct knows an array only as a
+        whole if that ended soon.
+        """
         if not jobs:
             return {}
         asked = self._run("env", "SLURM_BITSTR_LEN=0", "sacct", "--noheader", "--parsable2", "--allocations",
@@ -133,7 +118,7 @@ class Slurm:
         return states(asked.stdout)
 
     def submit(self, array: Array) -> int:
-        """By sbatch.
+        """Puts an array into the queue by sbatch; the job's number.
 
         Raises:
             UserError: sbatch refused; its own words.
@@ -163,7 +148,7 @@ class Slurm:
 
 
 def states(text: str) -> dict[tuple[int, int | None], str]:
-    """How elements ended, as of Scheduler.ended, by lines JobID|State of sacct."""
+    """How elements ended, as of Slurm.ended, by lines JobID|State of sacct."""
     found = re.findall(r"^(\d+)(?:_(\S+))?\|(\w+)", text, re.M)
     return {(int(job), one): state for job, which, state in found for one in (elements(which) if which else [None])}
 

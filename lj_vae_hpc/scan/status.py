@@ -10,7 +10,7 @@ from lj_vae_hpc.sampling.claims import NAME as CLAIMS
 from lj_vae_hpc.scan.batches import Batches
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.cost import Costs
-from lj_vae_hpc.scan.slurm import Queued, Scheduler
+from lj_vae_hpc.scan.slurm import Queued, Slurm
 from lj_vae_hpc.scan.tasks import KINDS, SampleTask, Task
 from lj_vae_hpc.scan.work import ENDED, failure_file
 
@@ -28,7 +28,7 @@ class Status:
     """
 
     campaign: Campaign
-    scheduler: Scheduler | None = None
+    scheduler: Slurm | None = None
 
     @cached_property
     def states(self) -> dict[str, str]:

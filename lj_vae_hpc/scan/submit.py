@@ -6,7 +6,7 @@ from typing import NamedTuple
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.scan.batches import Batch, Batches
 from lj_vae_hpc.scan.campaign import Campaign
-from lj_vae_hpc.scan.slurm import Array, Scheduler
+from lj_vae_hpc.scan.slurm import Array, Slurm
 from lj_vae_hpc.scan.tasks import KINDS, Task
 
 MOST_REFERENCES = 30  # elements of one array that another waits for one by one
@@ -42,7 +42,7 @@ class Submitter:
         at_once: tasks of each kind that one element does, one after the other.
     """
 
-    def __init__(self, campaign: Campaign, scheduler: Scheduler, at_once: dict[str, int]) -> None:
+    def __init__(self, campaign: Campaign, scheduler: Slurm, at_once: dict[str, int]) -> None:
         self._campaign, self._scheduler, self._at_once = campaign, scheduler, at_once
         self._batches = Batches(campaign)
         queue, limits = scheduler.queue(), scheduler.limits()

@@ -17,6 +17,7 @@ from lj_vae_hpc.sampling.claims import claim_free
 from lj_vae_hpc.sampling.production import assemble, produce
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.tasks import FINISHED, KINDS, DataTask, ModelTask, SampleTask, Task
+from lj_vae_hpc.training.curves import read_metrics
 
 Stage = Callable[..., None]
 """Runs the command of a name on (world, run, config)."""
@@ -164,7 +165,7 @@ class Work:
     def _train(self, task: ModelTask) -> None:
         started = time.monotonic()
         self._world.on_root(bind(write_text, failure_file(self._campaign, task), f"{ENDED}\n"))  # to be read if it does
-        trained = self._world.on_root(lambda: epochs_trained(task))
+        trained = self._world.on_root(lambda: len(read_metrics(task.run.metrics)))
         self._world.on_root(bind(prepare_model, task, self._campaign.suites))
         run, config = open_run(self._world, task.run.path, None, needs_data=True)
         self._stage("train", self._world, run, config)
@@ -267,14 +268,6 @@ def prepare_model(task: ModelTask, suites: Path) -> None:
     write_text(run.config, task.config.to_yaml())
 
 
-def epochs_trained(task: ModelTask) -> int:
-    """How many epochs a model was trained so far."""
-    try:
-        return len(task.run.metrics.read_text(encoding="utf-8").splitlines())
-    except OSError:
-        return 0
-
-
 def finish_model(task: ModelTask, trained: int, core_seconds: float) -> None:
     """Notes what was finished, after everything else of it, with the core seconds of all of its training if known.
 
@@ -283,7 +276,7 @@ def finish_model(task: ModelTask, trained: int, core_seconds: float) -> None:
         trained: epochs that had been trained when this began.
         core_seconds: what it took from then on, with the evaluation.
     """
-    before, epochs = task.finished(), epochs_trained(task)
+    before, epochs = task.finished(), len(read_metrics(task.run.metrics))
     known: float | None = before.get("core_seconds") if before.get("epochs_trained") == trained else None
     if not trained:
         known = core_seconds

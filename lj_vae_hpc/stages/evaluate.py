@@ -11,6 +11,7 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.evaluation.ceilings import NormalMixture
 from lj_vae_hpc.evaluation.checks import check_evaluation
 from lj_vae_hpc.evaluation.conditional.physics import learned_physics
+from lj_vae_hpc.evaluation.examples import examples
 from lj_vae_hpc.evaluation.kept import remove_leftovers, remove_outdated
 from lj_vae_hpc.evaluation.session import Session, open_sources
 from lj_vae_hpc.evaluation.sources import RunData
@@ -27,8 +28,9 @@ from lj_vae_hpc.run.files import write_text
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.tables import Table
-from lj_vae_hpc.training.accuracy import COUNT, Accuracy, measure, rows_for_components
+from lj_vae_hpc.training.accuracy import COUNT, Accuracy, measure
 from lj_vae_hpc.training.continuation import why_older, why_unfinished
+from lj_vae_hpc.training.curves import read_metrics
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.setup import check_data, data_facts
 
@@ -47,7 +49,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
     suites, left_out = suites_of(world.on_root(lambda: with_seed_of_data(run, config)), weights.gammas)
     studies = chosen_studies(config.evaluation.studies)
     if world.is_root:
-        history = run.metrics.read_text(encoding="utf-8").splitlines() if run.metrics.exists() else ()
+        history = read_metrics(run.metrics)
         if history and (warning := why_unfinished(len(history), config.training, run)):
             print(f"evaluation: warning: {warning}", flush=True)
         for name, reason in left_out.items():
@@ -66,11 +68,11 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
         }  # fmt: skip
         path = run.evaluation / "studies.json"
         run_studies(world, path, studies, lambda: session.context(run.evaluation / "suites"), config, made_with)
-        examples = session.examples() if world.is_root else {}
+        shown = examples(network, sources, config) if world.is_root else {}
         accuracy = world.on_root(lambda: _accuracy(network, config, data))
         facts = provenance(weights, left_out, config.sampling.protocol)
         facts |= {"learned_physics": physics, "accuracy": asdict(accuracy)}
-        results.write(world, run.evaluation / "scores.h5", examples)
+        results.write(world, run.evaluation / "scores.h5", shown)
         world.on_root(lambda: _sum_up(run, suites, mixture, facts))
         if world.is_root:
             print(f"evaluation: {accuracy}", flush=True)
@@ -82,7 +84,7 @@ def evaluate(world: World, run: RunDir, config: RunConfig) -> None:
 
 def _accuracy(network: Network, config: RunConfig, data: RunData) -> Accuracy:
     """What the network loses of the test split."""
-    training = data.training.read(range(min(len(data.training), rows_for_components(network))))
+    training = data.training.read(range(min(len(data.training), network.rows_for_components)))
     return measure(network, config, training, data.test.read(range(min(len(data.test), COUNT))))
 
 

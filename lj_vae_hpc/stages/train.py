@@ -2,6 +2,8 @@
 
 import hashlib
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,10 +14,11 @@ from lj_vae_hpc.model.convolution import warm_up
 from lj_vae_hpc.parallel.ddp import data_parallel, process_group
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.progress import Progress
+from lj_vae_hpc.run.files import remove_unfinished
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
-from lj_vae_hpc.training.accuracy import COUNT, measure, rows_for_components, small_latent_warning
+from lj_vae_hpc.training.accuracy import COUNT, measure, small_latent_warning
 from lj_vae_hpc.training.batches import Batches, Read, read_rows
 from lj_vae_hpc.training.continuation import schedule_facts, why_done
 from lj_vae_hpc.training.curves import Curves, write_metrics
@@ -36,7 +39,7 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
     """
     world.on_root(lambda: check_data(run, config, world.size))
     world.on_root(lambda: check_memory(config, world.size, world.local_size))
-    world.on_root(lambda: checkpoint.remove_partial(run.model))
+    world.on_root(lambda: remove_unfinished(run.model, below=False))
     done = world.on_root(lambda: _find_done(run, config))
     if done:
         if world.is_root:
@@ -55,32 +58,26 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         "ranks": world.size, "threads per rank": threads, "device": device.type,
         "precision": str(dtype).removeprefix("torch."), "torch": torch.__version__,
     }  # fmt: skip
-    state, path = State(), run.model / "checkpoint.safetensors"
-    continuing = world.on_root(path.exists)
-    if continuing:
-        tensors, stored = world.on_root(lambda: checkpoint.load(path))
-        world.on_root(lambda: checkpoint.restore(tensors, module, None, path))
-        checkpoint.restore(tensors, module, optimizer, path)
-        state = State(**stored["state"])
-        if world.is_root and (note := checkpoint.arithmetic_note(stored, arithmetic)):
-            print(f"training: {note}", flush=True)
+    stored = _restored(world, run.model / "checkpoint.safetensors", network, optimizer)
+    if stored and world.is_root and (note := checkpoint.arithmetic_note(stored, arithmetic)):
+        print(f"training: {note}", flush=True)
     with Dataset(run.dataset) as data:
         splits = Splits.of(data.layout, config.training)
         batches = Batches(splits.training, config.training.batch_size, config.seed)
         read = partial(read_rows, data)
-        if not continuing:  # the other ranks get rank 0's weights from DistributedDataParallel
+        if stored:
+            state = State(**stored["state"])
+        else:  # the other ranks get rank 0's weights from DistributedDataParallel
             state = world.on_root(lambda: first_state(network, config, read, splits.training))
         if world.is_root:
             parts = " x ".join(f"{n} {what}{'s' * (n > 1)}" for n, what in ((world.size, "rank"), (threads, "thread")))
-            place = f", continuing after epoch {state.epoch} step {state.step}" if continuing else ""
+            place = f", continuing after epoch {state.epoch} step {state.step}" if stored else ""
             print(
                 f"training: {len(splits.training)} configurations, {config.training.epochs} epochs of {batches.steps} "
-                f"steps of {batches.batch_size}, {parts} on {device.type} in "
-                f"{arithmetic['precision']}"
-                f"{place}",
+                f"steps of {batches.batch_size}, {parts} on {device.type} in {arithmetic['precision']}{place}",
                 flush=True,
             )
-        if not continuing:
+        if not stored:
             world.on_root(lambda: _warn_of_small_latent(network, config, read, splits))
         backend = "nccl" if device.type == "cuda" else "gloo"
         left = len(splits.training) * (config.training.epochs - state.epoch) - int(state.sums[3])
@@ -113,8 +110,18 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         world.on_root(lambda: _print_accuracy(run, network, config, read, splits))
 
 
+def _restored(world: World, path: Path, network: Network, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
+    """The facts of the last checkpoint, if there is one; network and optimizer are then as they were."""
+    if not world.on_root(path.exists):
+        return None
+    tensors, stored = world.on_root(lambda: checkpoint.load(path))
+    world.on_root(lambda: checkpoint.restore(tensors, network.module, None, path))
+    checkpoint.restore(tensors, network.module, optimizer, path)
+    return stored
+
+
 def _warn_of_small_latent(network: Network, config: RunConfig, read: Read, splits: Splits) -> None:
-    warning = small_latent_warning(network, config, read(splits.training[: rows_for_components(network)]))
+    warning = small_latent_warning(network, config, read(splits.training[: network.rows_for_components]))
     if warning:
         print(f"training: warning: {warning}", flush=True)
 
@@ -124,7 +131,7 @@ def _print_accuracy(run: RunDir, network: Network, config: RunConfig, read: Read
     path = best_weights(run)
     tensors, facts = checkpoint.load(path)
     checkpoint.restore(tensors, network.module.eval(), None, path)
-    training = read(splits.training[: rows_for_components(network)])
+    training = read(splits.training[: network.rows_for_components])
     accuracy = measure(network, config, training, read(splits.validation[:COUNT]))
     print(f"training: best weights of epoch {facts['epoch']}: {accuracy}", flush=True)
     if warning := accuracy.warning(config):

@@ -155,7 +155,7 @@ class Dataset:
             yield block, columns
 
     def ensembles(self) -> dict[str, NDArray[Any]]:
-        """What is stored of each ensemble: gamma, step, sweeps, interval and, where pilots were run, pilot/NAME."""
+        """What is stored of each ensemble by name; data.md lists it."""
         names = [name for name in self._file.arrays if name.startswith(ENSEMBLES)]
         return {name.removeprefix(ENSEMBLES): self._file.read(name) for name in names}
 

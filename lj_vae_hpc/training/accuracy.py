@@ -1,6 +1,5 @@
 """What a network loses of configurations, beside principal components with as many dimensions."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +13,9 @@ from torch import Tensor
 from lj_vae_hpc.config.model import recommended_latent_dim
 from lj_vae_hpc.config.run import RunConfig, below_recommended
 from lj_vae_hpc.config.training import Training
+from lj_vae_hpc.representation.distances import pair_distances
 from lj_vae_hpc.training.batches import Configurations
-from lj_vae_hpc.training.network import LINEAR_NUMBERS, LINEAR_ROWS, Network
+from lj_vae_hpc.training.network import Network
 
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
@@ -127,7 +127,7 @@ class Distances(Entries):
     def compared(self, samples: Tensor) -> Tensor:
         """Distances of all pairs."""
         points = samples.view(len(samples), -1, 2)
-        return self._pairs(torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist"))
+        return self._pairs(pair_distances(points))
 
     def decoded(self, some: Configurations) -> Tensor:
         """The distances that the network gives, without those of landmarks."""
@@ -283,9 +283,3 @@ def _mean_squares(quantity: Entries, others: Configurations, found: Sequence[Rec
 def _blocks(configurations: Configurations) -> Iterator[Configurations]:
     size = max(1, min(256, BLOCK_NUMBERS // configurations.positions.shape[1] ** 2))
     return (configurations.part(slice(s, s + size)) for s in range(0, len(configurations.gamma), size))
-
-
-def rows_for_components(network: Network) -> int:
-    """How many configurations of the training split principal components should be computed from."""
-    numbers = math.prod(network.encoding.shape) * network.encoding.samples
-    return min(LINEAR_ROWS, max(64, LINEAR_NUMBERS // numbers))

@@ -40,19 +40,6 @@ def save(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         raise UserError(f"cannot write {path}: {error}; the previous checkpoint is kept") from None
 
 
-def remove_partial(folder: Path) -> None:
-    """Removes what killed runs have not finished writing.
-
-    Raises:
-        UserError: it cannot be removed.
-    """
-    try:
-        for leftover in folder.glob("*.partial"):
-            leftover.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}") from None
-
-
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Reads what save wrote.
 

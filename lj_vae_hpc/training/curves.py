@@ -13,6 +13,14 @@ def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
     write_text(path, "".join(json.dumps(metrics) + "\n" for metrics in history))
 
 
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The metrics of every epoch; none where there is no such file yet."""
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
+
+
 class Curves:
     """metrics.jsonl, TensorBoard and a line per epoch; rank 0 gives a history, the others None."""
 

@@ -1,5 +1,6 @@
 """The auto-encoder of a configuration, with what it needs around it: encoding, condition and objective."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -100,6 +101,12 @@ class Network:
         output = Output(x.mean(dim=0, keepdim=True).expand_as(x), zeros, zeros, zeros, self.module.log_sigma)
         return float(self.criterion(x, output).squared_error.mean())
 
+    @property
+    def rows_for_components(self) -> int:
+        """How many configurations of the training split principal components should be computed from."""
+        numbers = math.prod(self.encoding.shape) * self.encoding.samples
+        return min(LINEAR_ROWS, max(64, LINEAR_NUMBERS // numbers))
+
     def start(self, configurations: Configurations, reference: Configurations | None) -> None:
         """Sets what depends on data: the linear path, and the configuration that the decoder is written about.
 
@@ -124,8 +131,3 @@ class Network:
     def points(self, configurations: Configurations) -> Tensor:
         """(n, N, 2) coordinates of ordered particles, in units of L√2, on the device."""
         return self.encoding.points(torch.from_numpy(configurations.positions).to(self.device))
-
-
-def linear_rows(n_particles: int) -> int:
-    """How many configurations `start` should be given."""
-    return min(LINEAR_ROWS, max(64, LINEAR_NUMBERS // (2 * n_particles)))

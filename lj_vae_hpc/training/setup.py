@@ -17,7 +17,7 @@ from lj_vae_hpc.store.schema import Layout
 from lj_vae_hpc.training.batches import Read
 from lj_vae_hpc.training.checkpoint import load_facts
 from lj_vae_hpc.training.loop import State
-from lj_vae_hpc.training.network import Network, linear_rows
+from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.splits import Rows, Splits
 
 MOST_CHAINS_COUNTED = 1_000_000  # more are enough for any split
@@ -60,7 +60,7 @@ def new_network(config: RunConfig, device: torch.device) -> tuple[Network, torch
 
 def first_state(network: Network, config: RunConfig, read: Read, training: Rows) -> State:
     """Sets what of a new network depends on data, and gives the state that training starts from."""
-    row, first = config.model.reference_state, training[: linear_rows(config.system.n_particles)]
+    row, first = config.model.reference_state, training[: network.rows_for_components]
     network.start(read(first), None if row is None else read(np.array([row])))
     return State(untrained=network.constant_error(read(first[:1024])))
 

@@ -1,4 +1,4 @@
-"""Which configurations train, choose the best epoch, and test."""
+"""Which configurations train, choose the best epoch, calibrate the scores, and test."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

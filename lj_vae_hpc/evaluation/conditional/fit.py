@@ -96,12 +96,11 @@ class _Examples:
         n, count = positions.shape[:2]
         windows = []
         for window in (WINDOW, box_side):
-            chosen = min(PARTICLES, count)
-            which = random.permuted(np.tile(np.arange(count), (n, 1)), axis=1)[:, :chosen]
+            which = random.permuted(np.tile(np.arange(count), (n, 1)), axis=1)[:, :PARTICLES]
             true = np.take_along_axis(positions.astype(np.float64), which[:, :, None], axis=1)
             around = true + random.uniform(-window, window, true.shape)
             low, high = np.maximum(around - window, 0.0), np.minimum(around + window, box_side)
-            others = random.uniform(low[:, :, None], high[:, :, None], (n, chosen, OTHERS, 2))
+            others = random.uniform(low[:, :, None], high[:, :, None], (n, PARTICLES, OTHERS, 2))
             windows.append((which.copy(), np.concatenate([true[:, :, None], others], axis=2)))
         return cls(positions, np.searchsorted(gammas, gamma), windows, KNOTS + len(gammas))
 

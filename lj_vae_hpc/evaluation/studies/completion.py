@@ -11,6 +11,7 @@ from scipy.special import logsumexp
 
 from lj_vae_hpc.evaluation.studies.base import Context, Study, too_many_particles
 from lj_vae_hpc.evaluation.studies.reconstruction import aligned_error, classical_scaling, tumble
+from lj_vae_hpc.representation.distances import pair_distances
 from lj_vae_hpc.training.batches import Configurations
 
 Floats = NDArray[np.float64]
@@ -88,7 +89,7 @@ class Completion(Study):
         def loss() -> torch.Tensor:
             search.zero_grad()
             points = network.module.positions(code, condition)
-            distances = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+            distances = pair_distances(points)
             surprise = 0.5 * precision * ((distances - target).square() * mask).sum() / 2
             total: torch.Tensor = surprise + 0.5 * code.square().sum()
             total.backward()  # type: ignore[no-untyped-call]

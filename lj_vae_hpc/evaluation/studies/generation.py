@@ -82,7 +82,7 @@ class Generation(Study):
             "generated": Sample(starts["descended"], gamma, context.config.system).curves,
         }
         found["noise_floor"] = sample.part(slice(half)).compare(sample.part(slice(half, None)))
-        found["effective_training_configurations"] = 1.0 / float((generator.weights(gamma) ** 2).sum())
+        found["effective_training_configurations"] = generator.effective_configurations(gamma)
         training = context.data.training
         found["distance_to_training"] = {
             "generated": float(np.median(generator.nearest_training(decoded[:500], training))),

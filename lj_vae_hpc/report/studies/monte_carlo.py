@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import SymmetricalLogLocator
 
-from lj_vae_hpc.evaluation.structure import PAIR_DISTANCES, SLICES
+from lj_vae_hpc.evaluation.structure import PAIR_DISTANCES, heights
 from lj_vae_hpc.report.panels import BLUE, ORANGE, Panel, panel
 from lj_vae_hpc.report.results import Results
 
@@ -16,7 +15,7 @@ def structure(results: Results, name: str, gamma: str, curves: dict[str, Any], o
     side = results.config.system.box_side
     axes_of = {
         "pair_distribution": ("r (σ)", "g(r)", PAIR_DISTANCES),
-        "density_profile": ("y (σ)", "ρ(y) (σ⁻²)", side / SLICES * (np.arange(SLICES) + 0.5)),
+        "density_profile": ("y (σ)", "ρ(y) (σ⁻²)", heights(side)),
     }
     panels = []
     for key, (xlabel, ylabel, x) in axes_of.items():
