@@ -16,6 +16,7 @@ from lj_vae_hpc.representation.encoding import Encoding, make_encoding
 from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.objective import Criterion
 
+NARROWEST = 1e-4  # of the widest component: narrower is rounding, as n configurations span n - 1 directions
 LINEAR_ROWS = 8192  # configurations that the linear path starts from
 LINEAR_NUMBERS = 1 << 26  # or fewer, where they would be more numbers than these
 
@@ -121,7 +122,8 @@ class Network:
             with torch.random.fork_rng([]):  # what comes after draws the same random numbers with and without
                 # Of some more than k directions, so that the k are exact (Halko, Martinsson and Tropp, SIAM Review 53).
                 _, lengths, axes = torch.svd_lowrank(samples, min(2 * k, *samples.shape), niter=4, M=mean)
-            components, deviations = axes[:, :k].T, lengths[:k] / max(1, n - 1) ** 0.5 + 1e-6
+            k = int((lengths[:k] > NARROWEST * lengths[0]).sum())
+            components, deviations = axes[:, :k].T, lengths[:k] / max(1, n - 1) ** 0.5
             rest = (samples - mean) - (samples - mean) @ components.T @ components
             self.module.start_linear(mean, components, deviations, max(1e-3, float(rest.square().mean().sqrt())))
         if reference is not None:

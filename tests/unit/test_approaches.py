@@ -73,6 +73,18 @@ def test_points_outside_are_not_driven_farther_out() -> None:
     assert points.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]  # descent goes against the gradient
 
 
+def test_few_configurations_give_no_components_of_no_width(data: Configurations) -> None:
+    """13 configurations span 12 directions: others would be divided by their vanishing deviations in one more."""
+    for few in (1, 13):
+        network = network_of(None, "model.latent_dim=16", data=data)
+        network.start(data.part(slice(0, few)), None)
+        x, nothing = network.inputs(data.part(slice(100, 256)))
+        code = network.module.encode(x, nothing)[0]
+        error = (network.module.decode(code, nothing) - x).square().mean()
+        constant = (x - x.mean(dim=0)).square().mean()
+        assert code.abs().max() < 100 and error < 2 * constant
+
+
 def test_the_linear_path_starts_as_principal_components(data: Configurations) -> None:
     network = network_of(None, data=data)
     x, nothing = network.inputs(data)
