@@ -12,6 +12,7 @@ import h5py
 
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.sampling.ensemble import fingerprint
+from lj_vae_hpc.sampling.pilots import pilot_file
 from lj_vae_hpc.scan.batches import element_of
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.slurm import Array, Limits, Queued
@@ -155,6 +156,7 @@ def produce_at_once(task: Task) -> None:
     if isinstance(task, SampleTask):
         task.folder.mkdir(parents=True, exist_ok=True)
         segment_path(task.folder, range(task.configurations)).touch()
+        pilot_file(task.folder).touch()
     elif isinstance(task, DataTask):
         task.run.data.mkdir(parents=True, exist_ok=True)
         with h5py.File(task.run.dataset, "w") as file:

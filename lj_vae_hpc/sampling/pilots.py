@@ -71,7 +71,7 @@ class PilotRun:
     def __init__(self, world: World, progress: Progress, where: str, ensemble: Ensemble, folder: Path) -> None:
         self._world, self._progress, self._where = world, progress, where
         self._ensemble = ensemble
-        self._done, self._unfinished = folder / "pilot.h5", folder / "pilot.state.h5"
+        self._done, self._unfinished = pilot_file(folder), folder / "pilot.state.h5"
         self._asked = self._kept = time.monotonic()
 
     def run(self) -> bool:
@@ -113,10 +113,24 @@ class PilotRun:
         write_small_hdf5(path, fill)
 
 
+def pilot_file(folder: Path) -> Path:
+    """What the pilot of the ensemble whose folder is given has found."""
+    return folder / "pilot.h5"
+
+
+def kept_pilot(ensemble: Ensemble, folder: Path) -> Pilot:
+    """The pilot, proved or not, which must be there.
+
+    Raises:
+        UserError: it is gone or damaged.
+    """
+    return _pilot(_kept(ensemble, folder))
+
+
 def stored_pilot(ensemble: Ensemble, folder: Path) -> Pilot | None:
     """The pilot that was kept, proved or not."""
-    columns = _read(folder / "pilot.h5", ensemble)
-    return Pilot.of({name: v for name, v in columns.items() if name not in CHAINS_KEPT}) if columns else None
+    columns = _read(pilot_file(folder), ensemble)
+    return _pilot(columns) if columns else None
 
 
 def begun_chains(ensemble: Ensemble, folder: Path) -> Begun | None:
@@ -127,11 +141,19 @@ def begun_chains(ensemble: Ensemble, folder: Path) -> Begun | None:
     """
     if not gives_data(ensemble):
         return None
-    path = folder / "pilot.h5"
-    columns = _read(path, ensemble)
-    if not columns:
-        raise UserError(f"{path} is gone or damaged; run the same command again, which makes it anew")
+    columns = _kept(ensemble, folder)
     return Begun(columns["positions"], columns["accepted"], int(columns["length"]))  # type: ignore[arg-type]
+
+
+def _pilot(columns: dict[str, NDArray[np.generic]]) -> Pilot:
+    return Pilot.of({name: values for name, values in columns.items() if name not in CHAINS_KEPT})
+
+
+def _kept(ensemble: Ensemble, folder: Path) -> dict[str, NDArray[np.generic]]:
+    path = pilot_file(folder)
+    if not (columns := _read(path, ensemble)):
+        raise UserError(f"{path} is gone or damaged: delete it, and the command that samples makes it anew")
+    return columns
 
 
 def needs_pilot(ensemble: Ensemble, folder: Path) -> bool:

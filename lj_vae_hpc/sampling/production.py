@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from functools import partial as bind
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from lj_vae_hpc.sampling.division import Task, batches, divide, divide_work
 from lj_vae_hpc.sampling.ensemble import Ensemble, fingerprint
 from lj_vae_hpc.sampling.equilibration import CHAINS
 from lj_vae_hpc.sampling.pilot import pilot_table, schedule
-from lj_vae_hpc.sampling.pilots import begun_chains, needs_pilot, run_pilots, stored_pilot
+from lj_vae_hpc.sampling.pilots import begun_chains, kept_pilot, needs_pilot, run_pilots, stored_pilot
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.segments import Together, finished_segments, missing_rows, write_segment
@@ -207,7 +208,11 @@ def holds(target: Path, ensembles: Sequence[Ensemble], configurations: int, cont
 def describe(
     ensembles: Sequence[Ensemble], folders: Sequence[Path], configurations: int, content: str
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Attributes of a data set and what it holds of each ensemble."""
+    """Attributes of a data set and what it holds of each ensemble.
+
+    Raises:
+        UserError: a pilot is gone or damaged.
+    """
     first, gammas = ensembles[0], [ensemble.gamma for ensemble in ensembles]
     sampling = first.sampling.model_copy(update={"gammas": tuple(gammas), "configurations": configurations})
     described = {
@@ -226,10 +231,10 @@ def describe(
     }  # fmt: skip
     if first.sampling.protocol == "imported":
         return attributes, table
-    pilots = [stored_pilot(e, f) if has_pilot(e) else None for e, f in zip(ensembles, folders, strict=True)]
-    how = [schedule(ensemble, pilot) for ensemble, pilot in zip(ensembles, pilots, strict=True)]
+    pilots = [kept_pilot(e, f) for e, f in zip(ensembles, folders, strict=True)] if has_pilot(first) else []
+    how = [schedule(e, pilot) for e, pilot in zip_longest(ensembles, pilots)]
     table |= {name: np.array([getattr(one, name) for one in how]) for name in Schedule._fields}
-    return attributes, table | pilot_table([pilot for pilot in pilots if pilot])
+    return attributes, table | pilot_table(pilots)
 
 
 def _prepare(

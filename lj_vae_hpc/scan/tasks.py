@@ -14,7 +14,8 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.training import Training
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.ensemble import Ensemble, fingerprint
-from lj_vae_hpc.sampling.production import holds
+from lj_vae_hpc.sampling.pilots import pilot_file
+from lj_vae_hpc.sampling.production import has_pilot, holds
 from lj_vae_hpc.store.segments import finished_segments, missing_rows
 
 FINISHED = "finished.json"  # in a model's folder: what was finished there, written last
@@ -57,8 +58,9 @@ class SampleTask:
         return self.store / self.ensemble.key
 
     def is_done(self) -> bool:
-        """Whether every configuration is in a finished segment."""
-        return not missing_rows(finished_segments(self.folder), self.configurations)
+        """Whether every configuration is in a finished segment, and the pilot there if one belongs to them."""
+        missing = missing_rows(finished_segments(self.folder), self.configurations)
+        return not missing and (not has_pilot(self.ensemble) or pilot_file(self.folder).exists())
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,6 +119,8 @@ class Work:
                 self._write_data(task)
             elif isinstance(task, ModelTask):
                 self._train(task)
+            if not self._world.on_root(task.is_done):
+                raise UserError("it ended without an error, and is not done", everywhere=self._world.size > 1)
         except UserError as error:
             self._fail(task, error)
         except Exception as error:

@@ -1,5 +1,6 @@
 """Samples the data set of a run."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from math import isclose
 
@@ -9,8 +10,8 @@ from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.provenance import leaving
-from lj_vae_hpc.sampling.ensemble import ensembles_of
-from lj_vae_hpc.sampling.production import assemble, holds, produce
+from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of
+from lj_vae_hpc.sampling.production import assemble, holds, lacks, produce
 from lj_vae_hpc.store.reader import Dataset
 
 
@@ -31,6 +32,8 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
     if config.sampling.protocol == "imported":
         world.on_root(lambda: _check_imported(run))
     elif world.on_root(lambda: holds(run.dataset, ensembles, configurations)):
+        if lost := world.on_root(lambda: _lost(run, ensembles, configurations)):
+            produce(world, [ensembles[k] for k in lost], configurations, run.ensembles, "sampling what was deleted")
         if world.is_root:
             print(f"sampling: {rows} configurations in {run.dataset}, already complete", flush=True)
     else:
@@ -41,6 +44,12 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
         assemble(world, ensembles, configurations, run.ensembles, run.dataset)
         if world.is_root:
             print(f"sampling: {rows} configurations in {run.dataset}", flush=True)
+
+
+def _lost(run: RunDir, ensembles: Sequence[Ensemble], configurations: int) -> list[int]:
+    """Numbers of the ensembles of which files were deleted, but not all."""
+    folders = [run.ensembles / ensemble.key for ensemble in ensembles]
+    return [k for k, f in enumerate(folders) if f.is_dir() and lacks(ensembles[k], configurations, f)]
 
 
 def _say_what_changes(run: RunDir, config: RunConfig) -> None:

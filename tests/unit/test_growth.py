@@ -124,6 +124,21 @@ def test_without_its_segments_a_complete_data_set_stays(tmp_path: Path, sampled:
     assert make(tmp_path / "a").read_bytes() == before and not sampled.take()
 
 
+def test_deleted_segments_and_pilots_are_made_again(tmp_path: Path, sampled: Sampled) -> None:
+    """As `verify` advises for damaged ones; nothing else is, nor what was deleted of an ensemble as a whole."""
+    path = make(tmp_path / "a")
+    store, before = path.parent / "ensembles", path.read_bytes()
+    files = [next(store.glob("*/0000000000-*.h5")), next(store.glob("*/pilot.h5"))]
+    content = [file.read_bytes() for file in files]
+    for file in files:
+        file.unlink()
+    sampled.take()
+    assert make(tmp_path / "a").read_bytes() == before
+    assert [file.read_bytes() for file in files] == content and len(sampled.take()) == 1
+    shutil.rmtree(files[0].parent)
+    assert make(tmp_path / "a").read_bytes() == before and not sampled.take()
+
+
 def test_samples_of_a_chain_grow_too(tmp_path: Path) -> None:
     settings = ("sampling.samples_per_chain=2", "sampling.segment_rows=14")
     make(tmp_path / "grown", "sampling.configurations=20", *settings)

@@ -20,6 +20,7 @@ from lj_vae_hpc.scan.page import campaign_page, write_page
 from lj_vae_hpc.scan.status import Status
 from lj_vae_hpc.scan.work import Work
 from lj_vae_hpc.stages import call, scan
+from lj_vae_hpc.store.reader import Dataset
 from tests.campaigns import campaign_in, missing, sample
 from tests.conftest import TINY
 
@@ -202,6 +203,39 @@ def test_a_failure_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(production, "_produce", produce)
     sample(campaign)
     assert not missing(campaign) and "failed:" not in Status(campaign).text()
+
+
+@pytest.mark.parametrize("grown", [(), ("sampling.gammas=[0.1,0.5,0.7,1.0]",)], ids=["same", "grown"])
+def test_equilibrium_may_be_looked_at_later(tmp_path: Path, grown: tuple[str, ...]) -> None:
+    """The pilots that are missing then are run, and the data set, which holds them, is written anew."""
+    settings = ("sampling.protocol=reference", "sampling.sweeps=20")
+    sample(before := campaign_in(tmp_path / "c", *settings))
+    assert not collect(before).left_out
+    later = campaign_in(tmp_path / "c", *settings, "sampling.check_equilibrium=true", *grown)
+    assert len(missing(later)) == len(later.samples) + 1
+    sample(later)
+    assert not [title for title in missing(later) if not title.startswith("model")]
+    with Dataset(later.run.dataset) as data:
+        assert len(data.ensembles()["pilot/mean"]) == len(later.samples)
+
+
+def test_a_task_that_ends_and_is_not_done_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lj_vae_hpc.scan.work.assemble", lambda *_: None)
+    with pytest.raises(UserError, match="data set of 3 γ x 60: it ended without an error, and is not done"):
+        sample(campaign_in(tmp_path / "c"))
+
+
+def test_a_pilot_that_is_gone_is_made_again(tmp_path: Path) -> None:
+    sample(campaign := campaign_in(tmp_path / "c"))
+    pilot = campaign.samples[0].folder / "pilot.h5"
+    content = pilot.read_bytes()
+    pilot.write_bytes(content[:-1])
+    with pytest.raises(UserError, match=r"pilot.h5 is gone or damaged: delete it, and the command that samples"):
+        collect(campaign)
+    pilot.unlink()
+    assert missing(campaign)[0] == campaign.samples[0].title
+    sample(campaign_in(tmp_path / "c", "sampling.gammas=[0.1,0.5,0.7,1.0]"))
+    assert pilot.read_bytes() == content
 
 
 def test_what_is_not_in_equilibrium_is_no_thermodynamics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
