@@ -16,7 +16,8 @@ def auroc(normal: Floats, anomalous: Floats, paired: bool = False) -> tuple[floa
     """Area under the ROC curve and its 95 % confidence interval; larger scores mean anomalous.
 
     The interval is DeLong's (DeLong, DeLong and Clarke-Pearson, Biometrics 44, 837, 1988), normal on the logit scale so
-    that it stays within (0, 1).
+    that it stays within (0, 1). Where there is only one score of a kind nothing tells how it varies: the interval is
+    all of [0, 1].
 
     Args:
         normal: (n,) scores of normal configurations.
@@ -30,6 +31,8 @@ def auroc(normal: Floats, anomalous: Floats, paired: bool = False) -> tuple[floa
     of_anomalous = (ranks[:m] - rankdata(anomalous)) / n
     of_normal = 1.0 - (ranks[m:] - rankdata(normal)) / m
     area = float(of_anomalous.mean())
+    if min(n, m) == 1:
+        return area, (0.0, 1.0)
     variance = of_anomalous.var(ddof=1) / m + of_normal.var(ddof=1) / n
     if paired:
         variance += 2.0 * np.cov(of_anomalous, of_normal[:m])[0, 1] / n

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.run.files import why_unwritable
+from lj_vae_hpc.run.files import writing
 from lj_vae_hpc.store.foreign import read_configurations
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Layout
@@ -173,15 +173,13 @@ class Copied:
         Raises:
             UserError: as of checked_configurations; the copy cannot be written.
         """
-        try:
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("wb") as file:
                 for positions, gamma in checked_configurations(path, config):
                     records = np.empty(len(gamma), self._record)
                     records["positions"], records["gamma"] = positions, gamma
                     file.write(records.tobytes())
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {why_unwritable(error, self.path.parent)}") from None
 
     @property
     def _record(self) -> np.dtype[np.void]:

@@ -90,6 +90,19 @@ def why_unwritable(error: BaseException, folder: Path) -> str:
     return " ".join(text.split())
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Makes a message of what goes wrong while a file is written, by Python or by HDF5.
+
+    Raises:
+        UserError: disk full, no permission.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"cannot write {path}: {why_unwritable(error, path.parent)}") from error
+
+
 def check_regular(path: Path) -> None:
     """Whether a path given by the user is a regular file.
 

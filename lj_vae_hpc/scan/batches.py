@@ -1,7 +1,8 @@
 """Batches: what each element of an array does, and which elements must succeed before.
 
 CAMPAIGN/scan/batches/NUMBER.json holds one, and is written before the array is submitted under a name that has the
-number. What waits or runs is therefore known from the names in the queue, even if a submission was killed half way.
+number. What waits or runs is therefore known from the names in the queue, even if a submission was killed half way, or
+sbatch did not hear that Slurm had accepted it. No number is used again.
 """
 
 import json
@@ -32,7 +33,7 @@ class Batch:
 
 
 class Batches:
-    """All batches of a campaign that were submitted.
+    """All batches of a campaign that sbatch was given.
 
     Args:
         campaign: the campaign.
@@ -64,15 +65,17 @@ class Batches:
         return batch
 
     def submitted(self, batch: Batch, job: int) -> Batch:
-        """Notes the number that Slurm has given to the last batch; the batch with it."""
-        self.all[-1] = replace(batch, job=job)
-        self._store(self.all[-1])
-        return self.all[-1]
+        """Notes the number that Slurm has given to a batch; the batch with it."""
+        known = replace(batch, job=job)
+        self.all[self.all.index(batch)] = known
+        self._store(known)
+        return known
 
-    def withdraw(self, batch: Batch) -> None:
-        """Forgets the last batch, which was not submitted."""
-        self.path(batch).unlink()
-        self.all.pop()
+    def find_unheard(self, queue: Sequence[Queued]) -> None:
+        """Notes the numbers of batches that are in the queue although no submission of them was heard to succeed."""
+        jobs = {queued.name: queued.job for queued in queue}
+        for batch in [batch for batch in self.all if batch.job is None and self.name(batch) in jobs]:
+            self.submitted(batch, jobs[self.name(batch)])
 
     def _store(self, batch: Batch) -> None:
         write_text(self.path(batch), json.dumps({"job": batch.job, "elements": batch.elements}))
@@ -89,8 +92,9 @@ class Batches:
 
     @cached_property
     def latest(self) -> dict[str, tuple[Batch, int]]:
-        """The last batch and element that each task was given to."""
-        return {key: (batch, k) for batch in self.all for k, keys in enumerate(batch.elements) for key in keys}
+        """The last batch that Slurm has taken, and element, that each task was given to."""
+        taken = [batch for batch in self.all if batch.job is not None]
+        return {key: (batch, k) for batch in taken for k, keys in enumerate(batch.elements) for key in keys}
 
 
 def element_of(batch_file: Path, index: int) -> list[str]:

@@ -50,6 +50,7 @@ class Submitter:
         self._room = max(0, limits.jobs - len(queue)) if limits.jobs is not None else None
         self._refusal = ""
         self._done = campaign.done()
+        self._batches.find_unheard(queue)
         # Where each task that is in the queue is done: job, element, and whether the array is new.
         waiting = self._batches.in_queue(queue)
         self._where = {key: (one.job, one.element, False) for key, one in waiting.items() if key in campaign.tasks}
@@ -92,11 +93,7 @@ class Submitter:
     def _submit(self, kind: str, elements: Sequence[Sequence[Task]], after: tuple[str, ...]) -> Batch:
         batch = self._batches.new([[task.key for task in element] for element in elements])
         array = Array(self._batches.name(batch), kind, self._batches.path(batch), len(elements), after)
-        try:
-            job = self._scheduler.submit(array)
-        except UserError:
-            self._batches.withdraw(batch)
-            raise
+        job = self._scheduler.submit(array)  # a batch that is refused stays: Slurm may have it in spite of an error
         for index, keys in enumerate(batch.elements):
             self._where |= dict.fromkeys(keys, (job, index, True))
         return self._batches.submitted(batch, job)

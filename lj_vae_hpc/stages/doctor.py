@@ -64,7 +64,8 @@ def _network(world: World) -> str:
     """After training's process group has been made: it has chosen the interface."""
     if world.local_size == world.size:
         return "one node, none needed"
-    return f"nodes reach each other over {', '.join(sorted(set(world.gather(os.environ['GLOO_SOCKET_IFNAME']))))}"
+    interfaces = set(world.gather(os.environ.get("GLOO_SOCKET_IFNAME", "what NCCL chooses")))
+    return f"nodes reach each other over {', '.join(sorted(interfaces))}"
 
 
 def _folder(world: World, folder: Path) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.run.files import flush, publish, unfinished, why_unwritable
+from lj_vae_hpc.run.files import flush, publish, unfinished, writing
 from lj_vae_hpc.store.schema import CHECKSUM, COLUMNS, SCHEMA_VERSION, Columns, metadata_checksum, row_checksums, shape
 
 T = TypeVar("T")
@@ -53,30 +53,19 @@ class Together(NamedTuple):
     """Runs an action on rank 0 and gives its result to all (World.on_root)."""
 
 
-def attempt(partial: Path, together: Together, action: Callable[[], T]) -> T:
-    """One step of writing a file.
+def attempt(together: Together, action: Callable[[], T]) -> T:
+    """One step of what all ranks do.
 
     Raises:
-        UserError: on every rank where it failed on any (disk full, no permission).
+        UserError: on every rank where it failed on any by such an error.
     """
     result, problem = None, None
     try:
         result = action()
     except UserError as error:
         problem = str(error)
-    except (OSError, RuntimeError) as error:
-        problem = f"cannot write {partial}: {why_unwritable(error, partial.parent)}"
     together.agree(problem)
     return result  # type: ignore[return-value]
-
-
-def close(file: h5py.File, partial: Path, together: Together) -> None:
-    """Closes a written file; not after an error, for MPI-IO can crash closing a file that it could not write.
-
-    Every rank flushes it, too: one that does knows only what its node wrote.
-    """
-    attempt(partial, together, file.close)
-    attempt(partial, together, bind(flush, partial))
 
 
 def fill(partial: Path, together: Together, write_rows: Callable[[h5py.File], None]) -> None:
@@ -85,9 +74,18 @@ def fill(partial: Path, together: Together, write_rows: Callable[[h5py.File], No
     Raises:
         UserError: the file cannot be written, or what writing the rows raises; the same on every rank.
     """
-    file = attempt(partial, together, lambda: h5py.File(partial, "r+", **together.hdf5))
-    attempt(partial, together, bind(write_rows, file))
+    file = attempt(together, writing(partial)(lambda: h5py.File(partial, "r+", **together.hdf5)))
+    attempt(together, bind(write_rows, file))
     close(file, partial, together)
+
+
+def close(file: h5py.File, partial: Path, together: Together) -> None:
+    """Closes a written file; not after an error, for MPI-IO can crash closing a file that it could not write.
+
+    Every rank flushes it, too: one that does knows only what its node wrote.
+    """
+    attempt(together, writing(partial)(file.close))
+    attempt(together, writing(partial)(bind(flush, partial)))
 
 
 def write_segment(
@@ -109,8 +107,9 @@ def write_segment(
     path = segment_path(folder, rows)
     partial = together.on_root(bind(unfinished, path))
     n_particles = columns["positions"].shape[1]
-    file = attempt(partial, together, lambda: h5py.File(partial, "w", **together.hdf5))
+    file = attempt(together, writing(partial)(lambda: h5py.File(partial, "w", **together.hdf5)))
 
+    @writing(partial)
     def create() -> None:
         known = {"schema_version": SCHEMA_VERSION, "first_row": rows.start, **attributes}
         file.attrs.update(known | {"metadata_checksum": metadata_checksum(known, {})})
@@ -118,9 +117,10 @@ def write_segment(
         if rows.start in mine:  # all the space, before anything is written: MPI-IO does not handle a full disk well
             reserve(partial, file.id.get_filesize())
 
-    attempt(partial, together, create)
+    attempt(together, create)
     for name, values in with_checksums(columns).items():
-        attempt(partial, together, bind(_write_rows, file[name], rows, mine, values, collective=bool(together.hdf5)))
+        write = bind(_write_rows, file[name], rows, mine, values, collective=bool(together.hdf5))
+        attempt(together, writing(partial)(write))
     close(file, partial, together)
     together.on_root(bind(finish, partial, path))
 
@@ -170,7 +170,5 @@ def reserve(path: Path, size: int) -> None:
 
 def finish(partial: Path, path: Path) -> None:
     """Gives a written file its name, once its bytes are on disk; one rank calls this."""
-    try:
+    with writing(path):
         publish(partial, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {why_unwritable(error, path.parent)}") from error

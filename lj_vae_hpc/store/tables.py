@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import UserError
-from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
+from lj_vae_hpc.run.files import publish, unfinished, writing
 from lj_vae_hpc.store.plain import PlainFile
 from lj_vae_hpc.store.schema import SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import Together, fill, reserve, row_plan
@@ -74,8 +74,9 @@ def write_table(
 
     def write_rows(file: h5py.File) -> None:
         for piece in pieces:
-            for name, values in piece.columns.items():
-                file[name][piece.start : piece.start + len(values)] = values
+            with writing(partial):  # not where the pieces are made, whose errors are others
+                for name, values in piece.columns.items():
+                    file[name][piece.start : piece.start + len(values)] = values
 
     try:
         fill(partial, together, write_rows)
@@ -89,29 +90,28 @@ def _create(path: Path, layout: Layout, attributes: Mapping[str, Any]) -> Path:
     """The file with everything but its rows, and all the space for them."""
     partial = unfinished(path)  # others may write the same at this time
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(partial, "w") as file:
-            file.attrs.update({"schema_version": SCHEMA_VERSION, **attributes, CHECKSUM: np.uint32(0)})
-            for name, (dtype, shape) in layout.items():
-                file.create_dataset(name, shape, np.dtype(dtype), dcpl=row_plan())
-            size = file.id.get_filesize()
-        reserve(partial, size)
-    except (OSError, RuntimeError) as error:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with h5py.File(partial, "w") as file:
+                file.attrs.update({"schema_version": SCHEMA_VERSION, **attributes, CHECKSUM: np.uint32(0)})
+                for name, (dtype, shape) in layout.items():
+                    file.create_dataset(name, shape, np.dtype(dtype), dcpl=row_plan())
+                size = file.id.get_filesize()
+            reserve(partial, size)
+    except UserError:
         partial.unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {why_unwritable(error, path.parent)}") from error
+        raise
     return partial
 
 
 def _finish(partial: Path, path: Path) -> None:
     """Adds the checksum and gives the file its name."""
-    try:
+    with writing(path):
         with Table(partial, checked=False) as table:
             checksum = table.checksum()
         with h5py.File(partial, "r+") as file:
             file.attrs.modify(CHECKSUM, checksum)
         publish(partial, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {why_unwritable(error, path.parent)}") from error
 
 
 class Table:

@@ -11,7 +11,7 @@ import h5py
 from numpy.typing import NDArray
 
 from lj_vae_hpc.errors import COMMAND, UserError
-from lj_vae_hpc.run.files import publish, unfinished, why_unwritable
+from lj_vae_hpc.run.files import publish, unfinished, writing
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import (
@@ -51,6 +51,7 @@ def write_dataset(
     rows = len(folders) * configurations
     partial = together.on_root(bind(_create, target, rows, n_particles, attributes, ensembles))
 
+    @writing(partial)
     def write_rows(file: h5py.File) -> None:
         for number in range(mine.start // configurations, -(-mine.stop // configurations) if len(mine) else 0):
             first = number * configurations
@@ -66,7 +67,7 @@ def _create(
 ) -> Path:
     """The file with everything but its rows. One rank makes it, so that its bytes do not depend on how many copy."""
     partial = unfinished(target)
-    try:
+    with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         for leftover in target.parent.glob(f"{target.name}.*.partial*"):  # of a run that was killed
             leftover.unlink()
@@ -78,8 +79,6 @@ def _create(
             create_columns(file, rows, n_particles)
             size = file.id.get_filesize()
         reserve(partial, size)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"cannot write {target}: {why_unwritable(error, target.parent)}") from error
     return partial
 
 
@@ -124,16 +123,17 @@ def write_small_hdf5(path: Path, fill: Callable[[h5py.File], None]) -> None:
     """
     partial = unfinished(path)  # others may write the same at this time
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with opened_hdf5(partial) as file:
-            file.attrs["schema_version"] = SCHEMA_VERSION
-            fill(file)
-            file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), _stored(file))
-        publish(partial, path)
-    except OSError as error:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with opened_hdf5(partial) as file:
+                file.attrs["schema_version"] = SCHEMA_VERSION
+                fill(file)
+                file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), _stored(file))
+            publish(partial, path)
+    except UserError:
         with suppress(OSError):
             partial.unlink()
-        raise UserError(f"cannot write {path}: {why_unwritable(error, path.parent)}") from error
+        raise
 
 
 @contextmanager

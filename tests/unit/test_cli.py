@@ -18,6 +18,7 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
+from lj_vae_hpc.stages import doctor
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.stages.verify import verify
@@ -150,6 +151,15 @@ def test_an_output_folder_without_permission(lj_vae: Run, tmp_path: Path) -> Non
     blocked.write_text("")
     done = lj_vae("generate", "-o", blocked / "run")
     assert done.returncode == 2 and "cannot write the output folder" in done.stderr
+
+
+def test_doctor_on_nodes_whose_gpus_nccl_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.local_size = 0  # of another node
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    assert doctor._network(world) == "nodes reach each other over what NCCL chooses"
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "ib0")
+    assert doctor._network(world) == "nodes reach each other over ib0"
 
 
 def test_doctor(lj_vae: Run, tmp_path: Path) -> None:

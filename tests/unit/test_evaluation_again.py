@@ -187,8 +187,14 @@ def test_a_file_of_ones_own_is_a_suite(trained: Path, tmp_path: Path, capsys: py
     with Dataset(trained / "data/dataset.h5") as data:
         positions = data.read(range(20))["positions"]
     np.savez(tmp_path / "mine.npz", positions=positions)
-    run = again(trained, f"evaluation.files={{mine: {tmp_path / 'mine.npz'}}}")
-    assert json.loads((run.evaluation / "summary.json").read_text())["suites"]["mine"]["configurations"] == 20
+    np.savez(tmp_path / "one.npz", positions=positions[:1])
+    run = again(trained, f"evaluation.files={{mine: {tmp_path / 'mine.npz'}, one: {tmp_path / 'one.npz'}}}")
+
+    def refused(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    suites = json.loads((run.evaluation / "summary.json").read_text(), parse_constant=refused)["suites"]
+    assert suites["mine"]["configurations"] == 20 and suites["one"]["scores"]["rmse"]["auroc_ci"] == [0, 1]
     assert not list((run.evaluation / "suites").glob("mine*")), "a copy of the file stays"
     np.savez(tmp_path / "mine.npz", positions=positions[:, :5])
     with pytest.raises(UserError, match=r"mine\.npz, row 0: it has 5 particles, system\.n_particles is 8"):

@@ -21,6 +21,13 @@ def test_infinite_scores_are_the_largest_and_equal() -> None:
     assert auroc(np.array([0.0, np.inf]), np.array([np.inf, 1.0]))[0] == pytest.approx((1 + 0.5 + 1 + 0) / 4)
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_one_anomaly_alone_has_an_interval_that_says_nothing(paired: bool) -> None:
+    normal = np.arange(50.0)
+    assert auroc(normal, np.array([24.5]), paired) == (0.5, (0.0, 1.0))
+    assert auroc(np.array([24.5]), normal)[1] == (0.0, 1.0)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_auroc_agrees_with_scikit_learn_and_brute_force(seed: int) -> None:
     normal, anomalous = with_ties(seed)

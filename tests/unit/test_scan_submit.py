@@ -108,6 +108,26 @@ def test_a_limit_that_slurm_does_not_tell(tmp_path: Path) -> None:
         submitted(campaign_in(tmp_path, 41), slurm)
 
 
+def test_what_slurm_accepts_without_being_heard_is_not_submitted_again(tmp_path: Path) -> None:
+    campaign = campaign_in(tmp_path, 40)
+    slurm = SimulatedSlurm(campaign, slots=2, allowed=Limits(1001, None), failing=0, stopping=0)
+    accept = slurm.submit
+
+    def unheard(array: Array) -> int:
+        accept(array)
+        raise UserError("sbatch refused: Socket timed out on send/recv operation")
+
+    slurm.submit = unheard  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="Socket timed out"):
+        submitted(campaign, slurm)
+    slurm.submit = accept  # type: ignore[method-assign]
+    assert set(list(Status(campaign, slurm).states.values())[:40]) == {"waiting"}
+    second = submitted(campaign, slurm)
+    assert (second.queued, second.tasks) == (40, 1) and Batches(campaign).all[0].job == 1
+    drained(slurm)
+    assert not campaign.tasks.keys() - campaign.done() and set(slurm.runs.values()) == {1}
+
+
 def test_a_failure_holds_up_only_what_needs_it(tmp_path: Path) -> None:
     """Two models over other γ are trained though the data set of all γ is not to be had."""
     campaign = campaign_in(tmp_path, 40, models=[{"gammas": [0.1, 0.2]}, {"gammas": [0.3, 0.4]}, {}])
@@ -164,14 +184,16 @@ def test_a_submission_that_was_killed_half_way(tmp_path: Path, monkeypatch: pyte
     assert set(slurm.runs.values()) == {1} and len(campaign.done()) == len(campaign.tasks)
 
 
-def test_a_refused_submission_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_submission_counts_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     campaign = campaign_in(tmp_path)
     slurm = SimulatedSlurm(campaign, slots=5, allowed=Limits(1001, None), failing=0, stopping=0)
     submit = Submitter(campaign, slurm, {})
     slurm.allowed = Limits(1, None)
     with pytest.raises(UserError, match="sbatch refused"):
         submit.submit()
-    assert not Batches(campaign).all and set(Status(campaign, slurm).states.values()) == {"to do"}
+    assert not Batches(campaign).latest and set(Status(campaign, slurm).states.values()) == {"not submitted"}
+    slurm.allowed = Limits(1001, None)
+    assert [batch.number for batch in submitted(campaign, slurm).arrays][0] == 1, "no number is used twice"
 
 
 @pytest.mark.parametrize(

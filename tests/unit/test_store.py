@@ -225,6 +225,15 @@ def test_a_table_that_is_written_in_pieces(tmp_path: Path, monkeypatch: pytest.M
         Table(paths[0])
 
 
+def test_a_fault_while_pieces_are_made_is_no_matter_of_writing(tmp_path: Path) -> None:
+    def pieces() -> Iterator[Piece]:
+        yield table_pieces()[0]
+        raise RuntimeError("CUDA error")
+
+    with pytest.raises(RuntimeError, match=r"^CUDA error$"):
+        write_table(tmp_path / "a.h5", LAYOUT, {}, pieces(), TOGETHER)
+
+
 def test_an_error_in_a_late_piece_leaves_no_table(tmp_path: Path) -> None:
     def pieces() -> Iterator[Piece]:
         yield table_pieces()[0]
