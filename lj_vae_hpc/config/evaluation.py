@@ -29,10 +29,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 
 def _suite_name(name: str) -> str:
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or ".partial" in name:
         raise ValueError(
             f"{name!r:.80} cannot name a suite, which has a file of that name; accepted are 1 to 64 letters, digits "
-            "and _ . + -, the first a letter or a digit"
+            "and _ . + -, the first a letter or a digit, without `.partial`, which marks unfinished files"
         )
     return name
 

@@ -50,7 +50,7 @@ class RunConfig(Section):
         sampling, gammas = info.data["sampling"], len(info.data["sampling"].gamma_values)
         tested = round(info.data["training"].test_fraction * gammas * sampling.configurations)
         return evaluation.model_copy(
-            update={"configurations": min(MOST_OF_A_SUITE, max(FEWEST_OF_A_SUITE, gammas, tested))}
+            update={"configurations": max(gammas, min(MOST_OF_A_SUITE, max(FEWEST_OF_A_SUITE, tested)))}
         )
 
     @field_validator("tuning")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, wasserstein_distance
 
@@ -18,7 +19,6 @@ Positions = NDArray[np.float32]
 
 BINS = 40  # of histograms whose Jensen-Shannon distance is taken
 WIDTH, RANGE = 0.1, 4.0  # of the bins of g(r), and where it ends, in σ
-PAIRS = 1 << 18  # at once
 HIGHEST = 1e30  # ε; two particles at one place have no finite energy
 PAIR_DISTANCES = np.asarray(WIDTH * (np.arange(round(RANGE / WIDTH)) + 0.5), np.float64)
 """(bins,) r of g(r) in σ, the centres of the bins."""
@@ -47,20 +47,17 @@ def hexatic_order(positions: Positions) -> Floats:
 
     Nelson and Halperin, Phys. Rev. B 19, 2457 (1979).
     """
-    size = max(1, PAIRS // positions.shape[1] ** 2)
-    return np.concatenate([_hexatic(positions[start : start + size]) for start in range(0, len(positions), size)])
+    return np.array([_hexatic(one) for one in positions.astype(np.float64)])
 
 
-def _hexatic(positions: Positions) -> Floats:
-    """The same of so many configurations as are in memory at once."""
-    x = positions.astype(np.float64)
-    offset = x[:, None, :, :] - x[:, :, None, :]
-    squared = (offset**2).sum(axis=-1)
-    squared[:, np.arange(x.shape[1]), np.arange(x.shape[1])] = np.inf
-    near = np.argpartition(squared, min(6, x.shape[1] - 1), axis=2)[:, :, : min(6, x.shape[1] - 1)]
-    angle = np.arctan2(offset[..., 1], offset[..., 0])
-    psi = np.exp(6j * np.take_along_axis(angle, near, axis=2)).mean(axis=2)
-    return np.asarray(np.abs(psi).mean(axis=1))
+def _hexatic(x: Floats) -> float:
+    """That of one configuration (N, 2)."""
+    own, count = np.arange(len(x))[:, None], min(7, len(x))
+    near = KDTree(x).query(x, count)[1]
+    near = np.take_along_axis(near, np.argsort(near != own, axis=1, kind="stable"), axis=1)[:, 1:]  # itself is first
+    offset = x[near] - x[:, None]
+    psi = np.exp(6j * np.arctan2(offset[..., 1], offset[..., 0])).mean(axis=1)
+    return float(np.abs(psi).mean())
 
 
 def pair_distribution(positions: Positions) -> Floats:
@@ -77,21 +74,22 @@ def pair_distribution(positions: Positions) -> Floats:
     """
     if positions.ndim != 3 or positions.shape[2] != 2 or min(positions.shape) < 2:
         raise ValueError(f"expected positions (n, N, 2) with n and N of at least 2, not {positions.shape}")
-    count, bins = positions.shape[1], len(PAIR_DISTANCES)
-    within, between = np.zeros(bins), np.zeros(bins)
-    i, j = np.triu_indices(count, 1)
-    chunk = max(1, PAIRS // count**2)
-    x, shifted = positions.astype(np.float64), np.roll(positions, -1, axis=0).astype(np.float64)
-    for start in range(0, len(x), chunk):
-        own, other = x[start : start + chunk], shifted[start : start + chunk]
-        within += _counts(np.linalg.norm(own[:, i] - own[:, j], axis=-1), bins)
-        between += _counts(np.linalg.norm(own[:, :, None] - other[:, None], axis=-1), bins)
-    return np.asarray(within / np.maximum(between, 1) * (count**2 / len(i)))
+    return from_pair_counts(*pair_counts(positions), positions.shape[1])
 
 
-def _counts(distances: Floats, bins: int) -> Floats:
-    number = (distances.ravel() / WIDTH).astype(np.int64)
-    return np.bincount(number[number < bins], minlength=bins).astype(float)
+def pair_counts(positions: Positions) -> tuple[Floats, Floats]:
+    """(bins,) pairs within configurations and between neighbouring ones, at PAIR_DISTANCES; each pair counts twice."""
+    edges = WIDTH * np.arange(1, len(PAIR_DISTANCES) + 1)
+    trees = [KDTree(one) for one in positions.astype(np.float64)]
+    within = sum(tree.count_neighbors(tree, edges) for tree in trees)
+    between = sum(trees[k - 1].count_neighbors(tree, edges) for k, tree in enumerate(trees))
+    itself = positions.shape[0] * positions.shape[1]
+    return np.diff(within, prepend=itself).astype(np.float64), np.diff(between, prepend=0).astype(np.float64)
+
+
+def from_pair_counts(within: Floats, between: Floats, n_particles: int) -> Floats:
+    """g(r) of what pair_counts has counted."""
+    return np.asarray(within / np.maximum(between, 1) * (n_particles / (n_particles - 1)))
 
 
 def heights(box_side: float) -> Floats:

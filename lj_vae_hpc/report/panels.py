@@ -136,7 +136,7 @@ def write_panels(folder: Path, panels: Sequence[Panel]) -> None:
             number += 1
             stem = f"{base}-{number}"
         for suffix, text in ((".svg", one.svg), (".csv", one.csv)):
-            write_text(folder / (stem + suffix), text)
+            write_text(folder / (stem + suffix), text, shared=True)
             written.add(stem + suffix)
     for path in folder.glob("*"):
         if path.suffix in (".svg", ".csv") and path.name not in written:

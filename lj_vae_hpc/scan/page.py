@@ -27,7 +27,7 @@ def write_page(campaign: Campaign, collected: Collected) -> list[Path]:
     page = campaign_page(campaign, collected)
     path, folder = campaign.page, campaign.tables / "figures"
     write_panels(folder, page.panels)
-    write_text(path, page.render())
+    write_text(path, page.render(), shared=True)  # nothing keeps two collects apart
     return [path, folder]
 
 

@@ -1,6 +1,6 @@
 """Structure of the configurations of one γ: density profile, g(r) and hexatic order, with errors."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,42 +10,43 @@ from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.structure import (
     PAIR_DISTANCES,
     density_profile,
+    from_pair_counts,
     heights,
     hexatic_order,
-    pair_distribution,
+    pair_counts,
 )
 
 Floats = NDArray[np.float64]
 Positions = NDArray[np.float32]
 
-MOST = 1000  # configurations of each γ, the first ones
+MOST, PARTICLES = 1000, 200_000  # configurations of each γ, and particles of them in all
 BLOCKS = 10  # of configurations, whose spread gives the errors
 
 
 def profile_rows(gamma: float, positions: Positions, system: System) -> Iterator[dict[str, Any]]:
     """Rows with gamma, quantity, x, value and error: `density` ρ(y) in σ⁻², `pair_distribution` g(r), `psi6` |ψ6|.
 
-    x is y or r at the middle of a bin, in σ; psi6 has none.
+    x is y or r at the middle of a bin, in σ; psi6 has none. Errors are those of the spread over blocks.
 
     Args:
         gamma: γ.
-        positions: (n, N, 2) independent configurations, in σ; at most the first MOST are used.
+        positions: (n, N, 2) independent configurations, in σ; at most the first MOST are used, fewer of many particles.
         system: the fluid.
     """
-    positions = positions[:MOST]
-    quantities: dict[str, tuple[Floats, Callable[[Positions], Floats]]] = {
-        "density": (heights(system.box_side), lambda part: density_profile(part, system.box_side)),
-        "pair_distribution": (PAIR_DISTANCES, pair_distribution),
-        "psi6": (np.array([np.nan]), lambda part: np.array([hexatic_order(part).mean()])),
+    positions = positions[: max(4, min(MOST, PARTICLES // system.n_particles))]
+    parts = np.array_split(positions, max(2, min(BLOCKS, len(positions) // 2)))
+    sizes = [len(part) for part in parts]
+    counts = [pair_counts(part) for part in parts]
+    within, between = np.sum(counts, axis=0)
+    pairs = np.stack([from_pair_counts(*both, system.n_particles) for both in counts])
+    density = np.stack([density_profile(part, system.box_side) for part in parts])
+    psi6 = np.array([[hexatic_order(part).mean()] for part in parts])
+    quantities: dict[str, tuple[Floats, Floats, Floats]] = {
+        "density": (heights(system.box_side), density, np.average(density, axis=0, weights=sizes)),
+        "pair_distribution": (PAIR_DISTANCES, pairs, from_pair_counts(within, between, system.n_particles)),
+        "psi6": (np.array([np.nan]), psi6, np.average(psi6, axis=0, weights=sizes)),
     }
-    for quantity, (places, of) in quantities.items():
-        value, error = of(positions), _error(positions, of)
+    for quantity, (places, blocks, value) in quantities.items():
+        error = blocks.std(axis=0, ddof=1) / np.sqrt(len(parts))
         for x, v, e in zip(places, value, error, strict=True):
             yield {"gamma": gamma, "quantity": quantity, "x": None if np.isnan(x) else x, "value": v, "error": e}
-
-
-def _error(positions: Positions, of: Callable[[Positions], Floats]) -> Floats:
-    """Standard error of a quantity from its spread over blocks, each of at least two configurations."""
-    blocks = max(2, min(BLOCKS, len(positions) // 2))
-    values = np.stack([of(part) for part in np.array_split(positions, blocks)])
-    return np.asarray(values.std(axis=0, ddof=1) / np.sqrt(blocks))

@@ -66,6 +66,7 @@ DIGITS, HUGE = "9" * 400, 2**31
         ('evaluation.corruptions={"a\\0b": {amplitude: 1}}', "cannot name a suite"),
         ('evaluation.fluids={"a\\nb": {gamma: 1}}', "cannot name a suite"),
         ("evaluation.files={../a: x.xyz}", "'../a' cannot name a suite"),
+        ("evaluation.files={my.partial: x.xyz}", "without `.partial`, which marks unfinished files"),
         ('evaluation.files={a: "x\\n.xyz"}', "characters that no path should have"),
         ("evaluation.corruptions={" + "a" * 65 + ": {amplitude: 1}}", "1 to 64 letters"),
     ],

@@ -45,6 +45,11 @@ def test_gamma_range() -> None:
     assert load(CONFIGS / "scan.yaml").sampling.gamma_values[:2] == (0.05, 0.06)
 
 
+def test_suites_have_a_configuration_of_every_gamma_however_many() -> None:
+    config = load(None, ("sampling.gammas={start: 0.001, stop: 4.5, num: 4500}", "evaluation.unseen_gammas=[]"))
+    assert config.evaluation.configurations == 4500
+
+
 def test_numbers_with_an_exponent() -> None:
     config = load(None, ("sampling.configurations=1e3", "system.box_side=1.2e1", "training.learning_rate=2.5e-4"))
     assert (config.sampling.configurations, config.system.box_side) == (1000, 12.0)

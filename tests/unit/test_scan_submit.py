@@ -193,7 +193,7 @@ def test_a_refused_submission_counts_for_nothing(tmp_path: Path, monkeypatch: py
         submit.submit()
     assert not Batches(campaign).latest and set(Status(campaign, slurm).states.values()) == {"not submitted"}
     slurm.allowed = Limits(1001, None)
-    assert [batch.number for batch in submitted(campaign, slurm).arrays][0] == 1, "no number is used twice"
+    assert next(batch.number for batch in submitted(campaign, slurm).arrays) == 1, "no number is used twice"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Structure of configurations against exact cases, and two samples of the same against each other."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -55,6 +57,15 @@ def test_pair_distribution_of_a_fixed_distance() -> None:
     positions[:, 1] = positions[:, 0] + 1.25 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     g = pair_distribution(positions)
     assert g.argmax() == 12 and PAIR_DISTANCES[12] == pytest.approx(1.25) and g[:12].sum() == 0 and g[13:].sum() == 0
+
+
+def test_memory_does_not_grow_with_the_square_of_the_particles() -> None:
+    positions = np.random.default_rng(0).uniform(0, 100, (2, 3000, 2)).astype(np.float32)
+    tracemalloc.start()
+    hexatic_order(positions)
+    pair_distribution(positions)
+    assert tracemalloc.get_traced_memory()[1] < 8 * 3000**2 / 4
+    tracemalloc.stop()
 
 
 def test_density_profile() -> None:

@@ -25,11 +25,11 @@ class Generation(Study):
     aggregate: codes from the aggregate posterior of the γ. descended: the same after one step along the learned forces.
     normal: codes from a normal distribution of the same mean and covariance. prior: codes from N(0, 1). random: points
     uniform in the box. nearest: training configurations of the nearest other trained γ. Each is compared with a Monte
-    Carlo sample that is in no split that anything was fitted on; noise_floor compares two such samples.
+    Carlo sample of the same size that is in no split that anything was fitted on; noise_floor compares two of these.
     """
 
     name = "generation"
-    version = 2
+    version = 3
 
     def __init__(self) -> None:
         self._generator: Generator | None = None
@@ -58,12 +58,13 @@ class Generation(Study):
         if self._generator is None:  # the same for all parts
             self._generator = Generator.of(context.network, context.order, context.conditional, context.data.training)
         generator = self._generator
-        reference = self._reference(context, gamma)
-        if len(reference) < 10:
+        both = self._references(context, gamma)
+        count = len(both) // 2
+        if count < 10:
             return {}
+        reference, other = both[:count], both[count : 2 * count]
         random = np.random.default_rng([context.config.seed, int(np.float64(gamma).view(np.uint64))])
-        count = min(COUNT, len(reference))
-        sample, half = Sample(reference, gamma, context.config.system), len(reference) // 2
+        sample = Sample(reference, gamma, context.config.system)
         decoded = generator.decode(generator.codes(gamma, count, random), gamma)
         side = context.config.system.box_side
         starts = {
@@ -81,7 +82,7 @@ class Generation(Study):
             "monte_carlo": sample.curves,
             "generated": Sample(starts["descended"], gamma, context.config.system).curves,
         }
-        found["noise_floor"] = sample.part(slice(half)).compare(sample.part(slice(half, None)))
+        found["noise_floor"] = Sample(other, gamma, context.config.system).compare(sample)
         found["effective_training_configurations"] = generator.effective_configurations(gamma)
         training = context.data.training
         found["distance_to_training"] = {
@@ -104,10 +105,10 @@ class Generation(Study):
         return found
 
     @staticmethod
-    def _reference(context: Context, gamma: float) -> NDArray[np.float32]:
-        """A Monte Carlo sample that nothing was fitted on."""
+    def _references(context: Context, gamma: float) -> NDArray[np.float32]:
+        """Two Monte Carlo samples that nothing was fitted on, one after the other."""
         data = context.data
-        most = min(COUNT, PAIRS // context.config.system.n_particles**2)
+        most = 2 * min(COUNT, PAIRS // context.config.system.n_particles**2)
         if gamma in data.gammas:
             own = np.concatenate([_first(split, gamma, most) for split in (data.test, data.calibration)])
         else:

@@ -26,9 +26,8 @@ def suites_of(config: RunConfig, trained: Sequence[float]) -> tuple[list[Suite],
         UserError: two suites have the same name.
     """
     # Data may have gained or lost a γ since.
-    normal = config.sampling.model_copy(
-        update={"gammas": tuple(gamma for gamma in trained if gamma in config.sampling.gamma_values)}
-    )
+    present = set(config.sampling.gamma_values)
+    normal = config.sampling.model_copy(update={"gammas": tuple(gamma for gamma in trained if gamma in present)})
     normal_config = config.model_copy(update={"sampling": normal})
     asked = [suite for kind in suite_classes() for suite in kind.of(normal_config)]
     names = [*SPLITS, *(suite.name for suite in asked)]
