@@ -78,7 +78,8 @@ def test_an_estimate_that_does_not_converge_is_an_error(monkeypatch: pytest.Monk
     with pytest.raises(UserError, match="one has none"):
         relative_free_energies(heights[:, 0], np.zeros(100, np.int64), GAMMAS, T)
     original = ceilings.minimize
-    monkeypatch.setattr(ceilings, "minimize", lambda *a, **k: original(*a, **(k | {"options": {"maxiter": 0}})))
+    far, once = np.array([9.0, 0.0, -9.0]), {"options": {"maxiter": 1}}
+    monkeypatch.setattr(ceilings, "minimize", lambda loss, start, **k: original(loss, start + far, **(k | once)))
     with pytest.raises(UserError, match=r"did not converge \(gradient"):
         relative_free_energies(heights.ravel(), which, GAMMAS, T)
 
