@@ -113,7 +113,7 @@ class Evaluation(Section):
 
     configurations: Annotated[int, Field(ge=2, lt=2**31, strict=True), OR_AUTO] = AUTO
     """Configurations per anomaly suite; auto, which a run resolves to a number, is about as many as the test split has,
-    at most 4000."""
+    at most 4000, but one of each γ at least."""
     unseen_gammas: tuple[Gamma, ...] = (3.0, 0.55, 0.25, 1.3)
     """Values of γ the network was not trained on, one suite each."""
     claims: tuple[Claim, ...] = (

@@ -132,15 +132,16 @@ class _Posterior:
         self._height, self._which, self._slopes = height - middle, which, slopes
 
     def start(self) -> Floats:
-        """Intercepts by thermodynamic integration, which do without overlap of neighbouring γ.
+        """Intercepts by thermodynamic integration. Where neighbouring γ do not overlap, nothing changes them any more.
 
-        Between two γ, d ln Z = slope' <h> is integrated by the trapezoidal rule with its first correction, by the
-        variance of h.
+        Between two γ, <h> is integrated over the slope by the trapezoidal rule with its first correction, by the
+        variance of h, and within the bounds that follow from <h> being monotonic.
         """
         sums = [np.bincount(self._which, self._height**k, len(self._slopes)) / len(self._height) for k in (1, 2)]
         mean, square = (each / self.shares for each in sums)
         variance, step = square - mean**2, np.diff(self._slopes)
-        parts = step * (mean[:-1] + mean[1:]) / 2 + step**2 * (variance[:-1] - variance[1:]) / 12
+        ends = np.sort([step * mean[:-1], step * mean[1:]], axis=0)
+        parts = np.clip(ends.mean(axis=0) + step**2 * (variance[:-1] - variance[1:]) / 12, *ends)
         return np.asarray(np.log(self.shares) - np.concatenate([[0.0], np.cumsum(parts)]))
 
     def hessian(self, intercepts: Floats) -> Floats:

@@ -175,11 +175,14 @@ class Copied:
         """
         with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("wb") as file:
-                for positions, gamma in checked_configurations(path, config):
-                    records = np.empty(len(gamma), self._record)
-                    records["positions"], records["gamma"] = positions, gamma
+            file = self.path.open("wb")
+        with file:
+            for positions, gamma in checked_configurations(path, config):
+                records = np.empty(len(gamma), self._record)
+                records["positions"], records["gamma"] = positions, gamma
+                with writing(self.path):
                     file.write(records.tobytes())
+                    file.flush()
 
     @property
     def _record(self) -> np.dtype[np.void]:

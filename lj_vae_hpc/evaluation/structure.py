@@ -72,13 +72,20 @@ def pair_distribution(positions: Positions) -> Floats:
     Raises:
         ValueError: they have another shape.
     """
-    if positions.ndim != 3 or positions.shape[2] != 2 or min(positions.shape) < 2:
-        raise ValueError(f"expected positions (n, N, 2) with n and N of at least 2, not {positions.shape}")
-    return from_pair_counts(*pair_counts(positions), positions.shape[1])
+    return from_pair_counts(*pair_counts(positions), positions.shape[-2])
 
 
 def pair_counts(positions: Positions) -> tuple[Floats, Floats]:
-    """(bins,) pairs within configurations and between neighbouring ones, at PAIR_DISTANCES; each pair counts twice."""
+    """(bins,) ordered pairs within configurations, and between each and the one before it, at PAIR_DISTANCES.
+
+    Args:
+        positions: as of pair_distribution.
+
+    Raises:
+        ValueError: they have another shape.
+    """
+    if positions.ndim != 3 or positions.shape[2] != 2 or min(positions.shape) < 2:
+        raise ValueError(f"expected positions (n, N, 2) with n and N of at least 2, not {positions.shape}")
     edges = WIDTH * np.arange(1, len(PAIR_DISTANCES) + 1)
     trees = [KDTree(one) for one in positions.astype(np.float64)]
     within = sum(tree.count_neighbors(tree, edges) for tree in trees)

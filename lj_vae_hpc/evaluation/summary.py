@@ -10,7 +10,7 @@ from scipy.stats import betabinom, binomtest, kstest
 
 from lj_vae_hpc.evaluation.calibration import CLAIM, DEFAULT_SCORE, MOST
 from lj_vae_hpc.evaluation.ceilings import NormalMixture
-from lj_vae_hpc.evaluation.metrics import detection_metrics, localisation
+from lj_vae_hpc.evaluation.metrics import auroc, detection_metrics, localisation
 from lj_vae_hpc.evaluation.observables import Columns
 from lj_vae_hpc.evaluation.scores.registry import score_classes
 from lj_vae_hpc.evaluation.splits import NORMAL
@@ -54,6 +54,10 @@ def _detection(suite: Suite, normal: Columns, own: Columns, mixture: NormalMixtu
         "ceiling_kind": ceiling.kind,
         "scores": {
             score: detection_metrics(told_from[column], own[column], suite.paired) for score, column in scores.items()
+        },
+        "physics": {
+            name: auroc(sign * told_from[name], sign * own[name], suite.paired)[0]
+            for name, sign in {"pair_energy": 1.0, "height_sum": 1.0, "smallest_distance": -1.0}.items()
         },
     }
     return found | ({"particles": localisation(own["moved"], own["particle_score"])} if "moved" in own else {})

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.evaluation.structure import PAIR_DISTANCES, heights
@@ -175,21 +176,22 @@ def _structure(results: Results) -> Section:
     curves, side = results.structure, results.config.system.box_side
     colours = shades(len(curves))
 
+    def draw(axes: Axes, x: NDArray[np.float64], which: int) -> None:
+        for (gamma, both), colour in zip(curves.items(), colours, strict=True):
+            axes.plot(x, both[which], lw=1.3, color=colour, label=f"γ = {gamma:g}")
+        axes.legend(fontsize=7, ncols=1 if len(curves) < 6 else 2)
+
     def pairs(axes: Axes) -> None:
-        for (gamma, (found, _)), colour in zip(curves.items(), colours, strict=True):
-            axes.plot(PAIR_DISTANCES, found, lw=1.3, color=colour, label=f"γ = {gamma:g}")
+        draw(axes, PAIR_DISTANCES, 0)
         axes.axhline(1, color=GREY, lw=0.8)
         axes.set(title="Pair distribution", xlabel="r (σ)", ylabel="g(r)")
-        axes.legend(fontsize=7, ncols=1 if len(curves) < 6 else 2)
 
     def profile(axes: Axes) -> None:
-        for (gamma, (_, found)), colour in zip(curves.items(), colours, strict=True):
-            axes.plot(heights(side), found, lw=1.3, color=colour, label=f"γ = {gamma:g}")
+        draw(axes, heights(side), 1)
         axes.set(title="Density profile", xlabel="y (σ)", ylabel="ρ(y) (σ⁻²)")
-        axes.legend(fontsize=7, ncols=1 if len(curves) < 6 else 2)
 
-    distributions = {f"g_gamma_{gamma:g}": found for gamma, (found, _) in curves.items()}
-    profiles = {f"rho_gamma_{gamma:g}_per_sigma2": found for gamma, (_, found) in curves.items()}
+    distributions = {f"g_gamma_{gamma:g}": g for gamma, (g, _) in curves.items()}
+    profiles = {f"rho_gamma_{gamma:g}_per_sigma2": rho for gamma, (_, rho) in curves.items()}
     panels = [
         panel("pair_distribution", {"r_sigma": PAIR_DISTANCES} | distributions, pairs),
         panel("density_profile", {"y_sigma": heights(side)} | profiles, profile),

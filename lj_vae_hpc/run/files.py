@@ -92,7 +92,7 @@ def why_unwritable(error: BaseException, folder: Path) -> str:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Makes a message of what goes wrong while a file is written, by Python or by HDF5.
+    """Turns an error of Python or HDF5 while a file is written into a message.
 
     Raises:
         UserError: disk full, no permission.

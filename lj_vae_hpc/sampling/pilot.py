@@ -56,15 +56,15 @@ class PilotState(Stored):
         return PilotState(self.step, self.length, self.every, self.accepted[which], self.positions[which], records)
 
 
-def whole(team: World, array: NDArray[Any], axis: int = 0) -> NDArray[Any]:
+def gather_chains(team: World, array: NDArray[Any], axis: int = 0) -> NDArray[Any]:
     """The array of all chains, which lie along an axis, from every rank's own."""
     return np.concatenate(team.gather(array), axis=axis)
 
 
-def whole_state(team: World, state: PilotState) -> PilotState:
+def gather_state(team: World, state: PilotState) -> PilotState:
     """The state of all chains, from every rank's own."""
-    records = whole(team, np.stack(state.records), axis=2)
-    accepted, positions = whole(team, state.accepted), whole(team, state.positions)
+    records = gather_chains(team, np.stack(state.records), axis=2)
+    accepted, positions = gather_chains(team, state.accepted), gather_chains(team, state.positions)
     return PilotState(state.step, state.length, state.every, accepted, positions, records)
 
 
@@ -113,11 +113,11 @@ def run_pilot(
             state.records.append(observe(chains, state.positions))
             if should_stop(state):
                 return None
-        every = whole_state(team, state)
-        acceptance = float(every.accepted.mean()) / (every.swept * n)
-        pilot = assess_equilibrium(np.moveaxis(every.records, 0, -1), every.every, step, acceptance)
+        full = gather_state(team, state)
+        acceptance = float(full.accepted.mean()) / (full.swept * n)
+        pilot = assess_equilibrium(np.moveaxis(full.records, 0, -1), full.every, step, acceptance)
         if pilot.converged or not may_continue(pilot, ensemble):
-            return pilot, every
+            return pilot, full
         state.length = next_length(pilot)
         thinner = _every(state.length) // state.every
         state.records, state.every = state.records[::thinner], state.every * thinner
@@ -164,7 +164,7 @@ def tuned_step(ensemble: Ensemble, should_stop: ShouldStop = lambda _: False, te
     chains = _chains(ensemble, ensemble.sampling.step, team.shard(TUNING_CHAINS), APART + CHAINS, 0)
     for _ in range(TUNING_ROUNDS):
         chains.set_step(float(np.exp(log_step)))
-        accepted = whole(team, chains.run(SWEEPS_PER_ROUND)).mean()
+        accepted = gather_chains(team, chains.run(SWEEPS_PER_ROUND)).mean()
         acceptance = accepted / (SWEEPS_PER_ROUND * ensemble.system.n_particles)
         log_step += 1.5 * (acceptance - ensemble.sampling.target_acceptance)
         log_step = float(np.clip(log_step, np.log(1e-3), np.log(ensemble.system.box_side / 2)))

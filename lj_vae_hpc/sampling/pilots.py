@@ -15,7 +15,7 @@ from lj_vae_hpc.progress import Progress
 from lj_vae_hpc.sampling.chains import Begun
 from lj_vae_hpc.sampling.ensemble import Ensemble
 from lj_vae_hpc.sampling.equilibration import OBSERVABLES, Pilot
-from lj_vae_hpc.sampling.pilot import PilotState, gives_data, may_continue, run_pilot, whole_state
+from lj_vae_hpc.sampling.pilot import PilotState, gather_state, gives_data, may_continue, run_pilot
 from lj_vae_hpc.store.segments import finished_segments
 from lj_vae_hpc.store.structure import Damaged
 from lj_vae_hpc.store.writer import read_small_hdf5, write_small_hdf5
@@ -99,7 +99,7 @@ class PilotRun:
             far = f"{state.swept:,} of at most {most:,} sweeps" if state else "tuning the step"
             self._progress.note(f"{self._where}, {far}")
         if state and (stop or self._world.broadcast(now - self._kept > SECONDS_LOST_AT_MOST)):
-            columns = whole_state(self._world, state).columns()
+            columns = gather_state(self._world, state).columns()
             self._world.on_root(bind(self._keep, columns, self._unfinished))
             self._kept = now
         return stop

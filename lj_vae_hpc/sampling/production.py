@@ -23,7 +23,7 @@ from lj_vae_hpc.sampling.division import Task, batches, divide, divide_work
 from lj_vae_hpc.sampling.ensemble import Ensemble, fingerprint
 from lj_vae_hpc.sampling.equilibration import CHAINS
 from lj_vae_hpc.sampling.pilot import pilot_table, schedule
-from lj_vae_hpc.sampling.pilots import begun_chains, kept_pilot, needs_pilot, run_pilots, stored_pilot
+from lj_vae_hpc.sampling.pilots import begun_chains, kept_pilot, needs_pilot, pilot_file, run_pilots, stored_pilot
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import Columns
 from lj_vae_hpc.store.segments import Together, finished_segments, missing_rows, write_segment
@@ -59,6 +59,12 @@ def lacks(ensemble: Ensemble, configurations: int, folder: Path) -> bool:
     """Whether configurations of an ensemble are missing in its folder, or its pilot; one rank calls this."""
     rows = missing_rows(finished_segments(folder), configurations)
     return bool(rows) or (has_pilot(ensemble) and needs_pilot(ensemble, folder))
+
+
+def is_complete(ensemble: Ensemble, configurations: int, folder: Path) -> bool:
+    """Whether every configuration is in a finished segment, and the pilot there if one belongs to them."""
+    missing = missing_rows(finished_segments(folder), configurations)
+    return not missing and (not has_pilot(ensemble) or pilot_file(folder).exists())
 
 
 def _produce(world: World, ensembles: Sequence[Ensemble], configurations: int, store: Path, label: str) -> bool:

@@ -71,11 +71,15 @@ class Batches:
         self._store(known)
         return known
 
-    def find_unheard(self, queue: Sequence[Queued]) -> None:
-        """Notes the numbers of batches that are in the queue although no submission of them was heard to succeed."""
+    def settle(self, queue: Sequence[Queued]) -> None:
+        """Notes numbers of batches in the queue that sbatch did not tell, and empties older ones that it refused."""
         jobs = {queued.name: queued.job for queued in queue}
-        for batch in [batch for batch in self.all if batch.job is None and self.name(batch) in jobs]:
-            self.submitted(batch, jobs[self.name(batch)])
+        for k, batch in enumerate(self.all):
+            if batch.job is None and (job := jobs.get(self.name(batch))):
+                self.submitted(batch, job)
+            elif batch.job is None and batch.elements and k < len(self.all) - 1:
+                self.all[k] = replace(batch, elements=())
+                self._store(self.all[k])
 
     def _store(self, batch: Batch) -> None:
         write_text(self.path(batch), json.dumps({"job": batch.job, "elements": batch.elements}))

@@ -34,7 +34,7 @@ from lj_vae_hpc.sampling.equilibration import NOT_EQUILIBRATED, NOT_PROVED, TOO_
 from lj_vae_hpc.sampling.production import describe
 from lj_vae_hpc.sampling.summary import summarize, watch
 from lj_vae_hpc.scan.campaign import Campaign
-from lj_vae_hpc.scan.profiles import MOST, profile_rows
+from lj_vae_hpc.scan.profiles import most_profiled, profile_rows
 from lj_vae_hpc.scan.reweighting import Observed, merged, observed_of
 from lj_vae_hpc.scan.tasks import ModelTask, SampleTask
 from lj_vae_hpc.scan.thermodynamics import Thermodynamics, thermodynamics
@@ -166,7 +166,7 @@ def read_ensemble(task: SampleTask) -> tuple[Row, Columns, NDArray[np.float32]]:
     positions: list[NDArray[np.float32]] = []
 
     def keep(block: Columns) -> None:
-        wanted = min(MOST, task.configurations) - sum(map(len, positions))
+        wanted = min(most_profiled(system), task.configurations) - sum(map(len, positions))
         positions.append(block["positions"][: max(0, wanted)].astype(np.float32))
 
     for rows in finished_segments(task.folder):

@@ -23,6 +23,11 @@ MOST, PARTICLES = 1000, 200_000  # configurations of each γ, and particles of t
 BLOCKS = 10  # of configurations, whose spread gives the errors
 
 
+def most_profiled(system: System) -> int:
+    """How many configurations of a γ are looked at."""
+    return max(4, min(MOST, PARTICLES // system.n_particles))
+
+
 def profile_rows(gamma: float, positions: Positions, system: System) -> Iterator[dict[str, Any]]:
     """Rows with gamma, quantity, x, value and error: `density` ρ(y) in σ⁻², `pair_distribution` g(r), `psi6` |ψ6|.
 
@@ -30,10 +35,10 @@ def profile_rows(gamma: float, positions: Positions, system: System) -> Iterator
 
     Args:
         gamma: γ.
-        positions: (n, N, 2) independent configurations, in σ; at most the first MOST are used, fewer of many particles.
+        positions: (n, N, 2) independent configurations, in σ; at most most_profiled are used.
         system: the fluid.
     """
-    positions = positions[: max(4, min(MOST, PARTICLES // system.n_particles))]
+    positions = positions[: most_profiled(system)]
     parts = np.array_split(positions, max(2, min(BLOCKS, len(positions) // 2)))
     sizes = [len(part) for part in parts]
     counts = [pair_counts(part) for part in parts]

@@ -60,7 +60,7 @@ class Status:
         lines += [f"failed: {task.title}: {self.why_failed(task)}" for task in failed[:MOST_SHOWN]]
         if len(failed) > MOST_SHOWN:
             lines.append(f"failed: {len(failed) - MOST_SHOWN} more, see {self.campaign.state}")
-        if self._batches.all and not self.scheduler:
+        if self._batches.latest and not self.scheduler:
             lines.append("no Slurm on this machine to ask: what was submitted and is not done counts as waiting")
         return "\n".join([*lines, *self._models(), *self._time_left()])
 

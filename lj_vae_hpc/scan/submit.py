@@ -50,7 +50,7 @@ class Submitter:
         self._room = max(0, limits.jobs - len(queue)) if limits.jobs is not None else None
         self._refusal = ""
         self._done = campaign.done()
-        self._batches.find_unheard(queue)
+        self._batches.settle(queue)
         # Where each task that is in the queue is done: job, element, and whether the array is new.
         waiting = self._batches.in_queue(queue)
         self._where = {key: (one.job, one.element, False) for key, one in waiting.items() if key in campaign.tasks}

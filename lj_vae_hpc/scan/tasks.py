@@ -14,9 +14,7 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.config.training import Training
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.sampling.ensemble import Ensemble, fingerprint
-from lj_vae_hpc.sampling.pilots import pilot_file
-from lj_vae_hpc.sampling.production import has_pilot, holds
-from lj_vae_hpc.store.segments import finished_segments, missing_rows
+from lj_vae_hpc.sampling.production import holds, is_complete
 
 FINISHED = "finished.json"  # in a model's folder: what was finished there, written last
 
@@ -59,8 +57,7 @@ class SampleTask:
 
     def is_done(self) -> bool:
         """Whether every configuration is in a finished segment, and the pilot there if one belongs to them."""
-        missing = missing_rows(finished_segments(self.folder), self.configurations)
-        return not missing and (not has_pilot(self.ensemble) or pilot_file(self.folder).exists())
+        return is_complete(self.ensemble, self.configurations, self.folder)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,9 @@ from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.run.provenance import leaving
 from lj_vae_hpc.sampling.ensemble import Ensemble, ensembles_of
-from lj_vae_hpc.sampling.production import assemble, holds, lacks, produce
+from lj_vae_hpc.sampling.production import assemble, holds, is_complete, produce
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.store.segments import finished_segments
 
 
 def generate(world: World, run: RunDir, config: RunConfig) -> None:
@@ -32,8 +33,8 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
     if config.sampling.protocol == "imported":
         world.on_root(lambda: _check_imported(run))
     elif world.on_root(lambda: holds(run.dataset, ensembles, configurations)):
-        if lost := world.on_root(lambda: _lost(run, ensembles, configurations)):
-            produce(world, [ensembles[k] for k in lost], configurations, run.ensembles, "sampling what was deleted")
+        if lacking := world.on_root(lambda: _with_deleted_files(run, ensembles, configurations)):
+            produce(world, [ensembles[k] for k in lacking], configurations, run.ensembles, "sampling what was deleted")
         if world.is_root:
             print(f"sampling: {rows} configurations in {run.dataset}, already complete", flush=True)
     else:
@@ -46,10 +47,10 @@ def generate(world: World, run: RunDir, config: RunConfig) -> None:
             print(f"sampling: {rows} configurations in {run.dataset}", flush=True)
 
 
-def _lost(run: RunDir, ensembles: Sequence[Ensemble], configurations: int) -> list[int]:
-    """Numbers of the ensembles of which files were deleted, but not all."""
-    folders = [run.ensembles / ensemble.key for ensemble in ensembles]
-    return [k for k, f in enumerate(folders) if f.is_dir() and lacks(ensembles[k], configurations, f)]
+def _with_deleted_files(run: RunDir, ensembles: Sequence[Ensemble], configurations: int) -> list[int]:
+    """Numbers of the ensembles of which a segment or the pilot was deleted, but not all segments to save the space."""
+    folders = ((ensemble, run.ensembles / ensemble.key) for ensemble in ensembles)
+    return [k for k, (e, f) in enumerate(folders) if finished_segments(f) and not is_complete(e, configurations, f)]
 
 
 def _say_what_changes(run: RunDir, config: RunConfig) -> None:

@@ -57,7 +57,7 @@ def attempt(together: Together, action: Callable[[], T]) -> T:
     """One step of what all ranks do.
 
     Raises:
-        UserError: on every rank where it failed on any by such an error.
+        UserError: the action raised one on some rank; every rank raises the first of them.
     """
     result, problem = None, None
     try:
@@ -68,7 +68,7 @@ def attempt(together: Together, action: Callable[[], T]) -> T:
     return result  # type: ignore[return-value]
 
 
-def fill(partial: Path, together: Together, write_rows: Callable[[h5py.File], None]) -> None:
+def write_together(partial: Path, together: Together, write_rows: Callable[[h5py.File], None]) -> None:
     """Opens a file that rank 0 has made on every rank, has each write its rows, and closes it.
 
     Raises:
@@ -82,7 +82,7 @@ def fill(partial: Path, together: Together, write_rows: Callable[[h5py.File], No
 def close(file: h5py.File, partial: Path, together: Together) -> None:
     """Closes a written file; not after an error, for MPI-IO can crash closing a file that it could not write.
 
-    Every rank flushes it, too: one that does knows only what its node wrote.
+    Every rank flushes it, too, for this covers only what its own node wrote.
     """
     attempt(together, writing(partial)(file.close))
     attempt(together, writing(partial)(bind(flush, partial)))

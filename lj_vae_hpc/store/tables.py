@@ -15,7 +15,7 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.run.files import publish, unfinished, writing
 from lj_vae_hpc.store.plain import PlainFile
 from lj_vae_hpc.store.schema import SCHEMA_VERSION, metadata_checksum
-from lj_vae_hpc.store.segments import Together, fill, reserve, row_plan
+from lj_vae_hpc.store.segments import Together, reserve, row_plan, write_together
 from lj_vae_hpc.store.structure import Damaged
 
 CHECKSUM = "metadata_checksum"
@@ -79,9 +79,9 @@ def write_table(
                     file[name][piece.start : piece.start + len(values)] = values
 
     try:
-        fill(partial, together, write_rows)
+        write_together(partial, together, write_rows)
         together.on_root(bind(_finish, partial, path))
-    except UserError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
 

@@ -17,12 +17,12 @@ from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import (
     Together,
     create_columns,
-    fill,
     finish,
     finished_segments,
     missing_rows,
     reserve,
     segment_path,
+    write_together,
 )
 from lj_vae_hpc.store.tables import Table
 
@@ -58,7 +58,7 @@ def write_dataset(
             part = range(max(mine.start - first, 0), min(mine.stop - first, configurations))
             _copy(folders[number], part, file, first)
 
-    fill(partial, together, write_rows)
+    write_together(partial, together, write_rows)
     together.on_root(bind(finish, partial, target))
 
 

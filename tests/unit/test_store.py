@@ -232,6 +232,7 @@ def test_a_fault_while_pieces_are_made_is_no_matter_of_writing(tmp_path: Path) -
 
     with pytest.raises(RuntimeError, match=r"^CUDA error$"):
         write_table(tmp_path / "a.h5", LAYOUT, {}, pieces(), TOGETHER)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_error_in_a_late_piece_leaves_no_table(tmp_path: Path) -> None:

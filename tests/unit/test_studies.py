@@ -5,14 +5,12 @@ from contextlib import suppress
 from itertools import count, pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import Stopped, UserError
-from lj_vae_hpc.evaluation.structure import Sample
 from lj_vae_hpc.evaluation.studies.completion import _masks, complete
 from lj_vae_hpc.evaluation.studies.reconstruction import (
     aligned_error,
@@ -106,17 +104,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     )  # fmt: skip
     run, config = RunDir(path), load(path / "config.yaml")
     train(World(None), run, config)
-    compare, sizes = Sample.compare, set()
-
-    def watched(sample: Sample, reference: Sample) -> dict[str, Any]:
-        if sample.gamma == 0.5:  # only generation has it
-            sizes.add((len(sample.positions), len(reference.positions)))
-        return compare(sample, reference)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Sample, "compare", watched)
-        evaluate(World(None), run, config)
-    assert len(sizes) == 1, "samples of other sizes are farther apart, which the noise floor would not say"
+    evaluate(World(None), run, config)
     return path, json.loads((path / "evaluation/studies.json").read_text())
 
 
