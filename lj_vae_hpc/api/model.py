@@ -90,7 +90,8 @@ class Model:
             UserError: the model does not decode to positions.
         """
         self._needs_positions("decode to")
-        codes = array(z, "z")
+        with np.errstate(over="ignore"):
+            codes = array(z, "z").astype(np.float32)
         if codes.ndim != 2 or codes.shape[1] != self.latent_dim or not len(codes):
             raise ValueError(f"z has shape {codes.shape}; expected (n, {self.latent_dim}), one code per row")
         check_finite(codes, "z")

@@ -40,8 +40,8 @@ class Run:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._folder = RunDir(Path(path))
-        self.path = self._folder.path
+        self.path = Path(path)
+        self._folder = RunDir(self.path.absolute())  # what is read later is found from any working directory
         if not self._folder.config.exists():
             state = "holds no config.yaml" if self.path.exists() else "does not exist"
             raise UserError(f"{self.path} {state}; name the folder of a run, which `{COMMAND} run -o RUN_DIR` makes")

@@ -72,8 +72,11 @@ class RunDir:
 
     @property
     def data_owner(self) -> Self | None:
-        """The run whose data this one uses; None where the data are its own."""
-        return type(self)(self.data.resolve().parent) if self.data.is_symlink() else None
+        """The run whose data this one uses; None where the data are its own, also behind a link to another disk."""
+        if not self.data.is_symlink():
+            return None
+        owner = type(self)(self.data.resolve().parent)
+        return owner if owner.config.exists() or not self.data.exists() else None
 
     @property
     def has_model(self) -> bool:
@@ -88,7 +91,7 @@ class RunDir:
     @property
     def has_data(self) -> bool:
         """Whether sampling has left anything that belongs to this run."""
-        return not self.data.is_symlink() and (self.dataset.exists() or any(self.ensembles.glob("*/*.h5")))
+        return not self.data_owner and (self.dataset.exists() or any(self.ensembles.glob("*/*.h5")))
 
 
 def open_run(
@@ -183,7 +186,7 @@ def _text(path: Path) -> str | None:
 
 def _made(run: RunDir) -> list[tuple[int, int]]:
     """What tells whether the run's own data or weights have changed."""
-    files = [run.model / "checkpoint.safetensors", *([] if run.data.is_symlink() else [run.dataset])]
+    files = [run.model / "checkpoint.safetensors", *([] if run.data_owner else [run.dataset])]
     return [(status.st_ino, status.st_mtime_ns) for status in map(Path.stat, filter(Path.exists, files))]
 
 
@@ -248,10 +251,11 @@ def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], 
             f"{run.path} uses the data of {owner.path}, where there are none any more: if that run was moved, tell "
             f"where it is by `{COMMAND} train -o {run.path} --data RUN_DIR`"
         )
-    their_file = owner.config if owner.config.exists() else None
-    theirs = load(their_file)
+    if not owner.config.exists():
+        raise UserError(f"--data {owner.path}: no config.yaml there, which says what the data are")
+    theirs = load(owner.config)
     for override in overrides:
-        if override.startswith(("system.", "sampling.")) and load(their_file, (override,)) != theirs:
+        if override.startswith(("system.", "sampling.")) and load(owner.config, (override,)) != theirs:
             raise UserError(
                 f"-s {override}: the data are those of {owner.path}, which were sampled as its configuration says; "
                 "leave this out"
@@ -272,7 +276,7 @@ def _say_if_defaults(defaults: RunConfig, other: RunDir) -> None:
         defaults: the built-in defaults, with the fluid and the sampling of the data.
         other: the run of --data.
     """
-    theirs = load(other.config) if other.config.exists() else defaults
+    theirs = load(other.config)
     if any(getattr(defaults, section) != getattr(theirs, section) for section in MODEL):
         print(
             f"note: model and training settings are the built-in defaults, not those of {other.path}; use -c "
@@ -290,7 +294,7 @@ def link_data(run: RunDir, owner: RunDir) -> None:
     target = owner.data.resolve()
     if run.data.resolve() == target:
         return
-    if run.data.exists() and not run.data.is_symlink():
+    if run.data.exists() and not run.data_owner:
         raise UserError(f"--data {owner.path}: {run.path} has data of its own; choose another output folder with -o")
     if run.has_model:
         raise UserError(

@@ -146,3 +146,7 @@ def restore(state: dict[str, Tensor], module: nn.Module, optimizer: torch.optim.
                 _, index, slot = name.split(".")
                 slots.setdefault(int(index), {})[slot] = tensor
         optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
+        for parameter, own in optimizer.state.items():  # fused steps go through memory: the same order of it everywhere
+            for slot, tensor in own.items():
+                if tensor.shape == parameter.shape:
+                    own[slot] = torch.empty_like(parameter).copy_(tensor)

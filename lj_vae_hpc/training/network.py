@@ -96,10 +96,18 @@ class Network:
         return values.view(-1, self.encoding.samples, *values.shape[1:]).sum(dim=1)
 
     def constant_error(self, configurations: Configurations) -> float:
-        """Mean squared error of a network that always gives the mean sample of these."""
+        """Mean squared error of a network that has learned nothing: it always gives the mean sample of these.
+
+        Where positions are decoded whose distances are compared, it may put all particles at one place instead.
+        """
         x, _ = self.inputs(configurations)
+        constant = x.mean(dim=0, keepdim=True)
+        if self.module.gives_positions and x.dim() == 4:
+            assert self.encoding.form is not None
+            points = self.points(configurations)
+            constant = self.encoding.form(points.mean(dim=(0, 1), keepdim=True).expand(1, *points.shape[1:]))
         zeros = x.new_zeros(len(x), self.module.latent_dim)
-        output = Output(x.mean(dim=0, keepdim=True).expand_as(x), zeros, zeros, zeros, self.module.log_sigma)
+        output = Output(constant.expand_as(x), zeros, zeros, zeros, self.module.log_sigma)
         return float(self.criterion(x, output).squared_error.mean())
 
     @property

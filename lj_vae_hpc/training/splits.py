@@ -83,7 +83,7 @@ class Splits:
         bounds = [training.test_fraction, training.test_fraction + training.calibration_fraction]
         below = [u < np.uint64(int(bound * 2**64)) for bound in bounds]
         test, calibration = below[0], below[1] & ~below[0]
-        validation = u >= np.uint64(2**64 - int(training.validation_fraction * 2**64))
+        validation = u > np.uint64(2**64 - 1 - int(training.validation_fraction * 2**64))
         parts = (~test & ~calibration & ~validation, validation, calibration, test)
         found = cls(*(Rows(layout, chains[which]) for which in parts))
         remedy = "; increase sampling.configurations or"

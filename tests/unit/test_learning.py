@@ -53,8 +53,8 @@ def test_noise_moves_the_latent_by_one_standard_deviation() -> None:
 
 def network_and_optimizer(seed: int) -> tuple[VAE, torch.optim.Optimizer]:
     torch.manual_seed(seed)
-    network = published(6, latent_dim=3, channels=(4, 5))
-    return network, torch.optim.Adam(network.parameters())
+    network = published(6, latent_dim=3, channels=(4, 5)).to(memory_format=torch.channels_last)  # as new_network
+    return network, torch.optim.AdamW(network.parameters(), fused=True)
 
 
 def one_step(network: VAE, optimizer: torch.optim.Optimizer) -> None:
@@ -75,7 +75,9 @@ def test_a_restored_checkpoint_continues_bit_for_bit(tmp_path: Path) -> None:
     one_step(other, its_optimizer)
     assert facts == {"epoch": 3}
     for a, b in zip(network.parameters(), other.parameters(), strict=True):
-        assert torch.equal(a, b)
+        assert torch.equal(a, b) and a.stride() == b.stride()
+        for slot in ("exp_avg", "exp_avg_sq"):
+            assert its_optimizer.state[b][slot].stride() == b.stride(), "fused steps go through memory"
 
 
 def test_bad_checkpoints_are_named(tmp_path: Path) -> None:

@@ -93,6 +93,14 @@ def test_a_learning_rate_that_is_too_high(train_with: Train, rate: str, message:
 
 
 @pytest.mark.usefixtures("checked_often")
+def test_points_that_begin_in_one_place_have_not_diverged(train_with: Train) -> None:
+    """Their distances vanish, which is a larger error than that of the mean matrix, and then they spread."""
+    keys = ("representation.kind=distance_matrix", "representation.landmarks=false", "representation.ordering=origin")
+    history = load(train_with(*keys, "model.linear_path=false", "training.epochs=12").path)[1]["state"]["history"]
+    assert history[-1]["validation_mse"] < 0.9 * max(epoch["validation_mse"] for epoch in history)
+
+
+@pytest.mark.usefixtures("checked_often")
 def test_a_continued_run_knows_the_untrained_network(train_with: Train) -> None:
     run = train_with(CONSTANT).path
     tensors, facts = load(run)
