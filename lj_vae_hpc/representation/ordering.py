@@ -16,7 +16,7 @@ def particle_order(positions: Tensor, ordering: str) -> Tensor:
         keys = positions.square().sum(dim=-1)
     else:
         bits = positions.float().contiguous().view(torch.int32).long()  # integers, since sums of them are exact
-        keys = bits[..., 0] * 0x9E3779B97F4A7C15 ^ bits[..., 1] * 0x2545F4914F6CDD1D
+        keys = (bits[..., 0] * 0x1E3779B97F4A7C15) ^ (bits[..., 1] * 0x2545F4914F6CDD1D)  # modulo 2^64
     return keys.argsort(dim=-1, stable=True)
 
 

@@ -73,7 +73,7 @@ def point(link: Path, target: Path) -> None:
     if link.resolve() == target.resolve():
         return
     partial = unfinished(link)
-    partial.symlink_to(os.path.relpath(target.resolve(), link.parent.resolve()))
+    partial.symlink_to(os.path.relpath(target.parent.resolve() / target.name, link.parent.resolve()))
     partial.replace(link)
 
 

@@ -75,7 +75,7 @@ class RunDir:
         """The run whose data this one uses; None where the data are its own, also behind a link to another disk."""
         if not self.data.is_symlink():
             return None
-        owner = type(self)(self.data.resolve().parent)
+        owner = type(self)((self.path / self.data.readlink()).parent.resolve())
         return owner if owner.config.exists() or not self.data.exists() else None
 
     @property
@@ -291,8 +291,8 @@ def link_data(run: RunDir, owner: RunDir) -> None:
     Raises:
         UserError: the run has data of its own, or a model trained on others.
     """
-    target = owner.data.resolve()
-    if run.data.resolve() == target:
+    owner = owner.data_owner or owner
+    if run.data.resolve() == owner.data.resolve():
         return
     if run.data.exists() and not run.data_owner:
         raise UserError(f"--data {owner.path}: {run.path} has data of its own; choose another output folder with -o")
@@ -301,4 +301,4 @@ def link_data(run: RunDir, owner: RunDir) -> None:
             f"--data {owner.path}: the model in {run.path} was trained on the data of {run.data.resolve().parent}; "
             "choose another output folder with -o"
         )
-    point(run.data, target)
+    point(run.data, owner.data)

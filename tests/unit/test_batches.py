@@ -51,6 +51,12 @@ def test_splits_are_disjoint_cover_everything_and_have_the_right_size() -> None:
         assert len({c for _, c, _ in part}) * 12 == len(part)  # whole chains, the same of every γ
 
 
+def test_a_share_below_rounding_takes_no_chain() -> None:
+    tiny = Training(test_fraction=0.3, validation_fraction=1e-21)
+    with pytest.raises(UserError, match=r"training.validation_fraction"):
+        Splits.of(Layout((0.5,), 1000, 1), tiny)
+
+
 @pytest.mark.parametrize(
     "grown", [Layout((0.1, 1.0), 200, 2), Layout((0.1, 0.4, 1.0), 100, 2), Layout((0.05, 0.1, 1.0, 2.0), 700, 2)]
 )

@@ -12,6 +12,7 @@ from lj_vae_hpc.cli import cli
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
+from lj_vae_hpc.run.folder import RunDir, link_data
 from lj_vae_hpc.sampling import production
 from lj_vae_hpc.store.reader import Dataset
 from tests.conftest import TINY
@@ -233,6 +234,22 @@ def test_data_that_were_moved_are_found_again(runs: Path, capsys: Say) -> None:
     lj_vae("generate", "-c", runs / "tiny.yaml", "-o", runs / "other", "-s", "seed=4")
     with pytest.raises(UserError, match=r"the model in .*beta was trained on the data of"):
         lj_vae("train", "-o", runs / "beta", "--data", runs / "other")
+
+
+def test_data_behind_a_link_to_another_disk_are_the_runs_own(runs: Path, capsys: Say) -> None:
+    (runs / "scratch").mkdir()
+    (runs / "mine/data").rename(runs / "scratch/bulk")
+    (runs / "mine/data").symlink_to("../scratch/bulk")
+    lj_vae("train", "-o", runs / "mine")
+    lj_vae("generate", "-o", runs / "mine", "-s", "sampling.configurations=70")
+    assert "sampling: 140 configurations" in capsys.readouterr().out
+    lj_vae("report", "-o", runs / "beta")
+    assert RunDir(runs / "mine").has_data and RunDir(runs / "mine").data_owner is None
+    lj_vae("train", "-c", runs / "tiny.yaml", "-o", runs / "new", "--data", runs / "beta")
+    assert RunDir(runs / "new").data_owner == RunDir(runs / "beta").data_owner == RunDir(runs / "mine")
+    lj_vae("generate", "-c", runs / "tiny.yaml", "-o", runs / "other", "-s", "seed=4")
+    with pytest.raises(UserError, match=r"mine has data of its own"):
+        link_data(RunDir(runs / "mine"), RunDir(runs / "other"))
 
 
 def test_what_is_said_of_data_of_another_run_may_be_right(runs: Path) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from lj_vae_hpc.config.representation import Representation
 from lj_vae_hpc.config.system import System
 from lj_vae_hpc.representation.encoding import make_encoding
+from lj_vae_hpc.representation.ordering import sort_particles
 
 POSITIONS = torch.tensor([[[3.0, 4.0], [0.0, 1.0], [6.0, 8.0]]])
 UNIT = 10 * math.sqrt(2)
@@ -61,6 +62,12 @@ def test_the_random_order_tells_nothing_of_the_place() -> None:
     for k in range(2):
         correlation = torch.corrcoef(torch.stack([ranks.flatten(), points[..., k].flatten()]))[0, 1]
         assert abs(correlation) < 4 / math.sqrt(40_000)  # four standard deviations: false alarm in 1 of 16,000 each
+
+
+def test_the_random_order_is_that_of_the_set_also_of_many_particles() -> None:
+    positions = torch.rand(500, 200, 2) * 25
+    shuffled = positions[:, torch.randperm(200)]
+    assert torch.equal(sort_particles(positions, "random"), sort_particles(shuffled, "random"))
 
 
 def test_occupancy_grids_count_particles() -> None:
