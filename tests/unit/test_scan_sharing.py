@@ -97,6 +97,7 @@ def test_a_link_stays_until_there_is_another(tmp_path: Path, monkeypatch: pytest
     run, first, second = (RunDir(tmp_path / name) for name in ("run", "first", "second"))
     for one in (first, second):
         one.data.mkdir(parents=True)
+        one.config.touch()  # else its data would be those of `run`, on another disk
     run.path.mkdir()
     link_data(run, first)
     with monkeypatch.context() as patch:
