@@ -47,7 +47,6 @@ def train(world: World, run: RunDir, config: RunConfig) -> None:
         return
     threads = world.threads_per_rank()
     torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
     keep_memory()
     device = choose_device(config.training, world)
     dtype = world.broadcast(choose_dtype(config.training, device))

@@ -44,7 +44,6 @@ def tune(
     if world.is_root:
         print(f"tuning: {config.tuning.trials} trials of {config.tuning.epochs} epochs", flush=True)
     torch.set_num_threads(world.threads_per_rank())
-    torch.set_flush_denormal(True)
     device = choose_device(config.training, world)
     world.node_by_node(lambda: warm_up(Network.of(config).module, device))
     claims, alone = Claims(run.tuning / CLAIMS), world.alone()

@@ -10,6 +10,7 @@ import torch
 
 from lj_vae_hpc.config.load import load as load_config
 from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.evaluation.structure import hexatic_order
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.generate import generate
@@ -17,7 +18,7 @@ from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.batches import Configurations
-from lj_vae_hpc.training.loop import Trainer
+from lj_vae_hpc.training.loop import State, Trainer
 from lj_vae_hpc.training.network import Network
 from tests.conftest import TINY
 
@@ -90,6 +91,22 @@ def test_a_learning_rate_that_is_too_high(train_with: Train, rate: str, message:
         train_with(f"training.learning_rate={rate}", *PUBLISHED)
     assert raised.value.everywhere
     assert not list(tmp_path.rglob("*.safetensors*"))
+
+
+def test_what_comes_after_training_has_small_numbers(train_with: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they are zero, SciPy's trees of points on a wall crash the process."""
+    during, epoch = [], Trainer._train_epoch
+
+    def watched(self: Trainer, *state: State) -> State:
+        during.append((torch.tensor([1e-310], dtype=torch.float64) * 1.0).item())
+        return epoch(self, *state)
+
+    monkeypatch.setattr(Trainer, "_train_epoch", watched)
+    train_with()
+    assert during == [0.0, 0.0] and (torch.tensor([1e-310], dtype=torch.float64) * 1.0).item() > 0
+    wall = np.random.default_rng(0).uniform(0, 5, (1, 30, 2)).astype(np.float32)
+    wall[:, :25, 0] = 0
+    assert 0 < hexatic_order(wall)[0] < 1
 
 
 @pytest.mark.usefixtures("checked_often")
