@@ -47,17 +47,21 @@ def hexatic_order(positions: Positions) -> Floats:
 
     Nelson and Halperin, Phys. Rev. B 19, 2457 (1979).
     """
-    return np.array([_hexatic(one) for one in positions.astype(np.float64)])
-
-
-def _hexatic(x: Floats) -> float:
-    """That of one configuration (N, 2)."""
-    own, count = np.arange(len(x))[:, None], min(7, len(x))
-    near = KDTree(x).query(x, count)[1]
+    n, count = positions.shape[:2]
+    x = _levels(positions)
+    near = KDTree(x).query(x, min(7, count))[1]
+    own = np.arange(len(x))[:, None]
     near = np.take_along_axis(near, np.argsort(near != own, axis=1, kind="stable"), axis=1)[:, 1:]  # itself is first
     offset = x[near] - x[:, None]
     psi = np.exp(6j * np.arctan2(offset[..., 1], offset[..., 0])).mean(axis=1)
-    return float(np.abs(psi).mean())
+    return np.asarray(np.abs(psi).reshape(n, count).mean(axis=1))
+
+
+def _levels(positions: Positions) -> Floats:
+    """(n N, 3) particles of all configurations, each at a level of its own: no other's is near, and one tree does."""
+    n, count = positions.shape[:2]
+    level = np.repeat(np.arange(n) * (RANGE + 2.0 * float(np.ptp(positions))), count)
+    return np.column_stack([positions.reshape(-1, 2).astype(np.float64), level])
 
 
 def pair_distribution(positions: Positions) -> Floats:
@@ -86,12 +90,16 @@ def pair_counts(positions: Positions) -> tuple[Floats, Floats]:
     """
     if positions.ndim != 3 or positions.shape[2] != 2 or min(positions.shape) < 2:
         raise ValueError(f"expected positions (n, N, 2) with n and N of at least 2, not {positions.shape}")
-    edges = WIDTH * np.arange(1, len(PAIR_DISTANCES) + 1)
-    trees = [KDTree(one) for one in positions.astype(np.float64)]
-    within = sum(tree.count_neighbors(tree, edges) for tree in trees)
-    between = sum(trees[k - 1].count_neighbors(tree, edges) for k, tree in enumerate(trees))
-    itself = positions.shape[0] * positions.shape[1]
-    return np.diff(within, prepend=itself).astype(np.float64), np.diff(between, prepend=0).astype(np.float64)
+    x = _levels(positions)
+    tree, before = KDTree(x), KDTree(_levels(np.roll(positions, 1, axis=0)))
+    i, j = tree.query_pairs(RANGE, output_type="ndarray").T
+    within = np.linalg.norm(x[i] - x[j], axis=1)
+    between = tree.sparse_distance_matrix(before, RANGE, output_type="ndarray")["v"]
+    return 2.0 * _counts(within), _counts(between)
+
+
+def _counts(distances: Floats) -> Floats:
+    return np.histogram(distances, len(PAIR_DISTANCES), (0.0, RANGE))[0].astype(float)
 
 
 def from_pair_counts(within: Floats, between: Floats, n_particles: int) -> Floats:

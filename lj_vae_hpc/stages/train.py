@@ -22,7 +22,7 @@ from lj_vae_hpc.training.accuracy import COUNT, measure, small_latent_warning
 from lj_vae_hpc.training.batches import Batches, Read, read_rows
 from lj_vae_hpc.training.continuation import schedule_facts, why_done
 from lj_vae_hpc.training.curves import Curves, write_metrics
-from lj_vae_hpc.training.hardware import choose_device, choose_dtype, keep_memory
+from lj_vae_hpc.training.hardware import choose_device, choose_dtype, keep_memory, without_denormals
 from lj_vae_hpc.training.loop import State, Trainer
 from lj_vae_hpc.training.memory import check_memory
 from lj_vae_hpc.training.network import Network
@@ -30,6 +30,7 @@ from lj_vae_hpc.training.setup import check_data, data_facts, first_state, model
 from lj_vae_hpc.training.splits import Splits
 
 
+@without_denormals()
 def train(world: World, run: RunDir, config: RunConfig) -> None:
     """The command: trains to `training.epochs`, from the last checkpoint where there is one.
 

@@ -17,7 +17,7 @@ from lj_vae_hpc.run.folder import RunDir, link_data, load_for
 from lj_vae_hpc.run.lock import Claims
 from lj_vae_hpc.run.provenance import differences
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.training.hardware import choose_device
+from lj_vae_hpc.training.hardware import choose_device, without_denormals
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.setup import check_data
 from lj_vae_hpc.tuning.study import Study
@@ -28,6 +28,7 @@ CLAIMS = ".claims"
 POLL_SECONDS = 1.0  # between looks at the trials of other processes
 
 
+@without_denormals()
 def tune(
     world: World, run: RunDir, config_file: Path | None, overrides: tuple[str, ...], data: Path | None = None
 ) -> None:

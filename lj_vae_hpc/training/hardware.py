@@ -71,7 +71,8 @@ def choose_dtype(training: Training, device: torch.device) -> torch.dtype:
 def without_denormals() -> Iterator[None]:
     """Numbers that are too small for their full precision are zero meanwhile, which is faster.
 
-    Not for longer: SciPy's trees crash where the number next to zero is zero.
+    Threads that torch starts meanwhile inherit this, so it comes before its first work on several. It does not stay:
+    SciPy's trees crash where the number next to zero is zero.
     """
     torch.set_flush_denormal(True)
     try:

@@ -14,7 +14,6 @@ from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import Diverged, Stopped
 from lj_vae_hpc.training import checkpoint
 from lj_vae_hpc.training.batches import WINDOW_ROWS, Batches, Configurations, Read
-from lj_vae_hpc.training.hardware import without_denormals
 from lj_vae_hpc.training.network import Network
 from lj_vae_hpc.training.objective import Criterion, Terms
 from lj_vae_hpc.training.schedules import learning_rate, warm_up
@@ -75,7 +74,6 @@ class Trainer:
     report: Callable[[list[dict[str, float]]], None]
     advance: Callable[[int], None]
 
-    @without_denormals()
     def fit(self, state: State) -> State:
         """Trains from a state to `training.epochs`, in place."""
         epochs = self.config.training.epochs
