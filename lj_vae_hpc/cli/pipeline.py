@@ -9,7 +9,8 @@ from lj_vae_hpc.cli.options import max_hours, options, other_data, run_path
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.run.folder import RunDir, open_run, unchanged_if_refused
+from lj_vae_hpc.run.folder import RunDir, open_run
+from lj_vae_hpc.run.refused import unchanged_if_refused
 from lj_vae_hpc.stages import call
 
 

@@ -102,7 +102,7 @@ class Network:
         """
         x, _ = self.inputs(configurations)
         constant = x.mean(dim=0, keepdim=True)
-        if self.module.gives_positions and x.dim() == 4:
+        if self.module.gives_positions and x.dim() == 4:  # of distances
             assert self.encoding.form is not None
             points = self.points(configurations)
             constant = self.encoding.form(points.mean(dim=(0, 1), keepdim=True).expand(1, *points.shape[1:]))

@@ -93,3 +93,10 @@ def test_the_tour_runs_and_is_stored_without_output(folder: Path) -> None:
     verbs = ("encode", "decode", "sample", "score", "odd_particles")
     for name in ("energy[", "suite(", *(f"model.{verb}(" for verb in verbs)):
         assert f"run.{name}" in asked
+
+
+def test_a_run_is_found_from_any_working_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    run = lj_vae_hpc.open_run(folder.name)
+    monkeypatch.chdir("/")
+    assert len(run.positions) == 120 and run.model and str(run.path) == folder.name

@@ -15,7 +15,8 @@ from lj_vae_hpc.cli import cli
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.run.folder import RunDir, unchanged_if_refused
+from lj_vae_hpc.run.folder import RunDir
+from lj_vae_hpc.run.refused import unchanged_if_refused
 from lj_vae_hpc.stages.report import report
 from tests.conftest import ROOT, TINY, sampled_run
 

@@ -3,15 +3,19 @@
 import copy
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.model import Model
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.model.convolution import ConvReLU, TransposedConvReLU
 from lj_vae_hpc.model.vae import VAE
 from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.hardware import assign_gpus
+from lj_vae_hpc.training.network import Network
 
 
 def published(side: int, latent_dim: int = 40, **keys: object) -> VAE:
@@ -118,3 +122,18 @@ def test_fast_convolution_of_an_empty_batch_has_zero_gradients() -> None:
     layer = ConvReLU(4, 3)
     layer(torch.zeros(0, 4, 6, 6, requires_grad=True)).sum().backward()
     assert layer.weight.grad is not None and not layer.weight.grad.any()
+
+
+def test_conditions_are_scaled_by_the_gammas_of_the_weights() -> None:
+    config = load(None, ("model.conditional=true", "sampling.gammas=[1.0, 0.1]"))
+    assert Network.of(config).gammas == (0.1, 1.0)
+    network = Network.of(config, [0.0, 4.0])
+    positions = np.zeros((2, 30, 2), np.float32)
+    _, condition = network.inputs(Configurations(positions, np.array([2.0, 4.0])))
+    assert condition.tolist() == [[0.0], [1.0]]
+
+
+def test_weights_are_as_readable_as_other_files(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path / "weights", {"x": torch.ones(2)}, {})
+    (tmp_path / "other").touch()
+    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "other").stat().st_mode

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from lj_vae_hpc.config.load import load as load_config
 from lj_vae_hpc.errors import Stopped, UserError
 from lj_vae_hpc.evaluation.structure import hexatic_order
 from lj_vae_hpc.parallel.world import World
@@ -17,9 +16,7 @@ from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
-from lj_vae_hpc.training.batches import Configurations
 from lj_vae_hpc.training.loop import State, Trainer
-from lj_vae_hpc.training.network import Network
 from tests.conftest import TINY
 
 Train = Callable[..., RunDir]
@@ -295,18 +292,3 @@ def test_a_value_that_differs_is_refused_by_its_key(
     edit_facts(run, edit)
     with pytest.raises(UserError, match=message):
         train_with("training.epochs=2")
-
-
-def test_conditions_are_scaled_by_the_gammas_of_the_weights() -> None:
-    config = load_config(None, ("model.conditional=true", "sampling.gammas=[1.0, 0.1]"))
-    assert Network.of(config).gammas == (0.1, 1.0)
-    network = Network.of(config, [0.0, 4.0])
-    positions = np.zeros((2, 30, 2), np.float32)
-    _, condition = network.inputs(Configurations(positions, np.array([2.0, 4.0])))
-    assert condition.tolist() == [[0.0], [1.0]]
-
-
-def test_weights_are_as_readable_as_other_files(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path / "weights", {"x": torch.ones(2)}, {})
-    (tmp_path / "other").touch()
-    assert (tmp_path / "weights").stat().st_mode == (tmp_path / "other").stat().st_mode
