@@ -196,7 +196,8 @@ def image_of_gradient(m, x, s, C):
                 x0[e], x1[e] = c0[e] + q[0], c1[e] + q[1]
                 x2[e], x3[e], x4[e], x5[e], c0[e], c1[e] = q[2], q[3], q[4], q[5], q[6], q[7]
         if 6 * n - 1 < height:
-            z[6 * n - 1] = c0
+            for e in range(length):
+                z[6 * n - 1, e] = c0[e]
 
 
 # fmt: on

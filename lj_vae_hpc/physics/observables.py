@@ -1,7 +1,11 @@
 """What is watched of a configuration besides its energy."""
 
+from typing import Any
+
 import numba
 import numpy as np
+from numba import float64
+from numpy.typing import NDArray
 
 
 @numba.njit(cache=True)
@@ -17,21 +21,26 @@ def close_pairs(positions, radius):  # type: ignore[no-untyped-def]
     return counts
 
 
-@numba.njit(cache=True)
-def smallest_distance(positions):  # type: ignore[no-untyped-def]
-    """(n,) float64 distance in σ of the closest pair in configurations (n, N, 2) in σ, N >= 2.
+def smallest_distance(positions: NDArray[Any]) -> NDArray[np.float64]:
+    """(n,) distance in σ of the closest pair in configurations (n, N, 2) in σ, N >= 2.
 
     Particles are visited in the order of x, each compared with those after it as long as they may be closer: memory
     grows as N, not as the number of pairs.
     """
+    order = np.argsort(positions[..., 0], axis=1)
+    closest: NDArray[np.float64] = _smallest_distance(np.take_along_axis(positions, order[..., None], axis=1))
+    return closest
+
+
+@numba.njit(cache=True)
+def _smallest_distance(positions):  # type: ignore[no-untyped-def]
     smallest = np.empty(len(positions))
     for k in range(len(positions)):
-        order = np.argsort(positions[k, :, 0])
-        x, y = positions[k, order, 0].astype(np.float64), positions[k, order, 1].astype(np.float64)
         squared = np.inf
-        for i in range(len(x)):
-            for j in range(i + 1, len(x)):
-                dx, dy = x[j] - x[i], y[j] - y[i]
+        for i in range(positions.shape[1]):
+            for j in range(i + 1, positions.shape[1]):
+                dx = float64(positions[k, j, 0]) - positions[k, i, 0]
+                dy = float64(positions[k, j, 1]) - positions[k, i, 1]
                 if dx * dx >= squared:
                     break
                 squared = min(squared, dx * dx + dy * dy)

@@ -119,7 +119,7 @@ def _named(function: Any, names: dict[str, Any], identity: str) -> Any:
     return kernel
 
 
-inline = numba.njit(inline="always")
+inline = numba.njit(forceinline=True, error_model="numpy")  # by LLVM: numba's own inlining takes seconds to compile
 
 ON_VECTORS: dict[str, Any] = {
     "fma": vectors.fma, "maximum": vectors.maximum, "minimum": vectors.minimum, "select": vectors.select,

@@ -59,9 +59,12 @@ def _fill_cells(x, y, per_length, per_side):  # type: ignore[no-untyped-def]
     A cell has a multiple of PLACES places, enough for the fullest one to take in another particle.
     """
     occupied = np.zeros(per_side * per_side, np.int64)
+    fullest = 0
     for i in range(len(x)):
-        occupied[_cell(x[i], y[i], per_length, per_side)] += 1
-    places = (occupied.max() // PLACES + 1) * PLACES
+        cell = _cell(x[i], y[i], per_length, per_side)
+        occupied[cell] += 1
+        fullest = max(fullest, occupied[cell])
+    places = (fullest // PLACES + 1) * PLACES
     cell_x, cell_y = np.full((len(occupied), places), FAR), np.full((len(occupied), places), FAR)
     owner, place = np.zeros((len(occupied), places), np.int64), np.zeros(len(x), np.int64)
     occupied[:] = 0
@@ -127,8 +130,8 @@ def compiled(potential: Potential) -> tuple[Callable[..., None], Callable[..., N
     prefactor, r2_min = np.float32(potential.prefactor), np.float32(potential.smallest_squared)
     operations = on_vectors(potential)
     its = for_potential(potential, operations)
-    for function in (_pair_sums, _fill):
-        operations[function.__name__] = inline(its(function))
+    operations["_pair_sums"] = inline(its(_pair_sums))
+    operations["_fill"] = numba.njit(its(_fill))
 
     @numba.njit(cache=True, error_model="numpy")
     @its
@@ -143,7 +146,9 @@ def compiled(potential: Potential) -> tuple[Callable[..., None], Callable[..., N
         box_side, inverse_temperature, trial, drawn,
     ):  # fmt: skip
         numbers, scratch = np.empty((6, PLACES), np.float32), np.empty((1, PLACES), np.float32)
-        counter = np.arange(PLACES).astype(np.uint32).reshape(1, -1)
+        counter = np.empty((1, PLACES), np.uint32)
+        for k in range(PLACES):
+            counter[0, k] = k
         for block in range(x.shape[0]):
             for lane in range(LANES):
                 px, py = x[block, :, lane].copy(), y[block, :, lane].copy()
@@ -198,7 +203,8 @@ def compiled(potential: Potential) -> tuple[Callable[..., None], Callable[..., N
                             occupied[there] += 1
                         cell_x[there, place[i]], cell_y[there, place[i]] = new_x, new_y
                 accepted[block, lane] += taken
-                x[block, :, lane], y[block, :, lane] = px, py
+                for i in range(len(px)):
+                    x[block, i, lane], y[block, i, lane] = px[i], py[i]
         _fill(x, y, pairs, scratch, per_length, per_side, r2_min)
 
     return advance, fill

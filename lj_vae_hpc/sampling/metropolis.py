@@ -22,7 +22,7 @@ from lj_vae_hpc.sampling.arithmetic import (
     pair_energy,
 )  # fmt: skip
 from lj_vae_hpc.sampling.streams import START, philox, trial_numbers
-from lj_vae_hpc.sampling.vectors import fma, load, maximum, select, store, to_float, words
+from lj_vae_hpc.sampling.vectors import LANES, fma, load, maximum, select, store, to_float, words
 
 
 @numba.njit(cache=True)
@@ -81,7 +81,10 @@ def make_sweeps(potential: Potential) -> tuple[Callable[..., None], Callable[...
             xb, yb, ub = x[block], y[block], pairs[block]
             chains, ensemble = load(chain, block), words(key2)
             gammas, phase = load(gamma, block), load(first, block) % every
-            for sweep in range(count[block].max()):
+            longest = uint32(0)
+            for lane in range(LANES):
+                longest = max(longest, count[block, lane])
+            for sweep in range(longest):
                 index, active = load(first, block) + uint32(sweep), words(uint32(sweep)) < load(count, block)
                 # (index + 1) % every is 0; in vectors of words a remainder is slow.
                 long = ((phase + uint32(sweep % every + 1)) ^ every) < uint32(1)

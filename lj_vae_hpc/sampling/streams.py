@@ -21,7 +21,7 @@ HALF_RANGE, HALF_UNIT = np.float32(2.0**-20), np.float32(2.0**-21)
 UNIT, CENTRE = np.float32(2.0**-22), np.float32(2.0**-23)
 
 
-@numba.njit(inline="always")
+@numba.njit(forceinline=True)
 def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     """Four vectors of independent words for the counters (c0, c1, c2, c3), vectors of words, under the key (k0, k1)."""
     for _ in range(10):
@@ -30,7 +30,7 @@ def philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-@numba.njit(inline="always")
+@numba.njit(forceinline=True)
 def trial_numbers(a, b):  # type: ignore[no-untyped-def]
     """What one trial move takes from two vectors of words: two numbers uniform in (-1, 1) and one in (0, 1).
 

@@ -44,6 +44,14 @@ def _boltzmann(energies, least, weights):  # type: ignore[no-untyped-def]
     return float64(total)
 
 
+@numba.njit(fastmath=FAST, cache=True)
+def _least(energies):  # type: ignore[no-untyped-def]
+    least = energies[0]
+    for k in range(1, len(energies)):
+        least = min(least, energies[k])
+    return least
+
+
 @numba.njit(cache=True)
 def field(xs, ys, slope, side, cells, reach, values, slopes, inverse, total, near):  # type: ignore[no-untyped-def]
     """Energy of one more particle at the centre of every cell of a square grid, and the part of each particle in it.
@@ -59,8 +67,9 @@ def field(xs, ys, slope, side, cells, reach, values, slopes, inverse, total, nea
         near: (N, 2 reach + 1, 2 reach + 1) float32; overwritten with each particle's part, 0 outside the grid.
     """
     width = side / float32(cells)
-    centres = ((np.arange(cells) + 0.5) * width).astype(np.float32)
-    rows = np.empty(cells, np.float32)
+    centres, rows = np.empty(cells, np.float32), np.empty(cells, np.float32)
+    for cell in range(cells):
+        centres[cell] = (cell + 0.5) * width
     for row in range(cells):
         total[row, :] = slope * centres[row]
     for i in range(len(xs)):
@@ -71,7 +80,8 @@ def field(xs, ys, slope, side, cells, reach, values, slopes, inverse, total, nea
             part = near[i, row - line + reach, left - column + reach : right - column + reach]
             part[:] = 0.0
             _add_pair(part, centres[left:right], rows[left:right], xs[i], ys[i], values, slopes, inverse)
-            total[row, left:right] += part
+            for k in range(right - left):
+                total[row, left + k] += part[k]
 
 
 @numba.njit(cache=True)
@@ -105,8 +115,9 @@ def local_energies(  # type: ignore[no-untyped-def]
     for a in range(n):
         xs, ys, g = x[a], y[a], slope[a]
         field(xs, ys, g, side, cells, reach, values, slopes, inverse, total, near)
-        least = total.min()
-        everywhere = 0.0
+        least, everywhere = total[0, 0], 0.0
+        for row in range(cells):
+            least = min(least, _least(total[row]))
         for row in range(cells):
             everywhere += _boltzmann(total[row], least, weights[row])
         for i in range(count):
@@ -117,11 +128,13 @@ def local_energies(  # type: ignore[no-untyped-def]
             lowest = least
             for row in range(low, high):
                 part = near[i, row - line + reach, left - column + reach : right - column + reach]
-                lowest = min(lowest, (total[row, left:right] - part).min())
+                for k in range(right - left):
+                    lowest = min(lowest, total[row, left + k] - part[k])
             own = free_part = 0.0
             for row in range(low, high):
                 part = near[i, row - line + reach, left - column + reach : right - column + reach]
-                after[: right - left] = total[row, left:right] - part
+                for k in range(right - left):
+                    after[k] = total[row, left + k] - part[k]
                 own += float64(weights[row, left:right].sum())
                 free_part += _boltzmann(after[: right - left], lowest, terms)
             sum_there = max(everywhere - own, 0.0) * np.exp(float64(lowest - least)) + free_part
@@ -138,14 +151,15 @@ def local_energies(  # type: ignore[no-untyped-def]
             )
             here = one[:neighbours].sum()
             pair[a, i] = here
-            there_x[:], there_y[:] = offset_x + xs[i], offset_y + ys[i]
-            there[:] = g * there_y
+            for k in range(len(there)):
+                there_x[k], there_y[k] = offset_x[k] + xs[i], offset_y[k] + ys[i]
+                there[k] = g * there_y[k]
             for j in range(neighbours):
                 _add_pair(there, there_x, there_y, close_x[j], close_y[j], values, slopes, inverse)
             for k in range(len(there)):
                 if there_x[k] < 0.0 or there_y[k] < 0.0 or there_x[k] > side or there_y[k] > side:
                     there[k] = OUTSIDE
-            lowest = there.min()
+            lowest = _least(there)
             mean = _boltzmann(there, lowest, terms) / len(there)
             moved[a, i] = float64(here + g * ys[i]) - float64(lowest) + np.log(mean)
 
