@@ -7,6 +7,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
@@ -16,6 +17,12 @@ from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.stop import StopRequests
 
 T = TypeVar("T")
+
+LAUNCHERS = (
+    "OMPI_COMM_WORLD_", "PMIX_", "PMI_", "PALS_", "MPI_LOCAL", "MPIRUN_", "MPIEXEC_", "MV2_COMM_", "JSM_", "FLUX_",
+    "ALPS_", "SLURM_PROCID", "SLURM_STEP_",
+)  # fmt: skip
+"""Beginnings of the variables by which launchers tell a process its rank."""
 
 
 class World:
@@ -44,13 +51,15 @@ class World:
     def connect(cls) -> "World":
         """Joins the ranks that mpirun or srun started.
 
+        A process that was started by neither is alone: MPI would take half a second, and fails on many login nodes.
+
         Raises:
             UserError: srun started several tasks that MPI does not connect.
         """
-        try:
-            comm = _mpi().COMM_WORLD
-        except (ImportError, RuntimeError):  # mpi4py raises RuntimeError where it finds no MPI library
-            comm = None
+        comm = None
+        if any(name.startswith(LAUNCHERS) for name in os.environ):
+            with suppress(ImportError, RuntimeError):  # mpi4py raises RuntimeError where it finds no MPI library
+                comm = _mpi().COMM_WORLD
         if not comm or comm.size == 1:
             for variable in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE"):
                 if int(os.environ.get(variable, "1")) > 1:
@@ -81,8 +90,15 @@ class World:
         return bool(self.rank == 0)
 
     def mpi_library(self) -> str:
-        """Name and version of the MPI library."""
-        return str(_mpi().Get_library_version()).split(",")[0].strip("\x00\n ") if self._comm else "none, one rank"
+        """Name and version of the MPI library, which is not started for this."""
+        try:
+            if not self._comm:
+                import mpi4py
+
+                mpi4py.rc.initialize = False
+            return str(_mpi().Get_library_version()).split(",")[0].strip("\x00\n ")
+        except (ImportError, RuntimeError):
+            return "none, one rank"
 
     def shard(self, n: int) -> range:
         """The contiguous part of n items of this rank; parts are disjoint, cover all, and differ by at most one."""

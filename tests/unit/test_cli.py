@@ -179,6 +179,24 @@ def test_ranks_start_without_what_they_do_not_need(stage: str) -> None:
     assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "\n"
 
 
+MODULES = """
+import atexit, runpy, sys
+atexit.register(lambda: print("MPI started:", "mpi4py.MPI" in sys.modules))
+sys.argv = ["lj-vae", "inspect", "-o", sys.argv[1]]
+runpy.run_module("lj_vae_hpc", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("launcher", [(), ("mpirun", "-n", "1")], ids=["alone", "mpirun"])
+def test_a_process_without_a_launcher_starts_no_mpi(launcher: tuple[str, ...], tmp_path: Path) -> None:
+    """It fails on many login nodes, and takes half a second on others."""
+    run = sampled_run(tmp_path / "run")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [*launcher, sys.executable, "-c", MODULES, str(run)]
+    printed = subprocess.check_output(command, env=environment, text=True)
+    assert printed.splitlines()[-1] == f"MPI started: {bool(launcher)}"
+
+
 def test_libraries_leave_nothing_behind(lj_vae: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it has no folder of its own, matplotlib makes one and removes it at the end of the process."""
     run, temporary = sampled_run(tmp_path / "run"), tmp_path / "tmp"
