@@ -76,16 +76,9 @@ def write_together(partial: Path, together: Together, write_rows: Callable[[h5py
     """
     file = attempt(together, writing(partial)(lambda: h5py.File(partial, "r+", **together.hdf5)))
     attempt(together, bind(write_rows, file))
-    close(file, partial, together)
-
-
-def close(file: h5py.File, partial: Path, together: Together) -> None:
-    """Closes a written file; not after an error, for MPI-IO can crash closing a file that it could not write.
-
-    Every rank flushes it, too, for this covers only what its own node wrote.
-    """
+    # Not closed after an error: MPI-IO can crash closing a file that it could not write.
     attempt(together, writing(partial)(file.close))
-    attempt(together, writing(partial)(bind(flush, partial)))
+    attempt(together, writing(partial)(bind(flush, partial)))  # by every rank: it covers what its own node wrote
 
 
 def write_segment(
@@ -104,25 +97,37 @@ def write_segment(
     Raises:
         UserError: the file cannot be written (disk full, no permission).
     """
-    path = segment_path(folder, rows)
-    partial = together.on_root(bind(unfinished, path))
-    n_particles = columns["positions"].shape[1]
-    file = attempt(together, writing(partial)(lambda: h5py.File(partial, "w", **together.hdf5)))
+    path, known = segment_path(folder, rows), {"first_row": rows.start, **attributes}
+    partial = together.on_root(bind(create, path, len(rows), columns["positions"].shape[1], known, {}))
 
-    @writing(partial)
-    def create() -> None:
-        known = {"schema_version": SCHEMA_VERSION, "first_row": rows.start, **attributes}
-        file.attrs.update(known | {"metadata_checksum": metadata_checksum(known, {})})
-        create_columns(file, len(rows), n_particles)
-        if rows.start in mine:  # all the space, before anything is written: MPI-IO does not handle a full disk well
-            reserve(partial, file.id.get_filesize())
+    def write_rows(file: h5py.File) -> None:
+        for name, values in with_checksums(columns).items():
+            write = bind(_write_rows, file[name], rows, mine, values, collective=bool(together.hdf5))
+            attempt(together, writing(partial)(write))
 
-    attempt(together, create)
-    for name, values in with_checksums(columns).items():
-        write = bind(_write_rows, file[name], rows, mine, values, collective=bool(together.hdf5))
-        attempt(together, writing(partial)(write))
-    close(file, partial, together)
+    write_together(partial, together, write_rows)
     together.on_root(bind(finish, partial, path))
+
+
+def create(
+    path: Path, rows: int, n_particles: int, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]
+) -> Path:
+    """A file beside its place with everything but its rows, and all the space for them.
+
+    One rank makes it, so that its bytes do not depend on how many write, and since MPI-IO does not handle a full disk
+    well.
+    """
+    partial = unfinished(path)
+    with writing(path):
+        with h5py.File(partial, "w") as file:
+            known = {"schema_version": SCHEMA_VERSION, **attributes}
+            file.attrs.update(known | {"metadata_checksum": metadata_checksum(known, ensembles)})
+            for name, values in ensembles.items():
+                file.create_dataset(f"ensembles/{name}", data=values)
+            _create_columns(file, rows, n_particles)
+            size = file.id.get_filesize()
+        reserve(partial, size)
+    return partial
 
 
 def _write_rows(data: h5py.Dataset, rows: range, mine: range, values: NDArray[Any], collective: bool) -> None:
@@ -139,7 +144,7 @@ def _write_rows(data: h5py.Dataset, rows: range, mine: range, values: NDArray[An
     data.id.write(here, there, np.ascontiguousarray(values), dxpl=transfer)
 
 
-def create_columns(file: h5py.File, rows: int, n_particles: int) -> None:
+def _create_columns(file: h5py.File, rows: int, n_particles: int) -> None:
     """Makes an empty data set per column, with unit and meaning."""
     for name, column in (*COLUMNS.items(), ("checksum", CHECKSUM)):
         kind, space = h5py.h5t.py_create(np.dtype(column.dtype)), h5py.h5s.create_simple(shape(name, rows, n_particles))

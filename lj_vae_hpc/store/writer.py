@@ -16,11 +16,10 @@ from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.store.schema import COLUMNS, SCHEMA_VERSION, metadata_checksum
 from lj_vae_hpc.store.segments import (
     Together,
-    create_columns,
+    create,
     finish,
     finished_segments,
     missing_rows,
-    reserve,
     segment_path,
     write_together,
 )
@@ -49,7 +48,8 @@ def write_dataset(
         UserError: the file cannot be written (disk full, no permission), or a segment cannot be read.
     """
     rows = len(folders) * configurations
-    partial = together.on_root(bind(_create, target, rows, n_particles, attributes, ensembles))
+    together.on_root(bind(_make_room, target))
+    partial = together.on_root(bind(create, target, rows, n_particles, attributes, ensembles))
 
     @writing(partial)
     def write_rows(file: h5py.File) -> None:
@@ -62,24 +62,12 @@ def write_dataset(
     together.on_root(bind(finish, partial, target))
 
 
-def _create(
-    target: Path, rows: int, n_particles: int, attributes: dict[str, Any], ensembles: dict[str, NDArray[Any]]
-) -> Path:
-    """The file with everything but its rows. One rank makes it, so that its bytes do not depend on how many copy."""
-    partial = unfinished(target)
+def _make_room(target: Path) -> None:
+    """The folder of a file, without what a killed run left of the file."""
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in target.parent.glob(f"{target.name}.*.partial*"):  # of a run that was killed
+        for leftover in target.parent.glob(f"{target.name}.*.partial*"):
             leftover.unlink()
-        with h5py.File(partial, "w") as file:
-            known = {"schema_version": SCHEMA_VERSION, **attributes}
-            file.attrs.update(known | {"metadata_checksum": metadata_checksum(known, ensembles)})
-            for name, values in ensembles.items():
-                file.create_dataset(f"ensembles/{name}", data=values)
-            create_columns(file, rows, n_particles)
-            size = file.id.get_filesize()
-        reserve(partial, size)
-    return partial
 
 
 def _copy(folder: Path, rows: range, file: h5py.File, first: int) -> None:
