@@ -8,8 +8,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import h5py
-
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.sampling.ensemble import fingerprint
 from lj_vae_hpc.sampling.pilots import pilot_file
@@ -17,8 +15,7 @@ from lj_vae_hpc.scan.batches import element_of
 from lj_vae_hpc.scan.campaign import Campaign
 from lj_vae_hpc.scan.slurm import Array, Limits, Queued
 from lj_vae_hpc.scan.tasks import FINISHED, DataTask, ModelTask, SampleTask, Task
-from lj_vae_hpc.store.schema import SCHEMA_VERSION, metadata_checksum
-from lj_vae_hpc.store.segments import create_columns, segment_path
+from lj_vae_hpc.store.segments import create, segment_path
 
 
 @dataclass
@@ -159,11 +156,8 @@ def produce_at_once(task: Task) -> None:
         pilot_file(task.folder).touch()
     elif isinstance(task, DataTask):
         task.run.data.mkdir(parents=True, exist_ok=True)
-        with h5py.File(task.run.dataset, "w") as file:
-            file.attrs["schema_version"] = SCHEMA_VERSION
-            file.attrs["fingerprint"] = fingerprint(task.ensembles, task.configurations)
-            file.attrs["metadata_checksum"] = metadata_checksum(dict(file.attrs), {})
-            create_columns(file, 1, task.config.system.n_particles)
+        facts = {"fingerprint": fingerprint(task.ensembles, task.configurations)}
+        create(task.run.dataset, 1, task.config.system.n_particles, facts, {}).rename(task.run.dataset)
     elif isinstance(task, ModelTask):
         task.run.evaluation.mkdir(parents=True, exist_ok=True)
         (task.run.evaluation / "summary.json").write_text("{}")
