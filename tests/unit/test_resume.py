@@ -86,7 +86,7 @@ def test_a_kill_while_the_data_set_is_made(tiny: Path, tmp_path: Path, monkeypat
     few = config.sampling.model_copy(update={"configurations": 50})
     generate(world, run, config.model_copy(update={"sampling": few}))
     before = run.dataset.read_bytes()
-    for name in ("writer._make_room", "writer.create", "writer._copy", "writer.finish"):
+    for name in ("writer._make_room", "writer.create", "segments.reserve", "writer._copy", "writer.finish"):
         with monkeypatch.context() as patch:
             patch.setattr(f"lj_vae_hpc.store.{name}", killed)
             with pytest.raises(KeyboardInterrupt):

@@ -115,9 +115,7 @@ def local_energies(  # type: ignore[no-untyped-def]
     for a in range(n):
         xs, ys, g = x[a], y[a], slope[a]
         field(xs, ys, g, side, cells, reach, values, slopes, inverse, total, near)
-        least, everywhere = total[0, 0], 0.0
-        for row in range(cells):
-            least = min(least, _least(total[row]))
+        least, everywhere = _least(total.reshape(-1)), 0.0
         for row in range(cells):
             everywhere += _boltzmann(total[row], least, weights[row])
         for i in range(count):
