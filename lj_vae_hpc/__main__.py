@@ -1,6 +1,7 @@
 """python -m lj_vae_hpc: joins the ranks, runs one command, and ends all ranks with one status."""
 
 import errno
+import gc
 import os
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from lj_vae_hpc.errors import COMMAND, Stopped, UserError, out_of_memory
 from lj_vae_hpc.parallel.stop import stop_at_once
 
 stop_at_once()  # unless the command watches for signals; before what takes long to load
+gc.set_threshold(50_000)  # modules stay: looking through them for cycles again and again takes a tenth of a start
 
 try:
     import click

@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import gc
 import json
 import os
 import random
@@ -21,6 +22,7 @@ from lj_vae_hpc.run.folder import RunDir
 if TYPE_CHECKING:
     import optuna
 
+gc.set_threshold(50_000)  # as `lj-vae` does
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 SHIPPED = [*sorted((CONFIGS / "approaches").glob("*.yaml")), CONFIGS / "reference.yaml", CONFIGS / "equilibrated.yaml"]
