@@ -108,6 +108,7 @@ def reference() -> None:
         for target, what in ((ours, arguments), (plain, folder)):
             link, end = spawn.Pipe()
             spawn.Process(target=target, args=(end, what), daemon=True).start()
+            end.close()  # so that the end of the process is noticed
             link.recv()  # the first step compiles and fills caches
             links.append(link)
         seconds: list[list[float]] = [[], []]
@@ -207,6 +208,8 @@ def overhead() -> None:
         process = multiprocessing.get_context("spawn").Process(target=parts, args=(data_set(folder, 10_000),))
         process.start()
         process.join()
+        if process.exitcode:
+            raise SystemExit(process.exitcode)
 
 
 def rate(processes: int, arguments: list[str], *more: str) -> float:

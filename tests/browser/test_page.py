@@ -88,6 +88,7 @@ def fits(page: Page) -> bool:
     """Nothing is wider than the screen, and no figure is too small to read."""
     page.wait_for_timeout(300)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("figure svg").count()
     for selector in ("figure svg", ".plot"):
         for box in page.locator(selector).all():
             left, right, width = box.evaluate(EDGES)

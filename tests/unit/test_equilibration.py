@@ -133,7 +133,8 @@ def test_its_chains_are_those_of_the_ensemble_unless_data_are_as_published() -> 
     chains.run(own.swept)
     np.testing.assert_array_equal(own.positions[:LANES], chains.positions)
     reference = ensemble(protocol="reference", step=1.4, sweeps=40)
-    chains = Chains(reference.stream, one.system, one.gamma, published.step, np.arange(LANES), long_every=3)
+    every = reference.sampling.long_every
+    chains = Chains(reference.stream, one.system, one.gamma, published.step, np.arange(LANES), long_every=every)
     chains.run(published.swept)
     assert not (published.positions[:LANES:2] == chains.positions[::2]).all(axis=(1, 2)).any()
 
