@@ -61,8 +61,8 @@ class Check:
         verdict = "FAILS" if self.fails else "holds"
         return (
             f"{self.name}: {verdict} at {len(self.gamma)} γ; χ²/{len(self.gamma)} = {(self.pulls**2).mean():.2f}, "
-            f"largest pull {self.pulls[worst]:+.2f} at γ = {self.gamma[worst]:g}, p = {self.p_value:.2g} "
-            f"({FALSE_ALARMS:g} or less would fail)"
+            f"largest pull {self.pulls[worst]:+.2f} at γ = {self.gamma[worst]:g}, Bonferroni p = {self.p_value:.2g} "
+            f"(below {FALSE_ALARMS:g} would fail)"
         )
 
 
