@@ -15,8 +15,9 @@ from lj_vae_hpc.physics.potentials.base import REGISTRY
 def table(title: str, section: type[BaseModel]) -> str:
     """One section as a table."""
     lines = [f"## {title}", "", cleandoc(section.__doc__ or ""), "", "| key | default | meaning |", "|---|---|---|"]
+    defaults: dict[str, object] = {}
     for name, field in section.model_fields.items():
-        default = field.get_default(call_default_factory=True)
+        default = defaults[name] = field.get_default(call_default_factory=True, validated_data=defaults)
         shown = "required" if field.is_required() else f"`{default}`"
         if isinstance(default, dict):
             shown = ", ".join(f"`{k}`: {_brief(v)}" for k, v in default.items()) or "none"

@@ -95,12 +95,16 @@ class Run:
         """What `lj-vae evaluate` found, as evaluation/summary.json holds it.
 
         Raises:
-            UserError: the run is not evaluated yet.
+            UserError: the run is not evaluated yet, or the file is damaged.
         """
         path = self._folder.evaluation / "summary.json"
         if not path.exists():
             raise UserError(f"{path} does not exist; run `{COMMAND} evaluate -o {self.path}` first")
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            again = f"{COMMAND} evaluate -o {self.path}"
+            raise UserError(f"{path} is damaged ({error!r:.80}); run `{again}` again") from None
         return summary
 
     def suite(self, name: str) -> "SuiteConfigurations":

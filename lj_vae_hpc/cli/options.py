@@ -55,7 +55,8 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     )(command)  # fmt: skip
     return click.option(
         "-c", "--config", "config_file", type=FileName(), envvar="LJ_VAE_CONFIG", show_envvar=True,
-        metavar="FILE.yaml", help="Configuration.  [default: the one in RUN_DIR, else the built-in defaults]",
+        metavar="FILE.yaml",
+        help="Configuration.  [default: the one in RUN_DIR, else, but for campaigns, the built-in defaults]",
     )(command)  # fmt: skip
 
 

@@ -35,8 +35,9 @@ def score(
 
     FILE may be a dataset.h5, .npz or HDF5 with an array positions, or .npy, of shape (n, N, 2) or (n, 2N), .xyz, .gsd,
     or text with one configuration per line, x1 y1 x2 y2 ... in units of sigma; - is the standard input. Gamma need not
-    be known. The columns file, row, score, p_value and odd_particles come first: p_value is the share of normal
-    configurations that are at least as odd, odd_particles are more likely out of place than not.
+    be known, unless the model is conditional. The columns file, row, score, p_value and odd_particles come first:
+    p_value is the share of normal configurations that are at least as odd, odd_particles are more likely out of place
+    than not.
     """
     path = run_path(output, config_file)
     run, config = open_run(world, path, config_file, overrides, writing=False, needs_data=True, uses=USED_BY_SCORE)

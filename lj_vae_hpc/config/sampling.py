@@ -1,7 +1,7 @@
 """The section `sampling`: how configurations are drawn."""
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Discriminator, Field, StrictBool, Tag, model_validator
@@ -55,6 +55,10 @@ def listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values[:5]) + ", ..." * (len(values) > 5)
 
 
+def _usual_sweeps(given: dict[str, Any]) -> int:
+    return 2500 if given.get("protocol") == "reference" else 500
+
+
 class Sampling(Section):
     """How configurations are drawn."""
 
@@ -75,9 +79,10 @@ class Sampling(Section):
     samples_per_chain: Annotated[Count, between(1, 1_000_000, "the chains would never end")] = 1
     """Configurations taken from each Markov chain, twice the autocorrelation time that the pilot measures apart;
     `configurations` must be a multiple."""
-    sweeps: Annotated[int, Field(gt=0, lt=2**31, strict=True)] = 500
+    sweeps: Annotated[int, Field(gt=0, lt=2**31, strict=True)] = Field(default_factory=_usual_sweeps)
     """Sweeps of a chain from its uniform random start to its first configuration; one sweep is one trial move per
-    particle. Under `equilibrated` the least: it becomes the proved burn-in where that is longer."""
+    particle. 2,500 unless given under `reference`. Under `equilibrated` the least: it becomes the proved burn-in where
+    that is longer."""
     step: Displacement = 0.2
     """Largest trial displacement per component, in σ; under `equilibrated` only where the tuning starts."""
     target_acceptance: Annotated[float, Field(gt=0.05, lt=0.95)] = 0.2

@@ -10,8 +10,6 @@ from lj_vae_hpc.config.base import Length, Section, Temperature
 from lj_vae_hpc.physics.potentials import make_potential
 from lj_vae_hpc.physics.potentials.base import REGISTRY, Potential
 
-CUTOFF = 3.0
-
 
 class ChosenPotential(Section):
     """A pair potential by name, with parameters beside it."""
@@ -59,6 +57,11 @@ def check_potential(value: Any) -> PotentialKey:
     return key
 
 
+def _usual_cutoff(given: dict[str, Any]) -> float | None:
+    key = given.get("potential")  # none if it was refused
+    return _make(key, None).usual_cutoff if key else None
+
+
 class System(Section):
     """The fluid: reduced units, lengths in σ, energies in ε, k_B = 1."""
 
@@ -71,20 +74,23 @@ class System(Section):
     potential: Annotated[PotentialKey, BeforeValidator(check_potential)] = "lennard_jones"
     """Pair potential: one of the names below; a name with parameters, {kind: NAME, PARAMETER: NUMBER}; or the two
     exponents [n, m] of a Mie potential."""
-    cutoff: Length | None = Field(default=CUTOFF, validate_default=True)
-    """Distance r_cut in σ beyond which pairs do not interact (truncated, not shifted); null for none. If the
-    potential's definition fixes its range, as that of wca does, the default and null become that range, and any other
-    value is refused."""
+    cutoff: Length | None = Field(default_factory=_usual_cutoff, validate_default=True)
+    """Distance r_cut in σ beyond which pairs do not interact (truncated, not shifted); null for none, which is the
+    default of soft and other potentials with r^-2. If the potential's definition fixes its range, as that of wca does,
+    3 and null become that range, and any other value is refused."""
 
     @field_validator("cutoff")
     @classmethod
     def _own_cutoff(cls, cutoff: float | None, info: ValidationInfo) -> float | None:
         """The cutoff that the potential's definition fixes, if it does."""
         key = info.data.get("potential")
-        own = _make(key, None).cutoff if key else None
-        if own is not None and cutoff not in (None, CUTOFF, own):
-            raise ValueError(f"the potential ends at {own:.6g} σ by definition, not at {cutoff:g}; leave the key out")
-        return cutoff if own is None else own
+        if key is None or (own := _make(key, None)).cutoff is None:
+            return cutoff
+        if cutoff not in (None, own.usual_cutoff, own.cutoff):
+            raise ValueError(
+                f"the potential ends at {own.cutoff:.6g} σ by definition, not at {cutoff:g}; leave the key out"
+            )
+        return own.cutoff
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

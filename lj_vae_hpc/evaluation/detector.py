@@ -101,7 +101,7 @@ class Detector:
         return first | {name: values for name, values in columns.items() if name not in LEFT_OUT}
 
 
-LEFT_OUT = ("row", "gamma", "outside")
+LEFT_OUT = ("row", "origin", "gamma", "outside")
 
 
 def odd_particles(ratio: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -139,7 +139,9 @@ def _gamma(path: Path, place: str, gamma: object) -> float:
     except (TypeError, ValueError):
         value = np.nan
     if not np.isfinite(value):
-        raise UserError(f"{path}, {place}: no gamma, which this model needs (model.conditional)")
+        raise UserError(
+            f"{path}, {place}: no gamma, which a conditional model needs; .npz, HDF5, .xyz and .gsd can hold it"
+        )
     return value
 
 
@@ -253,9 +255,9 @@ class RunData:
         parts = (splits.training, splits.validation, splits.calibration, splits.test)
         training, validation, calibration, test = (of_gammas(data, rows, trained) for rows in parts)
         gammas = [gamma for gamma in data.layout.gammas if gamma in trained]
-        keys = dict(zip(data.layout.gammas, data.ensembles()["key"].tolist(), strict=True))
+        names = dict(zip(data.layout.gammas, data.names(), strict=True))
         facts = {
-            "ensembles": [keys[gamma].decode() for gamma in gammas],
+            "ensembles": [names[gamma] for gamma in gammas],
             "configurations": data.layout.configurations,
             "content": str(data.attributes["content"]),
             "test_fraction": config.training.test_fraction,

@@ -187,7 +187,7 @@ def _mean_energies(runs: Runs) -> Panel:
         for (name, one), colour in zip(runs.items(), COLOURS * len(runs), strict=False):
             gamma, mean, error = np.array([(e.gamma, e.mean[0], e.error[0]) for e in one.ensemble_summaries]).T
             axes.errorbar(gamma, mean, error, fmt="o-", ms=4, lw=1, capsize=2, color=colour, label=literal(name))
-        axes.set(title="Mean energy", xlabel="γ (ε/σ)", ylabel="⟨U⟩ (ε)")
+        axes.set(title="Mean energy", xlabel="γ", ylabel="⟨U⟩ (ε)")
         axes.legend(fontsize=7)
 
     return panel("mean_energy", {}, draw)

@@ -123,7 +123,7 @@ def _mean_energies(results: Results) -> Panel:
         axes.errorbar(gamma, mean, error, fmt="o-", ms=4, lw=1, capsize=2, color=BLUE, label="data")
         if shown:
             axes.plot(shown, [PUBLISHED[g][0] for g in shown], "x", color=RED, label="published")
-        axes.set(title="Mean energy", xlabel="γ (ε/σ)", ylabel="⟨U⟩ (ε)")
+        axes.set(title="Mean energy", xlabel="γ", ylabel="⟨U⟩ (ε)")
         axes.legend(loc="best")
 
     return panel("mean_energy", {"gamma": gamma, "mean_U_epsilon": mean, "standard_error_epsilon": error}, draw)
@@ -138,7 +138,7 @@ def _differences(results: Results) -> Panel:
     def draw(axes: Axes) -> None:
         axes.axhline(0, color=GREY, lw=1)
         axes.errorbar(gamma, difference, 2 * together, fmt="o", ms=4, lw=1, capsize=2, color=ORANGE)
-        axes.set(title="Data minus pilots, ± 2 s.e.", xlabel="γ (ε/σ)", ylabel="Δ⟨U⟩ (ε)")
+        axes.set(title="Data minus pilots, ± 2 s.e.", xlabel="γ", ylabel="Δ⟨U⟩ (ε)")
 
     columns = {"gamma": gamma, "difference_epsilon": difference, "standard_error_epsilon": together}
     return panel("mean_energy_minus_pilot", columns, draw)

@@ -125,7 +125,7 @@ def _panel(axes_of: dict[str, Floats], gamma: NDArray[Any]) -> Panel:
     def draw(axes: Axes) -> None:
         dots = axes.scatter(x[order], y[order], c=gamma[order], s=5, cmap="viridis", alpha=0.7, linewidths=0,
                             rasterized=True)  # fmt: skip
-        axes.get_figure().colorbar(dots, label="γ (ε/σ)")  # type: ignore[union-attr]
+        axes.get_figure().colorbar(dots, label="γ")  # type: ignore[union-attr]
         axes.set(title="Latent plane", xlabel=xlabel, ylabel=ylabel)
 
     return panel("latent_plane", {xlabel: x, ylabel: y, "gamma": gamma}, draw, (4.8, 3.6))
@@ -193,7 +193,7 @@ def _fields(columns: dict[str, NDArray[Any]], scores: list[str]) -> dict[str, Fl
     gamma = columns["gamma"].astype(float)
     energy = columns["pair_energy"].astype(float) + np.nan_to_num(gamma) * columns["height_sum"]
     fields = {
-        "γ (ε/σ)": gamma,
+        "γ": gamma,
         "U (ε)": energy,
         "−log₁₀ p": -np.log10(np.maximum(columns["p_value"].astype(float), 1e-12)),
     }

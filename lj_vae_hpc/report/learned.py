@@ -68,5 +68,5 @@ def draw_slope(axes: Axes, learned: Learned) -> None:
     axes.plot(gamma, gamma, color=GREY, lw=1.5, label="true")
     axes.errorbar(gamma, learned["learned_gamma"], learned["gamma_error"], fmt="o", ms=4, lw=0.8, capsize=2, color=RED,
                   label="learned")  # fmt: skip
-    axes.set(title="Strength of gravity", xlabel="γ (ε/σ)", ylabel="learned γ (ε/σ)")
+    axes.set(title="Strength of gravity", xlabel="γ", ylabel="learned γ")
     axes.legend()

@@ -41,7 +41,9 @@ def readable(run: RunDir) -> Iterator[None]:
     try:
         yield
     except (json.JSONDecodeError, KeyError, OSError) as error:
-        message = f"cannot read the results in {run.path} ({error!r:.100}); run `{COMMAND} evaluate` again"
+        message = (
+            f"cannot read the results in {run.path} ({error!r:.100}); run `{COMMAND} evaluate -o {run.path}` again"
+        )
         raise UserError(message) from None
 
 

@@ -86,7 +86,7 @@ def cards(results: Results) -> list[Card]:
 def _trained_on(trained: dict[str, Any], data: dict[str, Any]) -> Card:
     """What the model was trained on, and how much more the data set holds by now."""
     rows, values = data["configurations"] * len(data["gammas"]), len(data["gammas"])
-    older = trained["fingerprint"] != data["fingerprint"]
+    older = trained != data
     now = f"; the data set now holds {rows:,} at {values} value{'s' * (values > 1)} of γ" * older
     total = trained["configurations"] * len(trained["gammas"])
     return Card("trained on", f"{total:,} configurations",

@@ -133,6 +133,11 @@ def _open(
     if needs_data and not data:
         check_has_data(run, writing)
     stored = load(run.config) if run.config.exists() else None
+    if writing and not stored and (run.has_data or run.has_model):
+        raise UserError(
+            f"{run.path} holds data or a model, but no config.yaml, which says what they are: put it back, or choose "
+            "another output folder with -o"
+        )
     try:
         if writing:
             run.path.mkdir(parents=True, exist_ok=True)
@@ -145,6 +150,8 @@ def _open(
             link_data(run, RunDir(data))
         if writing and config != stored:
             write_text(run.config, config.to_yaml())
+    except FileExistsError:
+        raise UserError(f"{run.path} is a file; choose another output folder with -o") from None
     except OSError as error:
         raise UserError(f"cannot write the output folder {run.path}: {error.strerror}") from None
     if writing and not os.access(run.path, os.W_OK | os.X_OK):
@@ -182,7 +189,8 @@ def _what_instead(run: RunDir, writing: bool) -> str:
     here = f"; here are {names}" * bool(beside)
     if not writing and beside:
         return f"{missing}; name a run with -o{here}"
-    return f"{missing}; run `{COMMAND} generate -o {run.path}` first, or name another run with -o or --data{here}"
+    other = "-o or --data" if writing else "-o"
+    return f"{missing}; run `{COMMAND} generate -o {run.path}` first, or name another run with {other}{here}"
 
 
 def load_for(run: RunDir, config_file: Path | None, overrides: tuple[str, ...], data: Path | None = None) -> RunConfig:

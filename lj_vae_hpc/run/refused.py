@@ -39,7 +39,9 @@ def unchanged_if_refused(world: World, path: Path) -> Iterator[None]:
 
 
 def _text(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8") if path.is_file() and os.access(path, os.R_OK) else None
+    if not path.is_file() or not os.access(path, os.R_OK):
+        return None
+    return path.read_text(encoding="utf-8", errors="replace")  # what is no text is refused by who reads it
 
 
 def _made(run: RunDir) -> list[tuple[int, int]]:

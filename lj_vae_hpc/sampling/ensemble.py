@@ -87,7 +87,9 @@ def ensembles_of(seed: int, system: System, sampling: Sampling) -> tuple[Ensembl
 
 
 def fingerprint(ensembles: Sequence[Ensemble], configurations: int, content: str = "") -> str:
-    """Equal for two data sets if and only if they hold the same configurations.
+    """Equal for two data sets if and only if they hold the same configurations, wherever equilibrium was proved.
+
+    Where it was not, they also follow from how far the pilot was allowed to go (Dataset.names).
 
     Args:
         ensembles: in order of γ.

@@ -50,11 +50,13 @@ class Work:
         """
         for kind in KINDS:
             self._run_kind([task for task in tasks if task.kind == kind], self._patience)
-        problems = [f"{task.title}: {why}" for task, why in self._failures.values()]
+        asked = {task.key for task in tasks}  # and not the ensembles of suites, without which a model fails
+        problems = [f"{task.title}: {why}" for task, why in self._failures.values() if task.key in asked]
         problems += [f"{task.title}: another lj-vae does it; run the same command when that has ended"
-                     for task in self._busy]  # fmt: skip
+                     for task in self._busy if task.key in asked]  # fmt: skip
         if problems:
-            more = f"; and {len(problems) - 3} more, which `{COMMAND} scan status` lists" if len(problems) > 3 else ""
+            status = f"{COMMAND} scan status -o {self._campaign.path}"
+            more = f"; and {len(problems) - 3} more, which `{status}` lists" if len(problems) > 3 else ""
             raise UserError(
                 f"{len(problems)} of {len(tasks)} tasks are not done: {'; '.join(problems[:3])}{more}",
                 everywhere=self._world.size > 1,

@@ -77,5 +77,7 @@ def _density(system: System) -> str:
 def _check_imported(run: RunDir) -> None:
     """There is nothing to sample, but all must be there."""
     if not run.dataset.exists():
-        raise UserError(f"sampling.protocol is imported, and {run.dataset} is missing; run `{COMMAND} import -o NEW`")
+        raise UserError(
+            f"sampling.protocol is imported, and {run.dataset} is missing; run `{COMMAND} import FILE... -o NEW`"
+        )
     print(f"sampling: {run.dataset} was imported, nothing to sample", flush=True)

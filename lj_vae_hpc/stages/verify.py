@@ -41,7 +41,11 @@ def _pieces(
     path: Path, config: RunConfig | None
 ) -> tuple[System, int, list[tuple[Path, range]], list[tuple[Path, str | None]]]:
     """The fluid, rows of the data set, what is to be checked in parts, and the files that cannot be opened."""
-    with Dataset(path) as data:
+    try:
+        data = Dataset(path)
+    except UserError as error:
+        raise UserError(f"{error}{_remedy(path)}") from None
+    with data:
         check_system(data, config)
         system, rows = system_of(data), data.rows
     pieces: list[tuple[Path, range]] = []
@@ -65,7 +69,11 @@ def _pieces(
 def _conclude(problems: list[tuple[Path, str | None]], rows: int, path: Path) -> None:
     if problems:
         text = "\n".join(f"damaged file {file}: {problem}" for file, problem in problems)
-        made_here = (path.parent / "ensembles").is_dir()
-        hint = f"\ndelete them and run `{COMMAND} generate -o {path.parent.parent}`: only they are made again"
-        raise UserError(text + hint * made_here)
+        raise UserError(text + _remedy(path))
     print(f"verified: {rows} configurations in {path}, checksums and energies agree")
+
+
+def _remedy(path: Path) -> str:
+    if not path.exists() or not (path.parent / "ensembles").is_dir():
+        return ""
+    return f"\ndelete what is damaged and run `{COMMAND} generate -o {path.parent.parent}`: only that is made again"

@@ -159,6 +159,15 @@ class Dataset:
         names = [name for name in self._file.arrays if name.startswith(ENSEMBLES)]
         return {name.removeprefix(ENSEMBLES): self._file.read(name) for name in names}
 
+    def names(self) -> list[str]:
+        """What the configurations of each ensemble follow from, in order of γ: its key, and sweeps without a proof."""
+        found = self.ensembles()
+        keys = [key.decode() for key in found["key"].tolist()]
+        if self.attributes["protocol"] != "equilibrated" or "pilot/converged" not in found:
+            return keys
+        how = zip(keys, found["pilot/converged"], found["sweeps"], strict=True)
+        return [key if proved else f"{key} after {sweeps} sweeps" for key, proved, sweeps in how]
+
     def _check_version(self) -> None:
         version = self.attributes.get("schema_version")
         if version is None or "positions" not in self._file.arrays:

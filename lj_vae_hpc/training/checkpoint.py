@@ -51,13 +51,16 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _read(path: Path, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.exists():
-        raise UserError(f"{path} does not exist; run `{COMMAND} train` first")
+        raise UserError(f"{path} does not exist; run `{COMMAND} train -o {path.parents[1]}` first")
     try:
         with safe_open(path, framework="pt") as file:
             facts = json.loads((file.metadata() or {})["facts"])
             return {name: file.get_tensor(name) for name in file.keys() if tensors}, facts  # noqa: SIM118, not a dict
     except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise UserError(f"cannot read {path}: damaged or not written by lj-vae ({error!r:.100})") from None
+        raise UserError(
+            f"cannot read {path}: damaged or not written by lj-vae ({error!r:.100}); move {path.parent} away and run "
+            f"`{COMMAND} train -o {path.parents[1]}`"
+        ) from None
 
 
 def load_facts(path: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def why_older(trained: dict[str, Any], data: dict[str, Any], run: RunDir) -> str
         data: facts of the data set as it is now (setup.data_facts).
         run: the run.
     """
-    if trained["fingerprint"] == data["fingerprint"]:
+    if trained == data:
         return None
     return (
         f"the model was trained on {describe_size(trained)}; the data set now holds {describe_size(data)}. To train "

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Self
 
+from lj_vae_hpc.errors import COMMAND, UserError
 from lj_vae_hpc.run.files import write_text
 
 
@@ -14,11 +15,19 @@ def write_metrics(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The metrics of every epoch; none where there is no such file yet."""
+    """The metrics of every epoch; none where there is no such file yet.
+
+    Raises:
+        UserError: it is damaged.
+    """
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError:
         return []
+    except ValueError as error:
+        raise UserError(
+            f"{path} is damaged ({error!r:.80}); `{COMMAND} train -o {path.parent}` writes it again from the checkpoint"
+        ) from None
 
 
 class Curves:

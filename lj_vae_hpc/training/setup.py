@@ -74,13 +74,21 @@ def data_facts(data: Dataset) -> dict[str, Any]:
     """What weights were trained on."""
     layout = data.layout
     return {
-        "gammas": list(layout.gammas), "configurations": layout.configurations,
-        "fingerprint": data.attributes["fingerprint"],
+        "gammas": list(layout.gammas), "configurations": layout.configurations, "ensembles": data.names(),
+        "content": str(data.attributes["content"]),
     }  # fmt: skip
+
+
+def _holds(data: dict[str, Any], trained: dict[str, Any]) -> bool:
+    """Whether a data set is what weights were trained on, or that and what has been added since."""
+    same = data["content"] == trained["content"] and data["configurations"] >= trained["configurations"]
+    return same and set(trained["ensembles"]) <= set(data["ensembles"])
 
 
 def find_moved_data(run: RunDir, owner: RunDir) -> None:
     """Links a run with a model to its data again, if they were moved and are those of another run now.
+
+    They may have grown before they were moved.
 
     Args:
         run: the run, which has a model, and no data where they were.
@@ -93,7 +101,7 @@ def find_moved_data(run: RunDir, owner: RunDir) -> None:
         return
     trained = load_facts(run.model / "checkpoint.safetensors")["data"]
     with Dataset(owner.dataset) as data:
-        if data_facts(data) == trained:
+        if _holds(data_facts(data), trained):
             point(run.data, owner.data)
 
 

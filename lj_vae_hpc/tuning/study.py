@@ -39,13 +39,13 @@ class Study:
         # is broken after half a minute. Optuna's symbolic links fail: their target is
         # resolved in the wrong folder.
         lock = JournalFileOpenLock(str(path))
-        _remove_incomplete_line(path, lock)
-        try:
-            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-        except (ValueError, KeyError) as error:
-            raise UserError(f"{path} is damaged ({error!r:.80}); repair it, or move {folder} away") from None
         pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
-        self.optuna = optuna.create_study(storage=storage, study_name="lj-vae", pruner=pruner, load_if_exists=True)
+        try:
+            _check_end(path, lock)
+            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+            self.optuna = optuna.create_study(storage=storage, study_name="lj-vae", pruner=pruner, load_if_exists=True)
+        except (ValueError, KeyError, AssertionError) as error:
+            raise UserError(f"{path} is damaged ({error!r:.80}); repair it, or move {folder} away") from None
         self._folder, self._claims, self._config = folder, claims, config
 
     def trial_folder(self, number: int) -> Path:
@@ -142,14 +142,20 @@ def compact_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _remove_incomplete_line(path: Path, lock: JournalFileOpenLock) -> None:
-    """Cuts off a last line that a killed process left incomplete, before anything is appended to it."""
+def _check_end(path: Path, lock: JournalFileOpenLock) -> None:
+    """Cuts off a last line that a killed process left incomplete, before anything is appended to it.
+
+    Raises:
+        ValueError: the last complete line is damaged, which Optuna would only notice after it has appended to it.
+    """
     lock.acquire()
     try:
         with path.open("ab+") as file:
             file.seek(0)
-            content = file.read()
-            if content and not content.endswith(b"\n"):
-                file.truncate(content.rfind(b"\n") + 1)
+            *complete, rest = file.read().split(b"\n")
+            if rest:
+                file.truncate(file.tell() - len(rest))
+            if complete:
+                json.loads(complete[-1])
     finally:
         lock.release()

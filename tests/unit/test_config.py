@@ -37,6 +37,8 @@ def test_reference_is_the_published_protocol() -> None:
     assert config.sampling.protocol == "reference"
     assert (config.sampling.sweeps, config.sampling.step, config.sampling.configurations) == (2500, 0.2, 10_000)
     assert (config.model.latent_dim, config.model.channels, config.objective.kl_weight) == (40, (60, 50), 3.5e-4)
+    training = config.training
+    assert training.validation_fraction + training.calibration_fraction + training.test_fraction == pytest.approx(0.2)
 
 
 def test_gamma_range() -> None:
@@ -134,7 +136,7 @@ def test_combinations_without_sense_are_refused(keys: tuple[str, ...], words: st
 def test_potentials_are_given_by_name_exponents_or_parameters(tmp_path: Path) -> None:
     given = ("wca", "{kind: soft}", "[18, 6]", "{kind: mie, repulsive: 8, attractive: 4}")
     configs = [load(None, (f"system.potential={text}",)) for text in given]
-    expected = [WCA(), Mie(4, 2, cutoff=3.0), Mie(18, 6, cutoff=3.0), Mie(8, 4, cutoff=3.0)]
+    expected = [WCA(), Mie(4, 2), Mie(18, 6, cutoff=3.0), Mie(8, 4, cutoff=3.0)]
     assert [config.system.pair_potential for config in configs] == expected
     assert (
         configs[0].system.cutoff == load(None, ("system={potential: wca, cutoff: null}",)).system.cutoff == 2 ** (1 / 6)
@@ -143,6 +145,22 @@ def test_potentials_are_given_by_name_exponents_or_parameters(tmp_path: Path) ->
     for config in configs:
         (tmp_path / "c.yaml").write_text(config.to_yaml())
         assert load(tmp_path / "c.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("text", "cutoff"),
+    [("lennard_jones", 3.0), ("soft", None), ("[4, 2]", None), ("{kind: mie, repulsive: 8, attractive: 2}", None),
+     ("[18, 6]", 3.0), ("yukawa", 3.0)],
+)  # fmt: skip
+def test_the_usual_cutoff_follows_from_the_potential(text: str, cutoff: float | None) -> None:
+    assert load(None, (f"system.potential={text}",)).system.cutoff == cutoff
+    assert load(None, (f"system={{potential: {text}, cutoff: 2.5}}",)).system.cutoff == 2.5
+
+
+def test_the_published_protocol_has_the_published_sweeps() -> None:
+    assert load(None, ("sampling.protocol=reference",)).sampling.sweeps == 2500
+    assert load(None, ("sampling={protocol: reference, sweeps: 100}",)).sampling.sweeps == 100
+    assert load().sampling.sweeps == 500
 
 
 def test_how_many_particles_fit_depends_on_the_potential() -> None:

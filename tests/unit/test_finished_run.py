@@ -1,6 +1,7 @@
 """A finished run: what it holds, and what commands do with it."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -227,3 +228,50 @@ def test_data_of_another_box(finished: Path, lj_vae: Run, tmp_path: Path) -> Non
     other = sampled_run(tmp_path / "run", "system.box_side=6")
     done = lj_vae("score", other / "data/dataset.h5", "-o", finished)
     assert done.returncode == 2 and "box has side 6.0, system.box_side is 5" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "command", "words"),
+    [
+        ("config.yaml", b"# caf\xe9\n", "generate", "config.yaml is not valid YAML"),
+        ("metrics.jsonl", b"junk\n", "evaluate", "metrics.jsonl is damaged .*lj-vae train -o .*writes it again"),
+        ("model/best.safetensors", b"junk", "evaluate", "move .*/model away and run `lj-vae train -o .*/run`"),
+        ("data/dataset.h5", b"junk", "verify", "delete what is damaged and run `lj-vae generate -o .*/run`"),
+        ("tuning/journal.log", b"junk\n", "tune", "journal.log is damaged"),
+        ("tuning/journal.log", b'{"op_code": 99, "worker_id": "a"}\n', "tune", "journal.log is damaged"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_to_do(
+    finished: Path, tmp_path: Path, name: str, content: bytes, command: str, words: str
+) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / name).parent.mkdir(exist_ok=True)
+    (run / name).write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        cli.main([command, "-o", str(run)], standalone_mode=False, obj=World())
+    assert (run / name).read_bytes() == content
+
+
+def test_curves_are_written_again_from_the_checkpoint(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "metrics.jsonl").write_text("junk\n")
+    cli.main(["train", "-o", str(run)], standalone_mode=False, obj=World())
+    assert (run / "metrics.jsonl").read_bytes() == (finished / "metrics.jsonl").read_bytes()
+
+
+def test_data_without_a_configuration_are_not_replaced(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    (run / "config.yaml").unlink()
+    before = (run / "data/dataset.h5").read_bytes()
+    with pytest.raises(UserError, match=r"holds data or a model, but no config\.yaml"):
+        cli.main(["generate", "-o", str(run)], standalone_mode=False, obj=World())
+    assert (run / "data/dataset.h5").read_bytes() == before
+    shutil.rmtree(run / "model")
+    with pytest.raises(UserError, match=r"holds data or a model, but no config\.yaml"):
+        cli.main(["generate", "-o", str(run)], standalone_mode=False, obj=World())
+
+
+def test_a_file_is_no_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(UserError, match="run is a file; choose another output folder"):
+        cli.main(["generate", "-o", str(tmp_path / "run")], standalone_mode=False, obj=World())

@@ -236,6 +236,13 @@ def test_data_that_were_moved_are_found_again(runs: Path, capsys: Say) -> None:
         lj_vae("train", "-o", runs / "beta", "--data", runs / "other")
 
 
+def test_data_that_grew_before_they_were_moved_are_found_again(grown: Path, capsys: Say) -> None:
+    (grown / "mine").rename(grown / "elsewhere")
+    lj_vae("train", "-o", grown / "beta", "--data", grown / "elsewhere")
+    assert "the data set now holds 180 configurations" in capsys.readouterr().out
+    lj_vae("evaluate", "-o", grown / "beta")
+
+
 def test_data_behind_a_link_to_another_disk_are_the_runs_own(runs: Path, capsys: Say) -> None:
     (runs / "scratch").mkdir()
     (runs / "mine/data").rename(runs / "scratch/bulk")

@@ -3,6 +3,7 @@
 import shutil
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import h5py
 import pytest
@@ -18,7 +19,9 @@ from lj_vae_hpc.sampling.pilot import PilotState, ShouldStop
 from lj_vae_hpc.stages.evaluate import evaluate
 from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training import checkpoint
+from lj_vae_hpc.training.setup import data_facts
 
 
 def make(folder: Path, tiny: Path, world: World) -> tuple[RunDir, object]:
@@ -164,6 +167,21 @@ def test_a_larger_budget_changes_no_ensemble_that_is_begun(
     assert whole == stopped
     with h5py.File(runs[1] / "data/dataset.h5") as file:
         assert (file["ensembles/pilot/length"][:] == 2048).all()
+
+
+def test_without_a_proof_the_budget_is_part_of_what_the_data_are(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(name: str, budget: int) -> dict[str, Any]:
+        settings = ("sampling.allow_unconverged=true", f"sampling.max_pilot_sweeps={budget}")
+        run, config = open_run(World(None), tmp_path / name, tiny, settings)
+        generate(World(None), run, config)
+        with Dataset(run.dataset) as data:
+            return data_facts(data)
+
+    assert facts("a", 2048) == facts("b", 4096) and "sweeps" not in facts("a", 2048)["ensembles"][0]
+    monkeypatch.setattr("lj_vae_hpc.sampling.equilibration.RHAT_MAX", 0.0)  # never satisfied
+    assert facts("c", 2048) != facts("d", 4096) and facts("c", 2048)["ensembles"][0].endswith(" after 1024 sweeps")
 
 
 def test_a_larger_budget_continues_the_pilot(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,6 +205,22 @@ def test_a_failure_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not missing(campaign) and "failed:" not in Status(campaign).text()
 
 
+def test_ensembles_of_suites_that_fail_are_told_with_their_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    produce = production._produce
+
+    def failing(world, ensembles, configurations, store, label):
+        if label != "sampling":
+            raise UserError("equilibrium was not proved")
+        return produce(world, ensembles, configurations, store, label)
+
+    campaign = campaign_in(tmp_path / "c", "scan.grid.seed=[1]", "training.epochs=1")
+    monkeypatch.setattr(production, "_produce", failing)
+    with pytest.raises(UserError, match=r"^1 of 5 tasks are not done: model .*equilibrium was not proved$"):
+        Work(World(), campaign, call).run(list(campaign.tasks.values()))
+
+
 @pytest.mark.parametrize("grown", [(), ("sampling.gammas=[0.1,0.5,0.7,1.0]",)], ids=["same", "grown"])
 def test_equilibrium_may_be_looked_at_later(tmp_path: Path, grown: tuple[str, ...]) -> None:
     """The pilots that are missing then are run, and the data set, which holds them, is written anew."""
@@ -281,3 +297,6 @@ def test_costs_are_those_of_whole_tasks(tmp_path: Path) -> None:
     sample(grown := campaign_in(tmp_path / "c", "sampling.configurations=70"))
     assert {path.name: path.read_text() for path in grown.measured.iterdir()} == sampled
     assert Costs(grown).per_gamma > 0
+    next(grown.measured.iterdir()).write_text("junk")
+    with pytest.raises(UserError, match=r"json is damaged .* delete it"):
+        _ = Costs(grown).per_gamma

@@ -250,14 +250,14 @@ def edit_facts(run: Path, edit: Callable[[dict], object]) -> None:
 def test_weights_know_what_they_were_trained_on(train_with: Train) -> None:
     run = train_with(CONSTANT, "training.epochs=1").path
     with Dataset(run / "data/dataset.h5") as data:
-        expected = {"gammas": [0.1, 1.0], "configurations": 60, "fingerprint": data.attributes["fingerprint"]}
+        expected = {"gammas": [0.1, 1.0], "configurations": 60, "ensembles": data.names(), "content": ""}
     for name in ("checkpoint", "best"):
         assert checkpoint.load_facts(run / f"model/{name}.safetensors")["data"] == expected
 
 
 def test_data_that_have_grown(train_with: Train, capsys: pytest.CaptureFixture[str]) -> None:
     run = train_with(CONSTANT).path
-    edit_facts(run, lambda facts: facts["data"].update(configurations=40, gammas=[1.0], fingerprint="other"))
+    edit_facts(run, lambda facts: facts["data"].update(configurations=40, gammas=[1.0], ensembles=["other"]))
     older = (
         "the model was trained on 40 configurations at γ = 1; the data set now holds 120 configurations at γ = 0.1, 1. "
         f"To train the same model on all of it: `lj-vae run -c {run}/config.yaml -o NEW --data {run}`"

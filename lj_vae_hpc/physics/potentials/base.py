@@ -46,6 +46,11 @@ class Potential(ABC):
         """
 
     @property
+    def usual_cutoff(self) -> float | None:
+        """r_cut in σ where the configuration gives none."""
+        return 3.0
+
+    @property
     def prefactor(self) -> float:
         """What the formula is multiplied with, in ε; the kernels do so once for a sum of pairs."""
         return 1.0

@@ -33,6 +33,11 @@ class Mie(Potential):
             raise ValueError(f"the exponents [{n}, {m}] must be even, the first larger, at most 48")
 
     @property
+    def usual_cutoff(self) -> float | None:
+        """3 σ, but none for m = 2: in two dimensions r^-2 has no finite integral, so no distance is far enough."""
+        return super().usual_cutoff if self.attractive > 2 else None
+
+    @property
     def prefactor(self) -> float:
         """C, in ε."""
         n, m = self.repulsive, self.attractive
