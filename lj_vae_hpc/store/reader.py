@@ -160,13 +160,16 @@ class Dataset:
         return {name.removeprefix(ENSEMBLES): self._file.read(name) for name in names}
 
     def names(self) -> list[str]:
-        """What the configurations of each ensemble follow from, in order of γ: its key, and sweeps without a proof."""
+        """What the configurations of each ensemble follow from, in order of γ.
+
+        Its key, and where equilibrium was not proved how long its pilot was, as that had to end somewhere.
+        """
         found = self.ensembles()
         keys = [key.decode() for key in found["key"].tolist()]
         if self.attributes["protocol"] != "equilibrated" or "pilot/converged" not in found:
             return keys
-        how = zip(keys, found["pilot/converged"], found["sweeps"], strict=True)
-        return [key if proved else f"{key} after {sweeps} sweeps" for key, proved, sweeps in how]
+        how = zip(keys, found["pilot/converged"], found["pilot/length"], strict=True)
+        return [key if proved else f"{key}, pilot of {length} sweeps" for key, proved, length in how]
 
     def _check_version(self) -> None:
         version = self.attributes.get("schema_version")

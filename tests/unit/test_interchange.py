@@ -212,7 +212,7 @@ def test_a_run_goes_on_from_imported_data(tmp_path: Path, files: tuple[Path, ...
 
 def test_imported_data_is_never_sampled(tmp_path: Path, lj_vae: Callable) -> None:
     done = lj_vae("generate", "-o", tmp_path / "run", "-s", "sampling.protocol=imported")
-    assert done.returncode == 2 and "bin/lj-vae import -o" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "bin/lj-vae import FILE... -o" in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "run" / "data" / "dataset.h5").exists()
 
 

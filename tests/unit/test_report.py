@@ -190,7 +190,7 @@ def test_damaged_results_are_named(small: RunDir, name: str, tmp_path: Path) -> 
     shutil.copytree(small.path, run.path)
     with (run.evaluation / name).open("r+b") as file:
         file.truncate(1000)
-    message = re.escape(f"cannot read the results in {run.path}") + ".*run `lj-vae evaluate` again"
+    message = re.escape(f"cannot read the results in {run.path}") + ".*run `lj-vae evaluate -o .*` again"
     with pytest.raises(UserError, match=message):
         compare(World(), [small.path, run.path], tmp_path / "compare.html", False)
     with pytest.raises(UserError, match=message):

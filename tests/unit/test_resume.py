@@ -179,9 +179,9 @@ def test_without_a_proof_the_budget_is_part_of_what_the_data_are(
         with Dataset(run.dataset) as data:
             return data_facts(data)
 
-    assert facts("a", 2048) == facts("b", 4096) and "sweeps" not in facts("a", 2048)["ensembles"][0]
+    assert facts("a", 2048) == facts("b", 4096) and "pilot" not in facts("a", 2048)["ensembles"][0]
     monkeypatch.setattr("lj_vae_hpc.sampling.equilibration.RHAT_MAX", 0.0)  # never satisfied
-    assert facts("c", 2048) != facts("d", 4096) and facts("c", 2048)["ensembles"][0].endswith(" after 1024 sweeps")
+    assert facts("c", 2048) != facts("d", 4096) and facts("c", 2048)["ensembles"][0].endswith(", pilot of 2048 sweeps")
 
 
 def test_a_larger_budget_continues_the_pilot(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
