@@ -12,7 +12,7 @@ import pytest
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report.comparable import conclusion, differences, verdicts
-from lj_vae_hpc.report.compare import NETWORK, comparison
+from lj_vae_hpc.report.compare import NETWORK, _network_cells, comparison
 from lj_vae_hpc.report.results import Results
 from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.stages.evaluate import evaluate
@@ -122,3 +122,12 @@ def test_what_depends_on_the_network_has_rows(folders: list[Path]) -> None:
         for title, mean in means.items():
             shown, error = map(float, rows[title][k].partition("<")[0].split(" ± "))
             assert abs(shown - mean) <= error
+
+
+def test_means_of_the_network_have_their_standard_errors(folders: list[Path]) -> None:
+    with h5py.File(folders[0] / "evaluation/scores.h5") as file:
+        values = file["normal/rmse"][:].astype(float)
+    text = _network_cells(read(folders[0])["one"])[NETWORK["rmse"]].text
+    mean, error = map(float, text.split(" ± "))
+    true = values.std() / len(values) ** 0.5
+    assert mean == pytest.approx(values.mean(), abs=true) and true / 1.6 < error < 1.6 * true

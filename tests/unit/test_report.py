@@ -1,5 +1,6 @@
 """The page from whatever a run has left so far, its figures as files, and several runs side by side."""
 
+import base64
 import csv
 import html
 import json
@@ -18,10 +19,12 @@ from matplotlib.axes import Axes
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.evaluation.examples import shares
+from lj_vae_hpc.evaluation.structure import density_profile, pair_distribution
 from lj_vae_hpc.evaluation.summary import table
 from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
-from lj_vae_hpc.report.detection import auroc_cell
+from lj_vae_hpc.report.detection import BINS, _curves, auroc_cell
+from lj_vae_hpc.report.explorer import _rows, explorer
 from lj_vae_hpc.report.panels import Panel, literal, panel, write_panels
 from lj_vae_hpc.report.results import Results
 from lj_vae_hpc.report.run_page import cards
@@ -105,6 +108,8 @@ def test_the_commands_that_a_page_names_make_what_it_misses(tmp_path: Path) -> N
         page = do(commands[0])
         assert commands[0] not in missing(page)
     assert "R-hat, autocorrelation" in page and "<h2>Latent plane" in page and "<h2>Generation" in page
+    found = json.loads((run.evaluation / "studies.json").read_text())["latent"]["order_parameter"]["correlations"]
+    assert f"correlation of {found['height_sum']:.3f} with Σy" in page
 
 
 def test_every_figure_is_kept_with_its_data(small: RunDir) -> None:
@@ -121,6 +126,81 @@ def test_every_figure_is_kept_with_its_data(small: RunDir) -> None:
     assert names == {path.stem for path in folder.glob("*.csv")}
     rows = list(csv.DictReader((folder / "mean_energy.csv").open()))
     assert [float(row["gamma"]) for row in rows] == [0.5] and float(rows[0]["standard_error_epsilon"]) > 0
+
+
+def shown(run: RunDir, name: str) -> dict[str, np.ndarray]:
+    """The columns of a figure's file."""
+    rows = list(csv.DictReader((run.report.parent / f"figures/{name}.csv").open()))
+    return {key: np.array([float(row[key] or "nan") for row in rows]) for key in rows[0]}
+
+
+def test_figures_of_the_data_show_the_data(small: RunDir) -> None:
+    with h5py.File(small.dataset) as file:
+        energy, pilot = file["energy"][:], file["ensembles/pilot/mean"][0, 0]
+    difference = shown(small, "mean_energy_minus_pilot")["difference_epsilon"]
+    np.testing.assert_allclose(difference, [energy.mean() - pilot], rtol=1e-9)
+    histogram = shown(small, "energy_gamma_0.5")
+    widths = histogram["U_high_epsilon"] - histogram["U_low_epsilon"]
+    assert (histogram["density_per_epsilon"] * widths).sum() == pytest.approx(1)
+    first = {name: values[0] for name, values in shown(small, "relaxation_gamma_0.5").items()}
+    # γ L of two particles at random heights, less than γ of two on the floor.
+    assert first["mean_U_packed_epsilon"] < 1 < 3 < first["mean_U_scattered_epsilon"]
+
+
+def test_structure_is_that_of_each_gamma(tmp_path: Path) -> None:
+    run = RunDir(sampled_run(tmp_path / "run", "sampling.protocol=reference"))
+    results = Results.read(run, load(run.config))
+    with h5py.File(run.dataset) as file:
+        positions, gamma = file["positions"][:], file["gamma"][:]
+    assert list(results.structure) == [0.1, 1.0]
+    for value, (pairs, profile) in results.structure.items():
+        np.testing.assert_array_equal(pairs, pair_distribution(positions[gamma == value]))
+        np.testing.assert_array_equal(profile, density_profile(positions[gamma == value], 5.0))
+
+
+def test_the_page_names_the_epoch_of_the_smallest_validation_loss(small: RunDir) -> None:
+    losses = [json.loads(line)["validation_loss"] for line in small.metrics.read_text().splitlines()]
+    best = int(np.argmin(losses)) + 1
+    assert f"The validation loss is smallest after epoch {best} of {len(losses)}." in small.report.read_text()
+    assert len(set(losses)) == len(losses) > 1
+
+
+def test_points_to_explore_are_the_configurations(small: RunDir) -> None:
+    found, _ = explorer(Results.read(small, load(small.config)))
+    names, side = [suite["name"] for suite in found["suites"]], found["side"]
+    with h5py.File(small.evaluation / "scores.h5") as file:
+        normal = file["normal/height_sum"][:]
+        np.testing.assert_array_equal(_rows(file["normal"], "height_sum", np.array([5, 2])), normal[[5, 2]])
+        examples = [{key: values[:] for key, values in file[f"examples/{name}"].items()} for name in names]
+        heights = [file[name]["height_sum"][:][one["row"]] for name, one in zip(names, examples, strict=True)]
+
+    def decoded(text: str, kind: str) -> np.ndarray:
+        return np.frombuffer(base64.b64decode(text), kind)
+
+    axes = {axis["title"]: decoded(axis["values"], "<f4") for axis in found["axes"]}
+    np.testing.assert_allclose(axes["Σy (σ)"], np.concatenate(heights), rtol=1e-6)
+    positions = np.concatenate([one["positions"] for one in examples])
+    steps = decoded(found["positions"], "<u2").reshape(positions.shape)
+    inside = (positions > -side / 2) & (positions < 1.5 * side)
+    np.testing.assert_allclose((steps / 65535 * 2 - 0.5)[inside] * side, positions[inside], atol=side / 32767)
+    moved = np.concatenate([one.get("moved", np.zeros(one["positions"].shape[:2], bool)) for one in examples])
+    bits = np.unpackbits(decoded(found["moved"], "u1"), bitorder="little")[: moved.size]
+    np.testing.assert_array_equal(bits.reshape(moved.shape), moved)
+    assert moved.any() and not moved.all()
+
+
+def test_curves_of_a_score_that_tells_all_anomalies() -> None:
+    curves = _curves(np.linspace(0, 1, 50), np.linspace(2, 3, 50))
+    normal, own = np.array(curves["normal"]), np.array(curves["own"])
+    assert normal[BINS // 2 :].sum() == own[: BINS // 2].sum() == 0
+    assert set(curves["roc"]) == {1.0}
+
+
+def test_figures_of_missing_data_show_their_study(small: RunDir) -> None:
+    masks = json.loads((small.evaluation / "studies.json").read_text())["completion"]["masks"]
+    own = sorted((one["unknown"], one["exact"], one["vae"]) for name, one in masks.items() if name.startswith("random"))
+    assert own == list(zip(*shown(small, "missing_data").values(), strict=True))
+    assert list(shown(small, "missing_data")) == ["share", "exact_sigma", "auto_encoder_sigma"]
 
 
 def test_names_of_figures_are_names_of_files(tmp_path: Path) -> None:

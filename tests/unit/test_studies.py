@@ -1,5 +1,6 @@
 """Studies: geometry against exact cases, and every study on a small trained run."""
 
+import csv
 import json
 from contextlib import suppress
 from itertools import count, pairwise
@@ -11,6 +12,7 @@ import pytest
 
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import Stopped, UserError
+from lj_vae_hpc.evaluation.sources import RunData
 from lj_vae_hpc.evaluation.studies.completion import _masks, complete
 from lj_vae_hpc.evaluation.studies.reconstruction import (
     aligned_error,
@@ -24,7 +26,9 @@ from lj_vae_hpc.evaluation.study import plain
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir
 from lj_vae_hpc.stages.evaluate import evaluate
+from lj_vae_hpc.stages.report import report
 from lj_vae_hpc.stages.train import train
+from lj_vae_hpc.store.reader import Dataset
 from tests.conftest import sampled_run
 
 
@@ -199,7 +203,22 @@ def test_what_a_network_cannot_do_is_left_out_with_the_reason(tmp_path: Path) ->
     train(World(None), run, config)
     evaluate(World(None), run, config)
     found = json.loads((path / "evaluation/studies.json").read_text())
-    assert "no coordinates" in found["generation"]["left_out"] and "no distances" in found["reconstruction"]["left_out"]
+    assert "no coordinates" in found["generation"]["left_out"]
+    with Dataset(run.dataset) as data:
+        own = RunData.of(data, config, (0.1, 1.0)).test.of(1.0)
+        cells = own.read(range(len(own))).positions.astype(int).clip(0, 4)  # L = 5 in five cells
+    grids = np.zeros((len(cells), 5, 5))
+    np.add.at(grids, (np.arange(len(cells))[:, None], cells[..., 1], cells[..., 0]), 1)
+    curves = found["reconstruction"]["two_point_correlation"]["1"]
+    for k in (1, 2):
+        each = [np.mean([grid[i, j] * grid[i, j + k] for i in range(5) for j in range(5 - k)]) for grid in grids]
+        assert curves["monte_carlo"][k - 1] == pytest.approx(np.mean(each))
+        assert curves["monte_carlo_error"][k - 1] == pytest.approx(np.std(each) / len(each) ** 0.5)
+    report(World(None), run, config)
+    with (run.report.parent / "figures/two_point_gamma_1.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["x_sigma"]) for row in rows] == [1.0, 2.0]
+    assert [float(row["reconstructed"]) for row in rows] == curves["reconstructed"] != curves["monte_carlo"]
     assert "left_out" in found["completion"] and "spectrum" in found["latent"]
 
 

@@ -26,20 +26,25 @@ FAILED = 1.0  # σ; a configuration that the tumbler has put farther off lies on
 
 
 class Reconstruction(Study):
-    """Position errors, energies and structure of reconstructed test configurations."""
+    """Position errors, energies and structure of reconstructed test configurations; of grids, their structure."""
 
     name = "reconstruction"
-    version = 3
+    version = 4
     weight = 3.0
 
     def objection(self, context: Context) -> str | None:
-        """It needs distances between all particles."""
+        """It needs distances between all particles, or a grid."""
+        if _is_grid(context):
+            return None
         if not context.network.encoding.matrix:
-            return "the representation holds no distances"
+            return "the representation holds neither distances nor a grid"
         return too_many_particles(context)
 
     def run(self, context: Context, part: str) -> dict[str, Any]:
-        """Errors over all γ, and the structure of each."""
+        """Errors over all γ, and the structure of each; of grids the two-point correlation of each γ."""
+        if _is_grid(context):
+            return {"two_point_correlation": {f"{gamma:g}": _grids(context, gamma)
+                                              for gamma in some_gammas(context.data.gammas)}}  # fmt: skip
         n, test = context.config.system.n_particles, context.data.test
         most = min(COUNT, PAIRS // n**2)
         parts = [_Reconstructed(context, test.read(some)).numbers() for some in pieces(
@@ -87,6 +92,39 @@ class Reconstruction(Study):
             "noise_floor": Sample(own.positions, gamma, system).compare(sample),
             "curves": {"monte_carlo": sample.curves, "reconstructed": reconstructed.curves},
         }
+
+
+def _is_grid(context: Context) -> bool:
+    return context.config.representation.kind == "occupancy_grid"
+
+
+@torch.no_grad()
+def _grids(context: Context, gamma: float) -> dict[str, list[float]]:
+    """The two-point correlation of the grids of one γ and of their reconstructions, with standard errors."""
+    network, own = context.network, context.data.test.of(gamma)
+    each: dict[str, list[Floats]] = {"monte_carlo": [], "reconstructed": []}
+    for part in pieces(min(len(own), COUNT), batch_size(context.config.representation.cells)):
+        x, condition = network.inputs(own.read(part))
+        decoded = network.module.decode(network.module.encode(x, condition)[0], condition)
+        for name, grids in zip(each, (x, decoded), strict=True):
+            each[name].append(two_points(grids.squeeze(1).double().cpu().numpy()))
+    found: dict[str, list[float]] = {}
+    for name, parts in each.items():
+        values = np.concatenate(parts)
+        found[name] = values.mean(axis=0).tolist()
+        found[f"{name}_error"] = (values.std(axis=0) / np.sqrt(len(values))).tolist()
+    return found
+
+
+def two_points(grids: Floats) -> Floats:
+    """(n, C // 2) mean products of two cells of grids (n, C, C), 1 to C // 2 cells apart in a row.
+
+    Of probabilities it is what independent cells of those would have (Torquato, Random Heterogeneous Materials, 2002,
+    section 2.2).
+    """
+    cells = grids.shape[-1]
+    products = [(grids[..., : cells - k] * grids[..., k:]).mean(axis=(1, 2)) for k in range(1, cells // 2 + 1)]
+    return np.stack(products, axis=1)
 
 
 class _Reconstructed:

@@ -13,6 +13,8 @@ from lj_vae_hpc.report.studies.monte_carlo import structure, tame
 
 def section(results: Results, found: dict[str, Any]) -> Section:
     """Errors of reconstructed positions, and energies and structure beside those of Monte Carlo."""
+    if "two_point_correlation" in found:
+        return _grids(results, found["two_point_correlation"])
     errors = {name.replace("_", " "): value for name, value in found["position_error"].items()}
     errors[f"{found['components']['dimensions']} principal components"] = found["components"]["position_error"]
     failures, energies = found["tumbler_failure_rate"], found["energy_histograms"]
@@ -41,6 +43,32 @@ def section(results: Results, found: dict[str, Any]) -> Section:
         f" and puts {100 * failures['exact']:.1f} % even of exact distances on a wrong side. The decoder's coordinates"
         " are compared as they are. Energies are those of the same configurations beside Monte Carlo.",
         conclusion, panels, Table.of(("positions by", "error (σ)"), [[n, v] for n, v in errors.items()]),
+    )  # fmt: skip
+
+
+def _grids(results: Results, curves: dict[str, Any]) -> Section:
+    """The two-point correlation of grids beside that of their reconstructions, of some γ."""
+    config = results.config
+    cell, panels = config.system.box_side / config.representation.cells, []
+    for gamma in spread(np.array(list(curves)), 4):
+        own = curves[gamma]
+        distance = cell * (1 + np.arange(len(own["monte_carlo"])))
+
+        def draw(axes: Axes, gamma: Any = gamma, own: dict[str, Any] = own, distance: Any = distance) -> None:
+            for name, colour in (("monte_carlo", BLUE), ("reconstructed", ORANGE)):
+                axes.errorbar(distance, own[name], own[f"{name}_error"], fmt="o-", ms=3, lw=1, capsize=2, color=colour,
+                              label=name.replace("_", " ").replace("monte carlo", "Monte Carlo"))  # fmt: skip
+            axes.set(title=f"Two-point correlation, γ = {gamma}", xlabel="distance in x (σ)", ylabel="mean product")
+            axes.set_ylim(bottom=0)
+            axes.legend()
+
+        panels.append(panel(f"two_point_gamma_{gamma}", {"x_sigma": distance, **own}, draw))
+    return Section(
+        "Reconstruction",
+        "Mean product of two cells of a row, of the grids of test configurations and of their reconstructions. Of"
+        " probabilities it is what independent cells would have. A reconstruction that only knows the mean of each cell"
+        " shows neither the exclusion of particles at short distances nor the shells beyond.",
+        panels=panels,
     )  # fmt: skip
 
 
