@@ -75,7 +75,8 @@ def on_small_disk(disk: Path, script: str) -> "subprocess.CompletedProcess[str]"
 
 
 def test_a_full_disk_is_said_before_any_work(tmp_path: Path) -> None:
-    done = on_small_disk(tmp_path / "disk", f"{ROOT}/bin/lj-vae generate -o run -s sampling.sweeps=1")
+    few = "-s sampling.gammas=[0.1] -s sampling.configurations=5000"  # 1.4 MB, which it takes twice
+    done = on_small_disk(tmp_path / "disk", f"{ROOT}/bin/lj-vae generate -o run -s sampling.sweeps=1 {few}")
     assert done.returncode == 2 and done.stderr.count("the disk is full: run/data/ensembles needs") == 1
     assert "Traceback" not in done.stderr
 

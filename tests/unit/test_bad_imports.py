@@ -59,6 +59,7 @@ def test_the_good_file_is_accepted(tiny: Path, good: Path, tmp_path: Path) -> No
         ("a.xyz", FRAME.format("gamma=0.4"), r"line 1: gamma 0.4 is not in sampling.gammas \[0.1, 1.0\]"),
         ("a.xyz", FRAME.format("gamma=[1, 2]"), r"gamma \[1 2\] is not in"),
         ("a.xyz", FRAME.format('Lattice="6 0 0 0 6 0 0 0 1"'), "the box has side 6.0, system.box_side is 5"),
+        ("a.xyz", FRAME.format('Lattice="5.001 0 0 0 5.001 0 0 0 1"'), "the box has side 5.001, system.box_side is 5"),
         ("a.xyz", FRAME.format('Lattice="5 0 0 0 6 0 0 0 1"'), "the lattice is not a square"),
         ("a.xyz", FRAME.format('Lattice="a b c"'), "row 0, line 1: not extended XYZ"),
     ],

@@ -30,17 +30,17 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def test_verify_names_the_damaged_files(lj_vae: Run, tmp_path: Path) -> None:
     path = sampled_run(tmp_path / "run")
     dataset, segment = path / "data/dataset.h5", min(path.glob("data/ensembles/*/*-*.h5"))
-    before = dataset.read_bytes()
-    for file in (dataset, segment):
+    pilot, before = segment.parent / "pilot.h5", dataset.read_bytes()
+    for file in (dataset, segment, pilot):
         data = bytearray(file.read_bytes())
         with h5py.File(file) as opened:
             at = opened["positions"].id.get_offset() + 100
         data[at] ^= 1
         file.write_bytes(data)
     done = lj_vae("verify", "-o", path, ranks=2)
-    assert done.returncode == 2 and all(f"damaged file {file}" in done.stderr for file in (dataset, segment))
-    dataset.unlink()
-    segment.unlink()
+    assert done.returncode == 2 and all(f"damaged file {file}" in done.stderr for file in (dataset, segment, pilot))
+    for file in (dataset, segment, pilot):
+        file.unlink()
     assert lj_vae("generate", "-o", path).returncode == 0
     assert dataset.read_bytes() == before
     verify(World(), dataset)

@@ -206,6 +206,20 @@ def test_the_chains_of_the_pilot_are_not_compared_with_themselves() -> None:
     assert found.verdict == "equilibrated"
 
 
+def test_the_error_of_a_mean_is_that_of_independent_chains() -> None:
+    """Not of configurations, of which each chain has two that are alike."""
+    columns = {
+        "gamma": np.ones(6),
+        "chain": np.repeat([4, 0, 7], 2),
+        "acceptance": np.ones(6),
+        "energy": np.array([1.0, 3.0, 2.0, 4.0, 6.0, 8.0]),
+        "height": np.array([5.0, 5.0, 1.0, 3.0, 9.0, 7.0]),
+    }
+    (found,) = summarize(columns, {}, {})
+    np.testing.assert_allclose(found.mean, [4, 5])  # of chains 2, 3, 7 and 5, 2, 8
+    np.testing.assert_allclose(found.error, [np.sqrt((4 + 1 + 9) / 2 / 3), np.sqrt((0 + 9 + 9) / 2 / 3)])
+
+
 def test_the_budget_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(equilibration, "RHAT_MAX", 0.0)  # never satisfied
     assert run_pilot(ensemble(max_pilot_sweeps=9_000))[0].length == 8192

@@ -113,6 +113,11 @@ def test_a_second_call_redoes_nothing(finished: Path, lj_vae: Run) -> None:
 def test_inspect_verify_and_score(finished: Path, lj_vae: Run, tmp_path: Path) -> None:
     inspected = lj_vae("inspect", "-o", finished)
     assert "120 configurations, N = 8" in inspected.stdout and "content sha256" in inspected.stdout
+    with h5py.File(finished / "data/dataset.h5") as file:
+        energies = dict(zip((0.1, 1.0), file["energy"][:].reshape(2, 60), strict=True))
+    for gamma, energy in energies.items():
+        said = next(line for line in inspected.stdout.splitlines() if line.split()[:2] == [f"{gamma:g}", "60"])
+        assert f" {energy.mean():.3f} ± {energy.std(ddof=1) / np.sqrt(60):.3f} " in said
     assert "verified: 120 configurations" in lj_vae("verify", "-o", finished).stdout
     soft = finished / "evaluation/suites/soft.h5"
     assert "verified: 40 configurations" in lj_vae("verify", soft).stdout

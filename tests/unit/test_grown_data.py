@@ -272,6 +272,14 @@ def test_best_weights_that_are_lost_are_not_made_up(runs: Path) -> None:
         lj_vae("train", "-o", runs / "mine")
 
 
+def test_data_that_grew_keep_their_configuration_although_what_comes_next_is_refused(runs: Path) -> None:
+    (runs / "mine/model/best.safetensors").unlink()
+    with pytest.raises(UserError, match=r"best.safetensors is missing"):
+        lj_vae("run", "-o", runs / "mine", "-s", "sampling.configurations=70")
+    with Dataset(runs / "mine/data/dataset.h5") as data:
+        assert data.layout.configurations == load(runs / "mine/config.yaml").sampling.configurations == 70
+
+
 def test_a_training_that_was_stopped_is_said_to_be(runs: Path, capsys: Say) -> None:
     config = runs / "mine/config.yaml"
     config.write_text(config.read_text().replace("epochs: 2", "epochs: 5"))

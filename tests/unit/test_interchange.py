@@ -1,5 +1,6 @@
 """Data sets in the formats of other programs, there and back."""
 
+import hashlib
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -174,17 +175,23 @@ def test_what_a_refused_file_is_told_to_do_works(
     assert np.array_equal(found, positions)
 
 
-def test_rows_are_ordered_by_gamma_whatever_the_order_of_the_files(sampled: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [2, 3])
+def test_rows_are_ordered_by_gamma_whatever_the_order_of_the_files(sampled: Path, tmp_path: Path, count: int) -> None:
+    """Also where there are as many files as γ, as they say γ themselves."""
     wanted = columns(sampled / "data" / "dataset.h5")
     order = np.argsort(wanted["gamma"], kind="stable")[::-1]  # all of γ = 1, then all of γ = 0.1
-    parts = [tmp_path / "first.npz", tmp_path / "second.npz", tmp_path / "third.npz"]
-    for path, rows in zip(parts, np.array_split(order, 3), strict=True):
+    parts = [tmp_path / name for name in ("first.npz", "second.npz", "third.npz")[:count]]
+    for path, rows in zip(parts, np.array_split(order, count), strict=True):
         np.savez(path, positions=wanted["positions"][rows], gamma=wanted["gamma"][rows].astype("f4"))
     take(tuple(parts), tmp_path / "run")
     found = columns(tmp_path / "run" / "data" / "dataset.h5")
     np.testing.assert_array_equal(found["gamma"], np.repeat(GAMMAS, CHAINS))
     for e in (slice(0, CHAINS), slice(CHAINS, None)):
         np.testing.assert_array_equal(found["positions"][e], wanted["positions"][e][::-1])
+    with Dataset(tmp_path / "run" / "data" / "dataset.h5") as data:
+        rows = zip(found["positions"], found["energy"], strict=True)
+        content = hashlib.sha256(b"".join(r.tobytes() + u.tobytes() for r, u in rows))
+        assert data.attributes["content"] == content.hexdigest()
 
 
 def test_a_run_goes_on_from_imported_data(tmp_path: Path, files: tuple[Path, ...], lj_vae: Callable) -> None:

@@ -159,6 +159,7 @@ def test_pieces_change_nothing(
     trained: Path, mine: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("lj_vae_hpc.evaluation.scoring.BATCH", 5)
+    monkeypatch.setattr("lj_vae_hpc.stages.score.LEVELS", (0.2, 0.6))  # that some are below of so few
     np.save(tmp_path / "a.npy", mine)
     np.save(tmp_path / "b.npy", mine[::-1])
     found, said = [], []
@@ -167,6 +168,9 @@ def test_pieces_change_nothing(
         found.append(scored(trained, tmp_path / "b.npy", tmp_path / "a.npy", to=tmp_path / f"{batches}.csv"))
         said.append(capsys.readouterr().out.partition("scored: ")[2].rpartition("every configuration")[0])
     assert found[0] == found[1] and len(found[0]) == 2 * ROWS and said[0] == said[1]
+    for level in (0.2, 0.6):
+        below = sum(float(row["p_value"]) < level for row in found[0])
+        assert below and f"p < {level}: {below} configurations; " in said[0]
     order = sorted(range(2 * ROWS), key=lambda k: -float(found[0][k]["score"]))[:10]
     shown = [line.split()[1:3] for line in said[0].splitlines() if line[:6].strip().isdigit()]
     assert shown == [[found[0][k]["file"], found[0][k]["row"]] for k in order]

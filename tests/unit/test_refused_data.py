@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.run.files import new_file
 from lj_vae_hpc.stages.export import export
 from tests.conftest import sampled_run
 from tests.files import write_gsd, write_hdf5, write_one_chunk
@@ -84,6 +85,13 @@ def test_nothing_is_overwritten_unasked(trained: Path, normal: np.ndarray, tmp_p
         assert (tmp_path / to).read_text() == "mine"
         assert lj_vae(command, *files, "-o", trained, "--to", tmp_path / to, "--force").returncode == 0
         assert (tmp_path / to).read_text() != "mine"
+
+
+def test_what_another_has_written_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.csv exists"), new_file(tmp_path / "a.csv", overwrite=False) as partial:
+        partial.write_text("mine")
+        (tmp_path / "a.csv").write_text("theirs")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.csv": "theirs"}
 
 
 @pytest.mark.parametrize("target", ["/dev/null.csv", "/dev/null", "x" * 300 + ".csv", "a.txt", "folder.csv"])

@@ -12,11 +12,11 @@ import pytest
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.store.reader import Dataset
-from lj_vae_hpc.store.schema import COLUMNS, Columns
+from lj_vae_hpc.store.schema import COLUMNS, Columns, row_checksums
 from lj_vae_hpc.store.segments import Together, finished_segments, missing_rows, segment_path, write_segment
 from lj_vae_hpc.store.structure import Damaged
 from lj_vae_hpc.store.tables import Layout, Piece, Table, plan, write_table
-from lj_vae_hpc.store.verifier import find_damage
+from lj_vae_hpc.store.verifier import find_damage, row_digest
 from lj_vae_hpc.store.writer import read_small_hdf5, write_dataset, write_small_hdf5
 
 ENSEMBLES, EACH, N = 3, 23, 5
@@ -142,10 +142,25 @@ def test_one_changed_value_is_found(path: Path, name: str) -> None:
         file[name][44] = value + 1
     assert "row 44" in str(find_damage(path, range(ROWS), energy))
     assert find_damage(path, range(44), energy) is None
+    with Dataset(path) as data:
+        assert row_digest(data.read(range(44))) == row_digest(columns(range(44)))
+        assert row_digest(data.read(range(ROWS))) != row_digest(columns(range(ROWS)))
 
 
 def test_wrong_energy_with_right_checksum_is_found(path: Path) -> None:
-    assert "energies are wrong, the first in row 7" in str(find_damage(path, range(7, 9), lambda c: energy(c) + 1))
+    found = find_damage(path, range(7, 9), lambda c: energy(c) * (1 + 1e-8))
+    assert "energies are wrong, the first in row 7" in str(found)
+
+
+def test_a_row_of_another_gamma_than_its_ensemble_is_found(path: Path) -> None:
+    """Also where its energy and its checksum are right."""
+    row = columns(range(44, 45))
+    row["gamma"][:] = 0.1
+    row["energy"] = energy(row)
+    with h5py.File(path, "r+") as file:
+        file["gamma"][44], file["energy"][44], file["checksum"][44] = 0.1, row["energy"][0], row_checksums(row)[0]
+    found = find_damage(path, range(ROWS), energy)
+    assert "1 rows are not of the γ of their ensemble, the first is row 44" in str(found)
 
 
 @pytest.mark.parametrize("how", ["missing", "empty", "truncated", "foreign", "text", "schema"])
