@@ -162,6 +162,12 @@ def test_doctor_on_nodes_whose_gpus_nccl_connects(monkeypatch: pytest.MonkeyPatc
     assert doctor._network(world) == "nodes reach each other over ib0"
 
 
+def test_threads_of_a_rank_are_at_most_those_of_its_slurm_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, threads in (("1", 1), ("100000", len(os.sched_getaffinity(0)))):
+        monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
+        assert World().threads_per_rank() == threads
+
+
 def test_doctor(lj_vae: Run, tmp_path: Path) -> None:
     done = lj_vae("doctor", "-o", tmp_path, ranks=2)
     assert done.returncode == 0 and "2 ranks wrote one file in" in done.stdout and "training on" in done.stdout

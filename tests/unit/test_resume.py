@@ -257,7 +257,8 @@ def test_a_deadline_stops_before_the_piece_that_would_pass_it(monkeypatch: pytes
     monkeypatch.setattr("lj_vae_hpc.parallel.stop.time.monotonic", lambda: now)
     world = World(None)
     world.stop.limit_hours(1.0)  # and a minute is kept free
-    for now, stop in ((1200.0, False), (2300.0, False), (3000.0, True), (3010.0, False), (3539.0, True)):
+    for now, stop in ((1200.0, False), (2300.0, False), (3000.0, True), (3010.0, False), (3260.0, False),
+                      (3405.0, True), (3539.0, True)):  # fmt: skip
         assert world.should_stop() == stop, now
     world.stop.limit_hours(2.0)
     assert not world.should_stop()

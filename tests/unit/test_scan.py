@@ -1,9 +1,12 @@
 """A campaign: what its tasks are, that it grows, and what is left of it."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 from pyarrow import csv, parquet
 
@@ -12,9 +15,10 @@ from lj_vae_hpc.config.load import load
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.report.page import Section
+from lj_vae_hpc.report.panels import ORANGE
 from lj_vae_hpc.sampling import production
 from lj_vae_hpc.scan.campaign import Campaign
-from lj_vae_hpc.scan.collect import Collected, collect, potential_name
+from lj_vae_hpc.scan.collect import Collected, collect, model_row, potential_name, read_ensemble
 from lj_vae_hpc.scan.cost import Costs, kind_of
 from lj_vae_hpc.scan.page import campaign_page, write_page
 from lj_vae_hpc.scan.status import Status
@@ -28,7 +32,7 @@ MODELS = "scan.models=[{model.latent_dim: 3}, {approach: beta, gammas: [0.1, 1.0
 
 
 def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    campaign = campaign_in(tmp_path / "c", MODELS, "training.epochs=1")
+    campaign = campaign_in(tmp_path / "c", MODELS)
     Work(World(), campaign, call).run(list(campaign.tasks.values()))
     assert not missing(campaign)
     own = campaign.models[1].run
@@ -50,6 +54,8 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert {campaign.path / page for page in pages} == {task.run.report for task in campaign.models}
     assert len(list(figures.glob("*.svg"))) == 10
     assert {"over_gamma_free_energy.svg", "psi6.csv", "models_mean_auroc.csv"} < {f.name for f in figures.iterdir()}
+    check_ensembles(campaign)
+    check_models(campaign)
     curves, profiles, order = (
         parquet.read_table(campaign.tables / f"{name}.parquet").to_pylist()
         for name in ("thermodynamics", "profiles", "order")
@@ -75,9 +81,7 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     assert all(0 <= row["auroc_low"] <= row["auroc"] <= row["auroc_high"] <= 1 for row in scores.to_pylist())
     assert set(ensembles["potential"].to_pylist()) == {"lennard_jones"}
     assert "3 done" in Status(campaign).text()
-    wider = campaign_in(
-        tmp_path / "c", MODELS[:-1] + ", {model.latent_dim: 5}, {model.width: 24}]", "training.epochs=1"
-    )
+    wider = campaign_in(tmp_path / "c", MODELS[:-1] + ", {model.latent_dim: 5}, {model.width: 24}]")
     assert [Costs(wider, measures=False).of(model) > 0 for model in wider.models] == [True] * 3 + [False]
     assert Costs(wider).to_measure == ["the training of 1 kind of model"] and not Costs(campaign).to_measure
     assert len({kind_of(task.config) for task in wider.models}) == 2 and Costs(wider).of(wider.models[3]) > 0
@@ -85,12 +89,12 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     capfd.readouterr()
     Work(World(), campaign, call).run(list(campaign.tasks.values()))
     assert not capfd.readouterr().out
-    more = campaign_in(tmp_path / "c", MODELS, "training.epochs=1", "evaluation.unseen_gammas=[3.0,2.0]")
+    more = campaign_in(tmp_path / "c", MODELS, "evaluation.unseen_gammas=[3.0,2.0]")
     assert [m.run for m in more.models] == [m.run for m in campaign.models] and len(missing(more)) == 2
     first, second = campaign.models
     status = Status(campaign).text()
     assert f"model {first.name}: latent_dim=3, done\nmodel {second.name}: {second.label}, done" in status
-    grown = campaign_in(tmp_path / "c", MODELS, "training.epochs=1", "sampling.gammas=[0.1,0.5,0.7,1.0]")
+    grown = campaign_in(tmp_path / "c", MODELS, "sampling.gammas=[0.1,0.5,0.7,1.0]")
     old = f"model {first.name}: latent_dim=3, not part of this configuration any more"
     status = Status(grown).text()
     assert f"model {grown.models[0].name}: latent_dim=3, to do" in status and old in status
@@ -99,6 +103,50 @@ def test_from_sampling_to_the_tables(tmp_path: Path, capfd: pytest.CaptureFixtur
     with pytest.raises(UserError) as error:
         _ = open_run(tmp_path / "c").model
     assert str(error.value).endswith(f'one of its models: open_run("{second.run.path}") ({second.label})')
+
+
+def check_ensembles(campaign: Campaign) -> None:
+    """The table of the ensembles, and the dots of ⟨y⟩ on the page, against the data set."""
+    with Dataset(campaign.run.dataset) as data:
+        columns = data.read(range(data.rows))
+    means = []
+    for row in parquet.read_table(campaign.tables / "ensembles.parquet").to_pylist():
+        own = columns["gamma"] == row["gamma"]
+        assert len(np.unique(columns["chain"][own])) == own.sum() == 60, "independent of each other"
+        height = columns["positions"][own, :, 1].astype(float).sum(axis=1)
+        for name, values in (("energy", columns["energy"][own]), ("height_sum", height)):
+            expected = [values.mean(), values.std(ddof=1) / 60**0.5, values.std()]
+            assert [row[f"{name}_{what}"] for what in ("mean", "error", "sd")] == pytest.approx(expected, rel=1e-6)
+        means.append(height.mean() / 8)  # of 8 particles
+    svg = (campaign.tables / "figures/over_gamma_height.svg").read_text()
+    dots = [float(y) for y in re.findall(rf'y="([\d.]+)" style="fill: {ORANGE}', svg)]
+    ticks = re.findall(r'text-anchor: end.* y="([\d.]+)".*>([\d.]+)</text>', svg)
+    per_pixel = np.diff([float(value) for _, value in ticks])[0] / np.diff([float(y) for y, _ in ticks])[0]
+    assert np.diff(dots) * per_pixel == pytest.approx(np.diff(means), rel=1e-3)
+
+
+def check_models(campaign: Campaign) -> None:
+    """The tables of the models against the files of their training and evaluation."""
+    order, scores = (
+        parquet.read_table(campaign.tables / f"{name}.parquet").to_pylist() for name in ("order", "scores")
+    )
+    for task in campaign.models:
+        summary = json.loads((task.run.evaluation / "summary.json").read_text())
+        for row in (row for row in scores if row["model"] == task.name):
+            measured = summary["suites"][row["suite"]]["scores"][row["score"]]
+            assert {n: row[n] for n in ("auroc", "average_precision", "fpr_at_95_tpr")}.items() <= measured.items()
+            assert [row["auroc_low"], row["auroc_high"]] == measured["auroc_ci"]
+            assert row["best_epoch"] == summary["weights"]["epoch"]
+        for epoch in map(json.loads, task.run.metrics.read_text().splitlines()):
+            row = model_row(task, epoch["epoch"], summary["accuracy"])
+            assert (row["rmse"] ** 2, row["kl"]) == pytest.approx((epoch["validation_mse"], epoch["validation_kl"]))
+        with h5py.File(task.run.evaluation / "scores.h5") as file:
+            values, gamma = file["normal/order"][:].astype(float), file["normal/gamma"][:]
+        for row in (row for row in order if row["model"] == task.name):
+            own = values[gamma == row["gamma"]]
+            assert (row["configurations"], row["order_mean"], row["order_sd"]) == pytest.approx(
+                (len(own), own.mean(), np.sqrt(((own - own.mean()) ** 2).mean()))
+            )
 
 
 def test_the_page_averages_models_over_the_suites_that_all_have(tmp_path: Path) -> None:
@@ -177,11 +225,12 @@ def test_a_model_keeps_its_data_when_the_campaign_grows(tmp_path: Path) -> None:
     model = "scan.models=[{gammas: [0.1, 0.5, 1.0], configurations: 60}]"
     before = campaign_in(tmp_path / "c", model)
     sample(before)
-    data = before.models[0].data.run.dataset.read_bytes()
+    data, found = before.models[0].data.run.dataset.read_bytes(), [read_ensemble(task)[0] for task in before.samples]
     after = campaign_in(tmp_path / "c", model, "sampling.gammas=[0.1,0.5,0.7,1.0]", "sampling.configurations=80")
     sample(after)
     assert after.models[0].key == before.models[0].key and after.models[0].data.run.path.parent.name == "sets"
     assert after.models[0].data.run.dataset.read_bytes() == data
+    assert [read_ensemble(task)[0] for task in before.samples] == found, "the configurations beyond do not count"
 
 
 def test_a_failure_stops_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

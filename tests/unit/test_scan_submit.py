@@ -9,7 +9,7 @@ from lj_vae_hpc.config.load import validated
 from lj_vae_hpc.errors import UserError
 from lj_vae_hpc.scan.batches import Batches
 from lj_vae_hpc.scan.campaign import Campaign
-from lj_vae_hpc.scan.cost import Costs, kind_of
+from lj_vae_hpc.scan.cost import Costs, kind_of, moves_of
 from lj_vae_hpc.scan.plan import check_time_limit, describe_plan
 from lj_vae_hpc.scan.resources import Resources, resources_of
 from lj_vae_hpc.scan.slurm import Array, Limits
@@ -71,6 +71,10 @@ def test_what_waits_and_what_does_not_fit(tmp_path: Path) -> None:
     states = Status(campaign, slurm).states
     assert sorted(set(states.values())) == ["done", "not submitted", "running", "waiting"]
     assert (list(states.values()).count("done"), list(states.values()).count("running")) == (2, 4)
+    campaign.measured.mkdir()
+    (campaign.measured / "one.json").write_text('{"gammas": 1, "configurations": 100, "core_seconds": 60.0}')
+    left = "left: 38 min of one core, 19 min on the 2 cores that work now; besides, 1 tasks of a kind that is not timed"
+    assert left in Status(campaign, slurm).text()
     drained(slurm)
     second = submitted(campaign, slurm)
     assert (second.tasks, second.left, second.done) == (6, 0, 36)
@@ -189,6 +193,7 @@ def test_a_refused_submission_counts_for_nothing(tmp_path: Path, monkeypatch: py
         (("-n", "64", "-t5"), (64, 300)),
         (("--ntasks=4", "--time", "1-02"), (4, 93600)),
         (("--nodes=64", "--ntasks-per-node=64", "--time=2:30:00"), (4096, 9000)),
+        (("--time=2:30",), (8, 150)),
         (("--time=0", "--account=x", "-p", "long"), (8, None)),
     ],
 )
@@ -233,6 +238,13 @@ def test_a_plan(tmp_path: Path) -> None:
     text = describe_plan(campaign, costs, Resources(10, 3600), at_once=1, minutes=0.5, cores=1)
     assert "here: 7 min 20 s, by `lj-vae scan run -o" in text and "training and evaluation: 1,000 conf" in text
     assert not list(tmp_path.iterdir())
+
+
+def test_chains_that_prove_equilibrium_and_give_data_cost_once() -> None:
+    """256 chains of 1,750 sweeps are assumed to prove it, and 850 sweeps of each further chain."""
+    config = validated({"system": {"n_particles": 30}, "sampling": {"protocol": "equilibrated", "sweeps": 1}}, "test")
+    proof = 256 * 1750 * 30
+    assert [moves_of(config, count) for count in (10, 256, 266)] == [proof, proof, proof + 10 * 850 * 30]
 
 
 def test_the_slowest_model_counts_where_all_run_at_once(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lj_vae_hpc.evaluation.structure import (
     scalars,
     two_point_correlation,
 )  # fmt: skip
+from lj_vae_hpc.scan.profiles import profile_rows
 
 SYSTEM = System(n_particles=20, box_side=6.0)
 
@@ -72,6 +73,15 @@ def test_density_profile() -> None:
     rho = density_profile(uniform(5000, 0), 6.0)
     np.testing.assert_allclose(rho, np.full(20, 20 / 36), rtol=0.06)
     assert rho.sum() * 36 / 20 == pytest.approx(20.0)
+
+
+def test_errors_of_a_profile_are_those_of_a_mean() -> None:
+    """Each of 20 independent particles is in one of 20 slices, of 1.8 σ², with probability 1/20."""
+    rows = [row for row in profile_rows(0.5, uniform(400, 0), SYSTEM) if row["quantity"] == "density"]
+    assert [row["x"] for row in rows] == pytest.approx(list(0.15 + 0.3 * np.arange(20)))
+    exact = np.sqrt(20 * 1 / 20 * 19 / 20 / 400) / 1.8
+    # Of 10 blocks: 9 degrees of freedom in each slice but for one, five standard deviations of their mean.
+    assert np.mean([row["error"] ** 2 for row in rows]) == pytest.approx(exact**2, rel=5 * np.sqrt(2 / (9 * 19)))
 
 
 def test_two_point_correlation_of_a_full_row() -> None:
