@@ -85,7 +85,9 @@ class Status:
             return []
         line = f"left: {duration(seconds)} of one core"
         line += f", {duration(seconds / cores)} on the {cores} cores that work now" if cores else ""
-        return [line + f"; besides, {unknown} tasks of a kind that is not timed yet" * bool(unknown)]
+        return [
+            line + f"; besides, {unknown} task{'s' * (unknown > 1)} of a kind that is not timed yet" * bool(unknown)
+        ]
 
     @cached_property
     def _batches(self) -> Batches:

@@ -73,7 +73,7 @@ def test_what_waits_and_what_does_not_fit(tmp_path: Path) -> None:
     assert (list(states.values()).count("done"), list(states.values()).count("running")) == (2, 4)
     campaign.measured.mkdir()
     (campaign.measured / "one.json").write_text('{"gammas": 1, "configurations": 100, "core_seconds": 60.0}')
-    left = "left: 38 min of one core, 19 min on the 2 cores that work now; besides, 1 tasks of a kind that is not timed"
+    left = "left: 38 min of one core, 19 min on the 2 cores that work now; besides, 1 task of a kind that is not timed"
     assert left in Status(campaign, slurm).text()
     drained(slurm)
     second = submitted(campaign, slurm)
