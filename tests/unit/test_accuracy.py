@@ -171,7 +171,10 @@ def test_kl_is_in_nats_per_configuration_everywhere(data: Path, tmp_path: Path, 
     kl = each.sum() / len(some.gamma)  # over latent dimensions and, where there are several, samples
     assert score_classes()["kl"]()(Pass(network, some)).mean() == pytest.approx(kl, rel=1e-4)
     epochs = [json.loads(line) for line in run.metrics.read_text().splitlines()]
-    assert epochs[weights.epoch - 1]["validation_kl"] == pytest.approx(kl, rel=1e-4)
+    best = epochs[weights.epoch - 1]
+    assert best["validation_kl"] == pytest.approx(kl, rel=1e-4)
+    elbo = score_classes()["negative_elbo"]()(Pass(network, some)).mean()  # which has the KL in closed form
+    assert best["validation_loss"] == pytest.approx(elbo / network.encoding.samples, rel=1e-4)
 
 
 def test_training_says_how_well_it_reconstructs(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

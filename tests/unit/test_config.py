@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from lj_vae_hpc.config.campaign import model_entries
 from lj_vae_hpc.config.document import parse
 from lj_vae_hpc.config.load import load
 from lj_vae_hpc.config.run import RunConfig
@@ -189,6 +190,12 @@ def test_grids_take_the_likelihood_of_their_entries(cells: int, likelihood: str,
     else:
         with pytest.raises(UserError, match="at least 17 cells" if likelihood == "bernoulli" else "less than 17 cells"):
             load(None, keys)
+
+
+def test_what_a_model_of_a_campaign_gives_itself_goes_before_everything_else() -> None:
+    models = "scan.models=[{objective.kl_weight: 3, approach: beta}, {approach: beta, seed: 0}, {approach: null}]"
+    entries = model_entries(load(None, (models, "objective.kl_weight=2", "seed=5")))
+    assert [(one.config.objective.kl_weight, one.config.seed) for one in entries] == [(3, 5), (8, 0), (2, 5)]
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "sampling: [", "sampling: {sweeps: 1, sweeps: }: x", "\x00"])

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from lj_vae_hpc.config.load import changed
 from lj_vae_hpc.config.run import RunConfig
@@ -18,6 +19,7 @@ from lj_vae_hpc.evaluation import session
 from lj_vae_hpc.evaluation.scores.mahalanobis import Mahalanobis
 from lj_vae_hpc.evaluation.scores.registry import score_classes
 from lj_vae_hpc.evaluation.sources import RunData, Source
+from lj_vae_hpc.evaluation.weights import load_network
 from lj_vae_hpc.parallel.world import World
 from lj_vae_hpc.run.folder import RunDir, open_run
 from lj_vae_hpc.sampling import production
@@ -26,6 +28,7 @@ from lj_vae_hpc.stages.generate import generate
 from lj_vae_hpc.stages.report import report
 from lj_vae_hpc.stages.train import train
 from lj_vae_hpc.store.reader import Dataset
+from lj_vae_hpc.training.batches import read_rows
 from lj_vae_hpc.training.splits import Splits
 from tests.conftest import TINY
 
@@ -130,6 +133,13 @@ def test_summary_of_a_run(trained: Path) -> None:
         assert set(suite["scores"]) == {*classes, *both, *combined}
         for score in suite["scores"].values():
             assert set(score) == {"auroc", "auroc_ci", "average_precision", "fpr_at_95_tpr"}
+    config = open_run(World(None), trained, None, ())[1]
+    network, _ = load_network(World(None), run, config)
+    with Dataset(run.dataset) as data, torch.no_grad():
+        x, condition = network.inputs(read_rows(data, Splits.of(data.layout, config.training).test[:]))
+        off = (network.module.decode(network.module.encode(x, condition)[0], condition) - x).square().sum(dim=-1)
+    assert summary["accuracy"]["quantity"] == "position error"
+    assert summary["accuracy"]["network"] == pytest.approx(5 * 2**0.5 * float(off.mean()) ** 0.5, rel=1e-4)
 
 
 def test_normal_is_the_test_split_of_the_trained_gammas(trained: Path) -> None:

@@ -220,6 +220,16 @@ def test_only_what_is_new_is_to_be_done(tmp_path: Path, settings: tuple[str, ...
     assert [title.split()[0] if title.startswith("model") else title for title in missing(grown)] == new
 
 
+@pytest.mark.parametrize(("schedule", "names"), [("cosine", 2), ("constant", 1)])
+def test_more_epochs_continue_a_model_unless_its_rate_follows_from_their_number(
+    tmp_path: Path, schedule: str, names: int
+) -> None:
+    keys = [("scan.models=[{}]", f"training.schedule={schedule}", f"training.epochs={epochs}") for epochs in (4, 5)]
+    tasks = [campaign_in(tmp_path / "c", *some).models[0] for some in keys]
+    assert len({task.name for task in tasks}) == len({task.run.path for task in tasks}) == names
+    assert tasks[0].key != tasks[1].key
+
+
 def test_a_model_keeps_its_data_when_the_campaign_grows(tmp_path: Path) -> None:
     """What was the whole data set is then one of several, with the same bytes."""
     model = "scan.models=[{gammas: [0.1, 0.5, 1.0], configurations: 60}]"
