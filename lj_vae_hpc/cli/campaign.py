@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from lj_vae_hpc.cli.options import FileName, max_hours, options, run_path
+from lj_vae_hpc.cli.options import FileName, max_hours, options_with, run_path
 from lj_vae_hpc.stages import call
 
 
@@ -21,7 +21,7 @@ def scan_command(name: str, text: str, examples: str, *more: Callable[..., Any],
         path = run_path(output, config_file)
         call(name, world, path, config_file, overrides, module="scan", **rest)
 
-    for option in (*more, options):
+    for option in (*more, options_with("the one in RUN_DIR")):
         command = option(command)
     return click.command(name, help=text, epilog=f"\b\nExamples:\n{examples}")(command)
 

@@ -43,21 +43,31 @@ def _whole(_: click.Context, __: click.Parameter, overrides: tuple[str, ...]) ->
     return overrides
 
 
-def options(command: Callable[..., None]) -> Callable[..., None]:
-    """The three options that every command takes."""
-    command = click.option(
-        "-s", "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Changes one key; repeatable.",
-        callback=_whole,
-    )(command)  # fmt: skip
-    command = click.option(
-        "-o", "--output", type=FileName(), envvar="LJ_VAE_OUTPUT", show_envvar=True, metavar="RUN_DIR",
-        help="Folder of the run.  [default: runs/NAME-OF-CONFIG; LJ_VAE_RUNS may name another folder than runs]",
-    )(command)  # fmt: skip
-    return click.option(
-        "-c", "--config", "config_file", type=FileName(), envvar="LJ_VAE_CONFIG", show_envvar=True,
-        metavar="FILE.yaml",
-        help="Configuration.  [default: the one in RUN_DIR, else, but for campaigns, the built-in defaults]",
-    )(command)  # fmt: skip
+def options_with(default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Adds the three options that every command takes.
+
+    Args:
+        default: what the configuration is where none is given.
+    """
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        command = click.option(
+            "-s", "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", callback=_whole,
+            help="Changes one key; repeatable.",
+        )(command)  # fmt: skip
+        command = click.option(
+            "-o", "--output", type=FileName(), envvar="LJ_VAE_OUTPUT", show_envvar=True, metavar="RUN_DIR",
+            help="Folder of the run.  [default: runs/NAME-OF-CONFIG; LJ_VAE_RUNS may name another folder than runs]",
+        )(command)  # fmt: skip
+        return click.option(
+            "-c", "--config", "config_file", type=FileName(), envvar="LJ_VAE_CONFIG", show_envvar=True,
+            metavar="FILE.yaml", help=f"Configuration.  [default: {default}]",
+        )(command)  # fmt: skip
+
+    return add
+
+
+options = options_with("the one in RUN_DIR, else the built-in defaults")
 
 
 def _limit(context: click.Context, _: click.Parameter, hours: float | None) -> None:
