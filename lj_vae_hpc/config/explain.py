@@ -19,7 +19,10 @@ def explain(error: ValidationError, root: type[Section]) -> str:
         error: of validating a tree.
         root: the section at its top.
     """
-    faults = error.errors(include_url=False, include_context=False)
+    faults = [
+        fault for fault in error.errors(include_url=False, include_context=False)
+        if fault["type"] != "default_factory_not_called"  # a default that follows from another key, which is a fault
+    ]  # fmt: skip
     more = f"; and {len(faults) - MOST:,} more" if len(faults) > MOST else ""
     return "; ".join(_explain(fault, root) for fault in faults[:MOST]) + more
 

@@ -133,10 +133,10 @@ def _open(
     if needs_data and not data:
         check_has_data(run, writing)
     stored = load(run.config) if run.config.exists() else None
-    if writing and not stored and (run.has_data or run.has_model):
+    if writing and not stored and (run.has_model or (run.dataset.exists() and not run.data_owner)):
         raise UserError(
-            f"{run.path} holds data or a model, but no config.yaml, which says what they are: put it back, or choose "
-            "another output folder with -o"
+            f"{run.path} holds a data set or a model, but no config.yaml, which says what they are: put it back, or "
+            "choose another output folder with -o"
         )
     try:
         if writing:

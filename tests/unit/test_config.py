@@ -158,6 +158,13 @@ def test_the_usual_cutoff_follows_from_the_potential(text: str, cutoff: float | 
     assert load(None, (f"system={{potential: {text}, cutoff: 2.5}}",)).system.cutoff == 2.5
 
 
+@pytest.mark.parametrize("key", ["system.potential", "sampling.gammas", "sampling.protocol"])
+def test_a_default_that_follows_from_a_key_with_a_fault_is_no_fault(key: str) -> None:
+    with pytest.raises(UserError) as raised:
+        load(None, (f"{key}=nonsense",))
+    assert key in str(raised.value) and "sweeps" not in str(raised.value) and "cutoff" not in str(raised.value)
+
+
 def test_the_published_protocol_has_the_published_sweeps() -> None:
     assert load(None, ("sampling.protocol=reference",)).sampling.sweeps == 2500
     assert load(None, ("sampling={protocol: reference, sweeps: 100}",)).sampling.sweeps == 100

@@ -268,11 +268,11 @@ def test_data_without_a_configuration_are_not_replaced(finished: Path, tmp_path:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     (run / "config.yaml").unlink()
     before = (run / "data/dataset.h5").read_bytes()
-    with pytest.raises(UserError, match=r"holds data or a model, but no config\.yaml"):
+    with pytest.raises(UserError, match=r"holds a data set or a model, but no config\.yaml"):
         cli.main(["generate", "-o", str(run)], standalone_mode=False, obj=World())
     assert (run / "data/dataset.h5").read_bytes() == before
     shutil.rmtree(run / "model")
-    with pytest.raises(UserError, match=r"holds data or a model, but no config\.yaml"):
+    with pytest.raises(UserError, match=r"holds a data set or a model, but no config\.yaml"):
         cli.main(["generate", "-o", str(run)], standalone_mode=False, obj=World())
 
 

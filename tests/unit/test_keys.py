@@ -45,6 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def metrics(data: Path, folder: Path, keys: tuple[str, ...]) -> str:
     """The metrics of two epochs with some keys changed."""
     shutil.copytree(data / "data", folder / "data", copy_function=os.link)
+    shutil.copy(data / "config.yaml", folder)
     run, config = open_run(World(None), folder, data / "config.yaml", keys)
     train(World(None), run, config)
     return run.metrics.read_text()

@@ -139,6 +139,6 @@ def test_messages_of_a_run_without_model_and_of_odd_names(tmp_path: Path, normal
     np.save(tmp_path / "mine.npy", normal)
     run = sampled_run(tmp_path / "run")
     done = lj_vae("score", tmp_path / "mine.npy", "-o", run)
-    assert done.returncode == 2 and "bin/lj-vae train` first" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and f"bin/lj-vae train -o {run}` first" in done.stderr and done.stderr.count("\n") == 1
     done = lj_vae("score", f"{tmp_path}/a\nb.npy", "-o", run)
     assert done.returncode == 2 and "line feeds" in done.stderr and "Traceback" not in done.stderr
