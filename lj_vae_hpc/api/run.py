@@ -1,6 +1,5 @@
 """A run, opened for reading."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from lj_vae_hpc.config.run import RunConfig
 from lj_vae_hpc.errors import COMMAND, UserError
+from lj_vae_hpc.run.files import read_json
 from lj_vae_hpc.run.folder import RunDir, load_for
 from lj_vae_hpc.store.reader import Dataset
 from lj_vae_hpc.training.splits import Splits
@@ -100,11 +100,7 @@ class Run:
         path = self._folder.evaluation / "summary.json"
         if not path.exists():
             raise UserError(f"{path} does not exist; run `{COMMAND} evaluate -o {self.path}` first")
-        try:
-            summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            again = f"{COMMAND} evaluate -o {self.path}"
-            raise UserError(f"{path} is damaged ({error!r:.80}); run `{again}` again") from None
+        summary: dict[str, Any] = read_json(path, f"run `{COMMAND} evaluate -o {self.path}` again")
         return summary
 
     def suite(self, name: str) -> "SuiteConfigurations":

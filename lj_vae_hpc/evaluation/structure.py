@@ -126,7 +126,14 @@ def two_point_correlation(positions: Positions, box_side: float) -> Floats:
     cell = np.minimum((positions * (CELLS / box_side)).astype(int), CELLS - 1).clip(0)
     grid = np.zeros((len(positions), CELLS, CELLS), bool)
     grid[np.arange(len(positions))[:, None], cell[..., 1], cell[..., 0]] = True
-    return np.array([(grid[:, :, : CELLS - k] & grid[:, :, k:]).mean() for k in range(CELLS // 2 + 1)])
+    return np.asarray(products_of_cells(grid).mean(axis=0))
+
+
+def products_of_cells(grids: NDArray[Any]) -> Floats:
+    """(n, C // 2 + 1) means of the product of two cells of grids (n, C, C), so many cells apart in a row."""
+    cells = grids.shape[-1]
+    products = [(grids[..., : cells - k] * grids[..., k:]).mean(axis=(1, 2)) for k in range(cells // 2 + 1)]
+    return np.stack(products, axis=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,13 @@
 """Files that appear by rename when they are complete."""
 
+import json
 import os
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from lj_vae_hpc.errors import UserError
 
@@ -66,6 +68,22 @@ def write_text(path: Path, text: str, shared: bool = False) -> None:
     partial = unfinished(path) if shared else path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     publish(partial, path)
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: the file.
+        remedy: what to do if it is damaged, for the message.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error!r:.80}); {remedy}") from None
 
 
 def point(link: Path, target: Path) -> None:

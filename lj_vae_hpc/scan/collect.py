@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from pyarrow import csv, parquet
 
 from lj_vae_hpc.config.system import System
+from lj_vae_hpc.errors import COMMAND
 from lj_vae_hpc.progress import Progress
-from lj_vae_hpc.run.files import publish, unfinished
+from lj_vae_hpc.run.files import publish, read_json, unfinished
 from lj_vae_hpc.sampling.equilibration import NOT_EQUILIBRATED, NOT_PROVED, TOO_FEW_CHAINS
 from lj_vae_hpc.sampling.production import describe
 from lj_vae_hpc.sampling.summary import summarize, watch
@@ -233,7 +234,8 @@ def model_row(task: ModelTask, best_epoch: int, accuracy: Row) -> Row:
 
 def score_rows(task: ModelTask) -> Iterator[Row]:
     """A row for every suite and score of an evaluated model."""
-    summary = json.loads((task.run.evaluation / "summary.json").read_text(encoding="utf-8"))
+    again = f"run `{COMMAND} evaluate -o {task.run.path}` again"
+    summary = read_json(task.run.evaluation / "summary.json", again)
     model = model_row(task, summary["weights"]["epoch"], summary["accuracy"])
     for suite, found in summary["suites"].items():
         for score, measured in found["scores"].items():

@@ -5,13 +5,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lj_vae_hpc.config.run import RunConfig
-from lj_vae_hpc.errors import UserError
+from lj_vae_hpc.run.files import read_json
 from lj_vae_hpc.sampling.chains import Chains, warm_up
 from lj_vae_hpc.sampling.division import divide
 from lj_vae_hpc.sampling.equilibration import CHAINS
@@ -134,15 +133,8 @@ class Costs:
 
     @cached_property
     def _sampled(self) -> list[dict[str, Any]]:
-        return [_measured(path) for path in sorted(self.campaign.measured.glob("*.json"))]
-
-
-def _measured(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is damaged ({error!r:.80}); delete it: it only tells what sampling took") from None
-    return found
+        files = self.campaign.measured.glob("*.json")
+        return [read_json(path, "delete it: it only tells what sampling took") for path in files]
 
 
 def kind_of(config: RunConfig) -> str:

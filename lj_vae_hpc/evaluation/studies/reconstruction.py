@@ -10,7 +10,7 @@ from scipy.spatial.distance import jensenshannon
 
 from lj_vae_hpc.evaluation.scoring import batch_size
 from lj_vae_hpc.evaluation.sources import pieces
-from lj_vae_hpc.evaluation.structure import Sample
+from lj_vae_hpc.evaluation.structure import Sample, products_of_cells
 from lj_vae_hpc.evaluation.studies.base import Context, Study, some_gammas, too_many_particles
 from lj_vae_hpc.physics.energies import pair_distances_squared
 from lj_vae_hpc.training.accuracy import Linear, Positions
@@ -100,31 +100,24 @@ def _is_grid(context: Context) -> bool:
 
 @torch.no_grad()
 def _grids(context: Context, gamma: float) -> dict[str, list[float]]:
-    """The two-point correlation of the grids of one γ and of their reconstructions, with standard errors."""
+    """The two-point correlation of the grids of one γ and of their reconstructions, with standard errors.
+
+    From one cell apart on: the decoder gives the mean of each cell, and products of means are those of different cells,
+    if independent.
+    """
     network, own = context.network, context.data.test.of(gamma)
     each: dict[str, list[Floats]] = {"monte_carlo": [], "reconstructed": []}
     for part in pieces(min(len(own), COUNT), batch_size(context.config.representation.cells)):
         x, condition = network.inputs(own.read(part))
         decoded = network.module.decode(network.module.encode(x, condition)[0], condition)
         for name, grids in zip(each, (x, decoded), strict=True):
-            each[name].append(two_points(grids.squeeze(1).double().cpu().numpy()))
+            each[name].append(products_of_cells(grids.squeeze(1).double().cpu().numpy())[:, 1:])
     found: dict[str, list[float]] = {}
     for name, parts in each.items():
         values = np.concatenate(parts)
         found[name] = values.mean(axis=0).tolist()
         found[f"{name}_error"] = (values.std(axis=0) / np.sqrt(len(values))).tolist()
     return found
-
-
-def two_points(grids: Floats) -> Floats:
-    """(n, C // 2) mean products of two cells of grids (n, C, C), 1 to C // 2 cells apart in a row.
-
-    Of probabilities it is what independent cells of those would have (Torquato, Random Heterogeneous Materials, 2002,
-    section 2.2).
-    """
-    cells = grids.shape[-1]
-    products = [(grids[..., : cells - k] * grids[..., k:]).mean(axis=(1, 2)) for k in range(1, cells // 2 + 1)]
-    return np.stack(products, axis=1)
 
 
 class _Reconstructed:

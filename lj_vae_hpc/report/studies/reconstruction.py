@@ -48,28 +48,28 @@ def section(results: Results, found: dict[str, Any]) -> Section:
 
 def _grids(results: Results, curves: dict[str, Any]) -> Section:
     """The two-point correlation of grids beside that of their reconstructions, of some γ."""
-    config = results.config
-    cell, panels = config.system.box_side / config.representation.cells, []
-    for gamma in spread(np.array(list(curves)), 4):
-        own = curves[gamma]
-        distance = cell * (1 + np.arange(len(own["monte_carlo"])))
-
-        def draw(axes: Axes, gamma: Any = gamma, own: dict[str, Any] = own, distance: Any = distance) -> None:
-            for name, colour in (("monte_carlo", BLUE), ("reconstructed", ORANGE)):
-                axes.errorbar(distance, own[name], own[f"{name}_error"], fmt="o-", ms=3, lw=1, capsize=2, color=colour,
-                              label=name.replace("_", " ").replace("monte carlo", "Monte Carlo"))  # fmt: skip
-            axes.set(title=f"Two-point correlation, γ = {gamma}", xlabel="distance in x (σ)", ylabel="mean product")
-            axes.set_ylim(bottom=0)
-            axes.legend()
-
-        panels.append(panel(f"two_point_gamma_{gamma}", {"x_sigma": distance, **own}, draw))
+    cell = results.config.system.box_side / results.config.representation.cells
     return Section(
         "Reconstruction",
         "Mean product of two cells of a row, of the grids of test configurations and of their reconstructions. Of"
         " probabilities it is what independent cells would have. A reconstruction that only knows the mean of each cell"
         " shows neither the exclusion of particles at short distances nor the shells beyond.",
-        panels=panels,
+        panels=[_two_points(gamma, curves[gamma], cell) for gamma in spread(np.array(list(curves)), 4)],
     )  # fmt: skip
+
+
+def _two_points(gamma: str, curves: dict[str, Any], cell: float) -> Panel:
+    distance = cell * (1 + np.arange(len(curves["monte_carlo"])))
+
+    def draw(axes: Axes) -> None:
+        for name, label, colour in (("monte_carlo", "Monte Carlo", BLUE), ("reconstructed", "reconstructed", ORANGE)):
+            axes.errorbar(distance, curves[name], curves[f"{name}_error"], fmt="o-", ms=3, lw=1, capsize=2,
+                          color=colour, label=label)  # fmt: skip
+        axes.set(title=f"Two-point correlation, γ = {gamma}", xlabel="distance in x (σ)", ylabel="mean product")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+
+    return panel(f"two_point_gamma_{gamma}", {"x_sigma": distance, **curves}, draw)
 
 
 def _energy_shift(structures: dict[str, Any]) -> Panel:
